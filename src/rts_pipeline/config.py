@@ -1,0 +1,413 @@
+"""The configuration: one typed model; the documented default file and the options of every stage are made from it.
+
+A stage gets what it needs as one string, the sorted JSON of its sections (`options_json`), and parses it back into the
+same types (`parse_options`): Snakemake compares that string, so a stage is stale exactly when one of its sections changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rts_pipeline.errors import UsageError
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import canonical_json
+
+BANDS = ("blue", "green", "red", "nir")
+"""The four bands that every generation of PlanetScope has, in the order of our mosaics."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _month_day(value: str) -> str:
+    date.fromisoformat(f"2000-{value}")
+    return value
+
+
+MonthDay = Annotated[str, Field(pattern=r"^\d\d-\d\d$"), AfterValidator(_month_day)]
+
+
+class Section(BaseModel):
+    """A section of the configuration: unknown keys and silent conversions are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Area(Section):
+    """Where."""
+
+    aoi: str = Field(description="Vector file with the polygon(s) of the area of interest, in any CRS.")
+    region: str = Field("", description="Name of the region, written into the inventory.")
+
+
+class Time(Section):
+    """When."""
+
+    target_year: int = Field(2019, ge=2009, le=2100, description="The year that the inventory describes.")
+    season: tuple[MonthDay, MonthDay] = Field(
+        ("07-01", "08-30"), description="First and last day (MM-DD) of usable images."
+    )
+    target_date: MonthDay = Field("08-01", description="Day (MM-DD) that images of equal quality should be nearest to.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.season[0] > self.season[1]:
+            raise ValueError(f"season {list(self.season)} must begin before it ends")
+        return self
+
+    def in_season(self, acquired: str, year: int) -> bool:
+        """Tell whether an acquisition time (ISO 8601, UTC) lies in the season of `year`."""
+        return acquired[:4] == str(year) and self.season[0] <= acquired[5:10] <= self.season[1]
+
+
+class GridSection(Section):
+    """The grid that all rasters share."""
+
+    crs: str = Field(
+        "auto", description="Projected CRS in metres (EPSG code or WKT); auto: UTM zone of the area's centre."
+    )
+    pixel_m: Positive = Field(3.0, description="Pixel size in metres.")
+    cell_px: int = Field(
+        2048, ge=64, le=8192, multiple_of=64, description="Edge of a cell in pixels: the unit of mosaics."
+    )
+    block_cells: Count = Field(5, description="Edge of a block in cells: the unit of prediction jobs.")
+
+    def grid(self) -> Grid:
+        """Return the grid (with crs already resolved)."""
+        return Grid(self.crs, self.pixel_m, self.cell_px, self.block_cells)
+
+
+class Scenes(Section):
+    """Delivered PlanetScope items."""
+
+    folders: list[str] = Field(description="Folders with delivered orders, searched at any depth.")
+    without_mask: Literal["reject", "use"] = Field(
+        "reject", description="What to do with an item that came without udm2 and without udm."
+    )
+    min_confidence: int = Field(0, ge=0, le=100, description="Pixels below this udm2 confidence (per cent) are masked.")
+    accept_light_haze: bool = Field(True, description="Whether pixels that udm2 calls light haze are usable.")
+    min_usable_fraction: Fraction = Field(0.01, description="Items with a smaller share of usable pixels are rejected.")
+    exclude: dict[str, str] = Field({}, description="Items never to use: item id -> reason.")
+
+
+class Labels(Section):
+    """What the network learns from."""
+
+    seeds: str = Field(description="Vector file with the outlines of the slumps known at the start, in any CRS.")
+    boundary_ignore_m: float = Field(
+        0.0, ge=0, description="Ring on both sides of a label's boundary that is not scored."
+    )
+
+
+class Chips(Section):
+    """Windows for training and validation."""
+
+    size_px: int = Field(256, ge=64, multiple_of=32, description="Edge of a window in pixels.")
+    stride_px: int = Field(128, ge=32, description="Step between training windows in pixels.")
+    buffer_m: float = Field(300.0, ge=0, description="Windows are taken within this distance around labels.")
+    background_per_label: float = Field(1.0, ge=0, description="Background windows for each window around a label.")
+    background_reach_m: float = Field(3000.0, ge=0, description="Background is drawn within this distance of a label.")
+    block_m: Positive = Field(3072.0, description="Edge of a spatial block: all windows of a block share one split.")
+    validation_fraction: Fraction = Field(0.25, description="Share of the spatial blocks kept for validation.")
+    seed: int = Field(0, description="Seed of the split and of the background draw.")
+
+
+class Train(Section):
+    """The network and how it learns."""
+
+    bands: list[Literal["blue", "green", "red", "nir"]] = Field(list(BANDS), min_length=1, description="Bands used.")
+    architecture: str = Field("deeplabv3+", description="Architecture: deeplabv3+, unet, fpn, ... (torchgeo's names).")
+    encoder: str = Field("resnet50", description="Encoder (timm or segmentation-models-pytorch name).")
+    weights: str | None = Field(None, description="File of encoder weights to start from; null: random.")
+    warm_start: bool = Field(True, description="From the second round on start from the last round's network.")
+    epochs: Count = Field(40, description="Epochs of the first round.")
+    warm_epochs: Count = Field(20, description="Epochs of a round that starts from the last round's network.")
+    steps_per_epoch: Count = Field(250, description="Optimiser steps in an epoch.")
+    batch_size: Count = Field(8, description="Windows in a step.")
+    learning_rate: Positive = Field(1e-3, description="Highest learning rate (AdamW, one cycle).")
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
+    loss: Literal["bce+dice", "focal+dice"] = Field(
+        "bce+dice", description="Loss, both parts ignore unlabelled pixels."
+    )
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="Arithmetic; auto: bf16 where the device has it."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    workers: int = Field(2, ge=0, description="Processes that read windows.")
+    seed: int = Field(0, description="Seed of weights, draws and augmentation.")
+
+
+class Predict(Section):
+    """Applying the network to every pixel."""
+
+    window_px: int = Field(512, ge=128, multiple_of=32, description="Edge of a prediction window in pixels.")
+    overlap_px: int = Field(128, ge=0, description="Overlap of neighbouring windows, blended, in pixels.")
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        "auto", description="Arithmetic; auto: bf16 where the CPU has it."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.overlap_px > self.window_px // 2:
+            raise ValueError(f"overlap_px {self.overlap_px} must be at most half of window_px {self.window_px}")
+        return self
+
+
+class Polygonize(Section):
+    """From probabilities to outlines."""
+
+    threshold: Fraction | None = Field(
+        None, description="Probability threshold; null: the one chosen on validation objects."
+    )
+    min_area_m2: float | None = Field(
+        None, ge=0, description="Smallest outline; null: the one chosen on validation objects."
+    )
+    hole_m2: float = Field(900.0, ge=0, description="Holes smaller than this are filled.")
+
+
+class Evidence(Section):
+    """Image chips for the reviewers."""
+
+    years: list[int] = Field([2016, 2017, 2018, 2019, 2020], description="Years whose images the reviewers see.")
+    margin_m: float = Field(150.0, ge=0, description="Ground shown around a candidate.")
+    min_size_px: int = Field(96, ge=32, description="Smallest edge of a chip, in pixels of the grid.")
+    scale: int = Field(3, ge=1, le=8, description="Screen pixels for one pixel of the grid.")
+
+
+class Review(Section):
+    """The policy of a review."""
+
+    allow_unreviewed: bool = Field(False, description="Whether a round may be signed off with unreviewed candidates.")
+    guideline_version: str = Field("1", description="Version of the reviewers' guideline, recorded with each verdict.")
+
+
+class Attributes(Section):
+    """What is measured for each slump of the inventory."""
+
+    dem: str | None = Field(None, description="Elevation raster in metres, in any CRS; null: no terrain attributes.")
+    roads: str | None = Field(None, description="Vector file of roads; null: no distance.")
+    railway: str | None = Field(None, description="Vector file of railways; null: no distance.")
+
+
+class Report(Section):
+    """The HTML report."""
+
+    title: str = Field("Inventory of retrogressive thaw slumps", description="Title of the report.")
+
+
+class Rounds(Section):
+    """When the loop of rounds ends."""
+
+    extra: int = Field(0, ge=0, description="Rounds to open after one that brought no new slump.")
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    results: str = Field("results", description="Folder for everything that is computed; can be removed and rebuilt.")
+    reviews: str = Field(
+        "reviews", description="Folder for what people decided; never removed by the software. Back it up."
+    )
+    area: Area
+    time: Time = Time()
+    grid: GridSection = GridSection()
+    scenes: Scenes
+    labels: Labels
+    chips: Chips = Chips()
+    train: Train = Train()
+    predict: Predict = Predict()
+    polygonize: Polygonize = Polygonize()
+    evidence: Evidence = Evidence()
+    review: Review = Review()
+    attributes: Attributes = Attributes()
+    report: Report = Report()
+    rounds: Rounds = Rounds()
+
+
+# The options of each stage: the sections that its result depends on, and nothing else.
+
+
+class ScenesOptions(Section):
+    """Options of `scenes`."""
+
+    scenes: Scenes
+
+
+class MosaicOptions(Section):
+    """Options of `mosaic`."""
+
+    time: Time
+    grid: GridSection
+
+
+class LabelsOptions(Section):
+    """Options of `labels`."""
+
+    grid: GridSection
+    labels: Labels
+
+
+class ChipsOptions(Section):
+    """Options of `chips`."""
+
+    grid: GridSection
+    chips: Chips
+
+
+class TrainOptions(Section):
+    """Options of `train`."""
+
+    grid: GridSection
+    labels: Labels
+    chips: Chips
+    train: Train
+
+
+class PredictOptions(Section):
+    """Options of `predict`."""
+
+    grid: GridSection
+    predict: Predict
+
+
+class PolygonizeOptions(Section):
+    """Options of `polygonize` and of `candidates`."""
+
+    grid: GridSection
+    polygonize: Polygonize
+
+
+class EvidenceOptions(Section):
+    """Options of `evidence`."""
+
+    time: Time
+    grid: GridSection
+    evidence: Evidence
+
+
+class InventoryOptions(Section):
+    """Options of `inventory`."""
+
+    grid: GridSection
+
+
+class AttributesOptions(Section):
+    """Options of `attributes`."""
+
+    grid: GridSection
+    attributes: Attributes
+
+
+class ExportOptions(Section):
+    """Options of `export`."""
+
+    area: Area
+    time: Time
+
+
+class ReportOptions(Section):
+    """Options of `report`."""
+
+    area: Area
+    time: Time
+    grid: GridSection
+    report: Report
+
+
+S = TypeVar("S", bound=Section)
+
+
+def options_json(config: Config, kind: type[Section]) -> str:
+    """Return the sections that a stage reads, as sorted JSON."""
+    return canonical_json({name: getattr(config, name).model_dump(mode="json") for name in sorted(kind.model_fields)})
+
+
+def parse_options(kind: type[S], text: str) -> S:
+    """Parse what `options_json` wrote.
+
+    Raises:
+        UsageError: not JSON, or not the sections of that stage.
+    """
+    try:
+        return kind.model_validate(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            "--options", f"not JSON ({error})", expected="the JSON of the stage's configuration sections"
+        ) from None
+    except ValidationError as error:
+        raise UsageError("--options", _first_problem(error)) from None
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a YAML configuration file.
+
+    Raises:
+        UsageError: missing file, not YAML, unknown key, wrong type or unit, undefined environment variable.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(path, "no such file", do="pass --config FILE or copy config/config.yaml") from None
+    except yaml.YAMLError as error:
+        raise UsageError(path, f"not valid YAML ({error})") from None
+    return validate_config(values, path)
+
+
+def validate_config(values: Any, source: str | Path) -> Config:
+    """Validate configuration values; `$NAME` and `${NAME}` in strings are taken from the environment.
+
+    Raises:
+        UsageError: unknown key, wrong type or unit, undefined environment variable. The source and the key are named.
+    """
+    if not isinstance(values, dict):
+        raise UsageError(source, f"holds {type(values).__name__}", expected="a mapping of sections")
+    try:
+        config = Config.model_validate(_expand(values, str(source)))
+    except ValidationError as error:
+        raise UsageError(source, _first_problem(error), do="see config/README.md") from None
+    return config
+
+
+def _expand(value: Any, source: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, source) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, source) for item in value]
+    if not isinstance(value, str) or "$" not in value:
+        return value
+    expanded = os.path.expandvars(value)
+    if "$" in expanded:
+        raise UsageError(
+            source, f"'{value}' names an environment variable that is not set", do="export it or write the path"
+        )
+    return expanded
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{_suggestion(problem['loc'])}"
+    if problem["type"] == "missing":
+        return f"key '{key}' is missing"
+    return f"key '{key}' is {problem['input']!r}: {problem['msg']}"
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    import difflib
+
+    model: Any = Config
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(str(part))
+        model = field.annotation if field else None
+    known = list(getattr(model, "model_fields", {}))
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}" if known else ""

@@ -1,0 +1,39 @@
+"""The errors a user can meet: one line that names the file, the value, what was expected and what to do.
+
+Exit codes: 2 usage or configuration, 3 bad input data, 4 refused, 1 a defect of ours (any other exception).
+"""
+
+from pathlib import Path
+
+
+class PipelineError(Exception):
+    """Base of all errors that are told in one line instead of a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, where: str | Path, problem: str, *, expected: str = "", do: str = "") -> None:
+        """Say `where` (file, option or key) the `problem` is, what was `expected`, and what to `do`."""
+        parts = [f"{where}: {problem}"]
+        if expected:
+            parts.append(f"expected {expected}")
+        if do:
+            parts.append(do)
+        super().__init__("; ".join(" ".join(part.split()) for part in parts))
+
+
+class UsageError(PipelineError):
+    """A wrong command line or configuration."""
+
+    exit_code = 2
+
+
+class InputError(PipelineError):
+    """Input data that can't be used as it is."""
+
+    exit_code = 3
+
+
+class RefusedError(PipelineError):
+    """A request that would lose or contradict something: unfinished review, other version, rows changed after sign-off."""
+
+    exit_code = 4

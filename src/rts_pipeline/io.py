@@ -1,0 +1,214 @@
+"""Reading and writing: every product is written to a temporary name beside its place, synced, and renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rts_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from rasterio.io import DatasetWriter
+
+GDAL_OPTIONS = {"GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "2", "GTIFF_SRS_SOURCE": "EPSG"}
+"""GDAL's settings for every raster that we open: a block cache of 256 MB instead of 5 % of the machine."""
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` (same suffix); on success sync it and rename it to `path`, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        for leftover in path.parent.glob(f"{temporary.name}*"):
+            leftover.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def canonical_json(value: Any) -> str:
+    """Serialise with sorted keys and no spaces, so that equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_json(value: Any) -> str:
+    """Return the sha256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: the file is missing or isn't JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(path, "no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, f"not valid JSON ({error})", do="restore or rebuild the file") from None
+
+
+def write_parquet(path: Path, frame: gpd.GeoDataFrame) -> None:
+    """Write a (Geo)DataFrame as (Geo)Parquet, atomically; equal frames give equal bytes."""
+    with atomic(path) as temporary:
+        frame.reset_index(drop=True).to_parquet(temporary, index=False, compression="zstd")
+
+
+def read_geoparquet(path: Path) -> gpd.GeoDataFrame:
+    """Read a GeoParquet file of ours.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    import geopandas as gpd
+    from pyarrow import ArrowInvalid
+
+    try:
+        return gpd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(path, "no such file") from None
+    except (ArrowInvalid, ValueError) as error:
+        raise InputError(path, f"not a GeoParquet file ({error})", do="remove it and run again") from None
+
+
+def write_gpkg(path: Path, layers: Mapping[str, gpd.GeoDataFrame]) -> None:
+    """Write a GeoPackage 1.3 (which QGIS 3.22 can read) with one table a layer, atomically."""
+    with atomic(path) as temporary:
+        for number, (layer, frame) in enumerate(layers.items()):
+            options = {"VERSION": "1.3"} if number == 0 else {}
+            frame.to_file(temporary, layer=layer, driver="GPKG", engine="pyogrio", dataset_options=options)
+
+
+def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDataFrame:
+    """Read a user's polygon file (any vector format of GDAL) and check it.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages ("seed outlines", "area of interest").
+        crs: reproject to this CRS.
+
+    Raises:
+        InputError: missing, unreadable, empty, without CRS, or with geometries that are missing, empty, invalid or
+            not polygons (each is named by its row).
+    """
+    from shapely import is_valid_reason
+
+    frame = read_vector(path, what)
+    kinds = frame.geometry.geom_type
+    for problem, bad in (
+        ("missing or empty geometry", frame.geometry.isna() | frame.geometry.is_empty),
+        ("not a polygon", ~kinds.isin(["Polygon", "MultiPolygon"])),
+        ("invalid geometry", ~frame.geometry.is_valid),
+    ):
+        if bad.any():
+            rows = [int(i) for i in bad.to_numpy().nonzero()[0]]
+            reason = is_valid_reason(frame.geometry.iloc[rows[0]]) if problem == "invalid geometry" else problem
+            shown = ", ".join(str(row + 1) for row in rows[:10]) + (", ..." if len(rows) > 10 else "")
+            raise InputError(
+                path,
+                f"{problem} in feature {shown} ({len(rows)} of {len(frame)}; {reason})",
+                expected=f"{what} as valid polygons",
+                do="repair it, for example with QGIS 'Fix geometries'",
+            )
+    return frame if crs is None else frame.to_crs(crs)
+
+
+def read_vector(path: Path, what: str) -> gpd.GeoDataFrame:
+    """Read a user's vector file that must exist, hold features and declare its CRS.
+
+    Raises:
+        InputError: missing, unreadable, empty or without CRS.
+    """
+    import geopandas as gpd
+    from pyogrio.errors import DataSourceError
+
+    if not path.exists():
+        raise InputError(path, "no such file", expected=f"{what} as a vector file", do="correct the path")
+    try:
+        frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+    except (DataSourceError, ValueError, OSError) as error:
+        raise InputError(path, f"can't be read ({error})", expected=f"{what} as a vector file") from None
+    if len(frame) == 0:
+        raise InputError(path, "holds no feature", expected=f"at least one feature as {what}")
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise InputError(path, "has no geometry", expected=f"{what} with geometries")
+    if frame.crs is None:
+        raise InputError(
+            path, "declares no CRS", expected=f"{what} with a CRS", do="assign it (QGIS: 'Assign projection')"
+        )
+    return frame
+
+
+@contextmanager
+def new_cog(path: Path, *, overview_resampling: str = "average", **profile: Any) -> Iterator[DatasetWriter]:
+    """Open a raster for windowed writing that becomes a Cloud Optimized GeoTIFF at `path` when the block ends.
+
+    Args:
+        path: the COG, written atomically.
+        overview_resampling: resampling of the overviews ("nearest" for classes).
+        profile: count, dtype, height, width, crs, transform, nodata. Memory is bounded by the window written: the
+            strips go to a tiled temporary file that GDAL then copies.
+    """
+    import rasterio
+    import rasterio.shutil
+
+    with rasterio.Env(**GDAL_OPTIONS), atomic(path) as temporary:
+        draft = temporary.with_name(f"{temporary.name}.draft.tif")
+        layout = {
+            "tiled": True,
+            "blockxsize": 512,
+            "blockysize": 512,
+            "compress": "zstd",
+            "zstd_level": 1,
+            "bigtiff": "if_safer",
+        }
+        with rasterio.open(draft, "w", driver="GTiff", sparse_ok=True, **layout, **profile) as dataset:
+            yield dataset
+        rasterio.shutil.copy(
+            draft,
+            temporary,
+            driver="COG",
+            blocksize=512,
+            compress="deflate",
+            predictor="yes",
+            level=6,
+            overview_resampling=overview_resampling,
+            bigtiff="if_safer",
+            num_threads="2",
+        )
