@@ -52,9 +52,7 @@ class Time(Section):
     """When."""
 
     target_year: int = Field(2019, ge=2009, le=2100, description="The year that the inventory describes.")
-    season: tuple[MonthDay, MonthDay] = Field(
-        ("07-01", "08-30"), description="First and last day (MM-DD) of usable images."
-    )
+    season: tuple[MonthDay, MonthDay] = Field(("07-01", "08-30"), description="First and last day (MM-DD) of usable images.")
     target_date: MonthDay = Field("08-01", description="Day (MM-DD) that images of equal quality should be nearest to.")
 
     @model_validator(mode="after")
@@ -71,13 +69,9 @@ class Time(Section):
 class GridSection(Section):
     """The grid that all rasters share."""
 
-    crs: str = Field(
-        "auto", description="Projected CRS in metres (EPSG code or WKT); auto: UTM zone of the area's centre."
-    )
+    crs: str = Field("auto", description="Projected CRS in metres (EPSG code or WKT); auto: UTM zone of the area's centre.")
     pixel_m: Positive = Field(3.0, description="Pixel size in metres.")
-    cell_px: int = Field(
-        2048, ge=64, le=8192, multiple_of=64, description="Edge of a cell in pixels: the unit of mosaics."
-    )
+    cell_px: int = Field(2048, ge=64, le=8192, multiple_of=64, description="Edge of a cell in pixels: the unit of mosaics.")
     block_cells: Count = Field(5, description="Edge of a block in cells: the unit of prediction jobs.")
 
     def grid(self) -> Grid:
@@ -102,9 +96,7 @@ class Labels(Section):
     """What the network learns from."""
 
     seeds: str = Field(description="Vector file with the outlines of the slumps known at the start, in any CRS.")
-    boundary_ignore_m: float = Field(
-        0.0, ge=0, description="Ring on both sides of a label's boundary that is not scored."
-    )
+    boundary_ignore_m: float = Field(0.0, ge=0, description="Ring on both sides of a label's boundary that is not scored.")
 
 
 class Chips(Section):
@@ -134,12 +126,8 @@ class Train(Section):
     batch_size: Count = Field(8, description="Windows in a step.")
     learning_rate: Positive = Field(1e-3, description="Highest learning rate (AdamW, one cycle).")
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
-    loss: Literal["bce+dice", "focal+dice"] = Field(
-        "bce+dice", description="Loss, both parts ignore unlabelled pixels."
-    )
-    precision: Literal["auto", "32", "bf16"] = Field(
-        "auto", description="Arithmetic; auto: bf16 where the device has it."
-    )
+    loss: Literal["bce+dice", "focal+dice"] = Field("bce+dice", description="Loss, both parts ignore unlabelled pixels.")
+    precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     workers: int = Field(2, ge=0, description="Processes that read windows.")
     seed: int = Field(0, description="Seed of weights, draws and augmentation.")
@@ -150,9 +138,7 @@ class Predict(Section):
 
     window_px: int = Field(512, ge=128, multiple_of=32, description="Edge of a prediction window in pixels.")
     overlap_px: int = Field(128, ge=0, description="Overlap of neighbouring windows, blended, in pixels.")
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        "auto", description="Arithmetic; auto: bf16 where the CPU has it."
-    )
+    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the CPU has it.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -164,12 +150,8 @@ class Predict(Section):
 class Polygonize(Section):
     """From probabilities to outlines."""
 
-    threshold: Fraction | None = Field(
-        None, description="Probability threshold; null: the one chosen on validation objects."
-    )
-    min_area_m2: float | None = Field(
-        None, ge=0, description="Smallest outline; null: the one chosen on validation objects."
-    )
+    threshold: Fraction | None = Field(None, description="Probability threshold; null: the one chosen on validation objects.")
+    min_area_m2: float | None = Field(None, ge=0, description="Smallest outline; null: the one chosen on validation objects.")
     hole_m2: float = Field(900.0, ge=0, description="Holes smaller than this are filled.")
 
 
@@ -213,9 +195,7 @@ class Config(Section):
     """The whole configuration."""
 
     results: str = Field("results", description="Folder for everything that is computed; can be removed and rebuilt.")
-    reviews: str = Field(
-        "reviews", description="Folder for what people decided; never removed by the software. Back it up."
-    )
+    reviews: str = Field("reviews", description="Folder for what people decided; never removed by the software. Back it up.")
     area: Area
     time: Time = Time()
     grid: GridSection = GridSection()
@@ -385,9 +365,7 @@ def _expand(value: Any, source: str) -> Any:
         return value
     expanded = os.path.expandvars(value)
     if "$" in expanded:
-        raise UsageError(
-            source, f"'{value}' names an environment variable that is not set", do="export it or write the path"
-        )
+        raise UsageError(source, f"'{value}' names an environment variable that is not set", do="export it or write the path")
     return expanded
 
 

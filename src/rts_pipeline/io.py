@@ -169,9 +169,7 @@ def read_vector(path: Path, what: str) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(path, "has no geometry", expected=f"{what} with geometries")
     if frame.crs is None:
-        raise InputError(
-            path, "declares no CRS", expected=f"{what} with a CRS", do="assign it (QGIS: 'Assign projection')"
-        )
+        raise InputError(path, "declares no CRS", expected=f"{what} with a CRS", do="assign it (QGIS: 'Assign projection')")
     return frame
 
 
