@@ -79,24 +79,34 @@ class GridSection(Section):
         return Grid(self.crs, self.pixel_m, self.cell_px, self.block_cells)
 
 
-class Scenes(Section):
-    """Delivered PlanetScope items."""
+class Usability(Section):
+    """Which items and pixels are usable."""
 
-    folders: list[str] = Field(description="Folders with delivered orders, searched at any depth.")
     without_mask: Literal["reject", "use"] = Field(
         "reject", description="What to do with an item that came without udm2 and without udm."
     )
     min_confidence: int = Field(0, ge=0, le=100, description="Pixels below this udm2 confidence (per cent) are masked.")
     accept_light_haze: bool = Field(True, description="Whether pixels that udm2 calls light haze are usable.")
     min_usable_fraction: Fraction = Field(0.01, description="Items with a smaller share of usable pixels are rejected.")
+
+
+class Scenes(Usability):
+    """Delivered PlanetScope items."""
+
+    folders: list[str] = Field(min_length=1, description="Folders with delivered orders, searched at any depth.")
     exclude: dict[str, str] = Field({}, description="Items never to use: item id -> reason.")
 
 
-class Labels(Section):
+class Labelling(Section):
+    """How outlines become labels."""
+
+    boundary_ignore_m: float = Field(0.0, ge=0, description="Ring on both sides of a label's boundary that is not scored.")
+
+
+class Labels(Labelling):
     """What the network learns from."""
 
     seeds: str = Field(description="Vector file with the outlines of the slumps known at the start, in any CRS.")
-    boundary_ignore_m: float = Field(0.0, ge=0, description="Ring on both sides of a label's boundary that is not scored.")
 
 
 class Chips(Section):
@@ -112,10 +122,12 @@ class Chips(Section):
     seed: int = Field(0, description="Seed of the split and of the background draw.")
 
 
-class Train(Section):
+class Learning(Section):
     """The network and how it learns."""
 
-    bands: list[Literal["blue", "green", "red", "nir"]] = Field(list(BANDS), min_length=1, description="Bands used.")
+    bands: list[Literal["blue", "green", "red", "nir"]] = Field(
+        ["blue", "green", "red", "nir"], min_length=1, description="Bands used."
+    )
     architecture: str = Field("deeplabv3+", description="Architecture: deeplabv3+, unet, fpn, ... (torchgeo's names).")
     encoder: str = Field("resnet50", description="Encoder (timm or segmentation-models-pytorch name).")
     weights: str | None = Field(None, description="File of encoder weights to start from; null: random.")
@@ -128,9 +140,14 @@ class Train(Section):
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
     loss: Literal["bce+dice", "focal+dice"] = Field("bce+dice", description="Loss, both parts ignore unlabelled pixels.")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
+    seed: int = Field(0, description="Seed of weights, draws and augmentation.")
+
+
+class Train(Learning):
+    """The network, how it learns, and where."""
+
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     workers: int = Field(2, ge=0, description="Processes that read windows.")
-    seed: int = Field(0, description="Seed of weights, draws and augmentation.")
 
 
 class Predict(Section):
@@ -218,7 +235,17 @@ class Config(Section):
 class ScenesOptions(Section):
     """Options of `scenes`."""
 
+    scenes: Usability
+
+
+class CatalogOptions(Section):
+    """Options of `catalog`."""
+
+    area: Area
+    time: Time
+    grid: GridSection
     scenes: Scenes
+    evidence: Evidence
 
 
 class MosaicOptions(Section):
@@ -232,7 +259,6 @@ class LabelsOptions(Section):
     """Options of `labels`."""
 
     grid: GridSection
-    labels: Labels
 
 
 class ChipsOptions(Section):
@@ -246,7 +272,7 @@ class TrainOptions(Section):
     """Options of `train`."""
 
     grid: GridSection
-    labels: Labels
+    labels: Labelling
     chips: Chips
     train: Train
 
@@ -307,7 +333,13 @@ S = TypeVar("S", bound=Section)
 
 def options_json(config: Config, kind: type[Section]) -> str:
     """Return the sections that a stage reads, as sorted JSON."""
-    return canonical_json({name: getattr(config, name).model_dump(mode="json") for name in sorted(kind.model_fields)})
+    sections: dict[str, Any] = {name: field.annotation for name, field in kind.model_fields.items()}
+    return canonical_json(
+        {
+            name: getattr(config, name).model_dump(mode="json", include=set(section.model_fields))
+            for name, section in sections.items()
+        }
+    )
 
 
 def parse_options(kind: type[S], text: str) -> S:
