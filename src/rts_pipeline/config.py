@@ -41,11 +41,20 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Area(Section):
+class Place(Section):
+    """Whose inventory of what region it is."""
+
+    region: str = Field("", description="Name of the region, written into the inventory.")
+    creator_lab: str = Field(
+        "",
+        description="Makers, as 'Initials+Surname, Organisation', joined by '; '; part of each slump's UID.",
+    )
+
+
+class Area(Place):
     """Where."""
 
     aoi: str = Field(description="Vector file with the polygon(s) of the area of interest, in any CRS.")
-    region: str = Field("", description="Name of the region, written into the inventory.")
 
 
 class Time(Section):
@@ -302,6 +311,8 @@ class EvidenceOptions(Section):
 class InventoryOptions(Section):
     """Options of `inventory`."""
 
+    area: Place
+    time: Time
     grid: GridSection
 
 
@@ -309,20 +320,16 @@ class AttributesOptions(Section):
     """Options of `attributes`."""
 
     grid: GridSection
-    attributes: Attributes
 
 
 class ExportOptions(Section):
-    """Options of `export`."""
-
-    area: Area
-    time: Time
+    """Options of `export`: none, it writes what `attributes` made."""
 
 
 class ReportOptions(Section):
     """Options of `report`."""
 
-    area: Area
+    area: Place
     time: Time
     grid: GridSection
     report: Report

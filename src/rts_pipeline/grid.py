@@ -129,6 +129,11 @@ class Grid:
         column, row = _parse(cell, "cell")
         return "b_" + _name(floor(column / self.block_cells), floor(row / self.block_cells))
 
+    def cell_at(self, x: float, y: float) -> str:
+        """Return the name of the cell that a point (in the grid's CRS) lies in; west and south edges belong to the cell."""
+        size = self.cell_px * self.pixel_m
+        return _name(floor(x / size), floor(y / size))
+
     def cells_touching(self, geometry: BaseGeometry | Iterable[BaseGeometry]) -> list[str]:
         """Return the sorted names of the cells that share area with the geometry (in the grid's CRS)."""
         return sorted({name for _, name in self.cell_pairs(geometry)})
