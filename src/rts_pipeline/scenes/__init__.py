@@ -1,0 +1,1 @@
+"""Delivered PlanetScope items: finding them, measuring them, and accounting for every file."""

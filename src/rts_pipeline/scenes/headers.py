@@ -1,0 +1,98 @@
+"""What files say about themselves, read once and remembered by path, size and modification time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rts_pipeline import io
+from rts_pipeline.errors import InputError
+from rts_pipeline.scenes import metadata
+
+FORMAT = 1
+"""Version of the remembered facts: facts of another version are read again."""
+
+Facts = dict[str, Any]
+
+
+class Headers:
+    """Facts about files: JSON-able dicts, with the key "error" where a file can't be read."""
+
+    def __init__(self, cache: Path | None) -> None:
+        """Load what was remembered in `cache`; a missing or damaged cache is empty."""
+        self._cache = cache
+        self._known: dict[str, list[Any]] = {}
+        self._used: dict[str, list[Any]] = {}
+        if cache is not None:
+            try:
+                stored = json.loads(cache.read_text(encoding="utf-8"))
+                self._known = stored["files"] if stored["format"] == FORMAT else {}
+            except (OSError, ValueError, TypeError, KeyError):
+                self._known = {}
+
+    def of(self, path: Path, role: str) -> Facts:
+        """Return the facts of a file; what is read depends on its role."""
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, role]
+        key = str(path)
+        entry = self._known.get(key)
+        if entry is None or entry[:3] != stamp:
+            entry = [*stamp, _read(path, role)]
+        self._used[key] = entry
+        facts: Facts = entry[3]
+        return facts
+
+    def save(self) -> None:
+        """Write what was asked for in this run into the cache, if it differs from what is there."""
+        if self._cache is not None and self._used != self._known:
+            io.write_text(self._cache, io.canonical_json({"format": FORMAT, "files": self._used}))
+
+
+def _read(path: Path, role: str) -> Facts:
+    readers: dict[str, Callable[[Path], Facts]] = {"metadata": _feature, "xml": _xml, "manifest": _manifest, "json": _json}
+    try:
+        return readers.get(role, _raster)(path)
+    except InputError as error:
+        return {"error": str(error).removeprefix(f"{path}: ")}
+
+
+def _raster(path: Path) -> Facts:
+    import rasterio
+
+    try:
+        with rasterio.open(path) as dataset:
+            return {
+                "count": dataset.count,
+                "dtype": dataset.dtypes[0],
+                "shape": list(dataset.shape),
+                "transform": list(dataset.transform)[:6],
+                "bounds": list(dataset.bounds),
+                "crs": dataset.crs.to_string() if dataset.crs else None,
+            }
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise InputError(path, str(error).replace(f"{path}", path.name).removeprefix("'")) from None
+
+
+def _feature(path: Path) -> Facts:
+    feature = metadata.read_feature(path)
+    told = feature["properties"]
+    return {"id": feature.get("id"), "acquired": told.get("acquired"), "updated": metadata.utc(told.get("updated"))}
+
+
+def _xml(path: Path) -> Facts:
+    return {"acquired": metadata.read_xml(path).get("acquired")}
+
+
+def _manifest(path: Path) -> Facts:
+    listed = io.read_json(path)
+    try:
+        return {"files": {str(e["path"]): [int(e["size"]), str(e["digests"]["sha256"])] for e in listed["files"]}}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(path, "not the manifest of an order") from None
+
+
+def _json(path: Path) -> Facts:
+    value = io.read_json(path)
+    return {"stac": isinstance(value, dict) and "stac_version" in value}
