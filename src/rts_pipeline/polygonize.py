@@ -1,0 +1,145 @@
+"""From probabilities to outlines: 8-connected components above the threshold, each one row.
+
+A raster is read strip by strip, so that memory doesn't grow with it. How it is cut changes nothing (see `components`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from rts_pipeline.components import Pieces, find, merge
+from rts_pipeline.config import PolygonizeOptions
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import GeoBox
+from rts_pipeline.io import GDAL_OPTIONS, read_json, write_parquet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import geopandas as gpd
+    from numpy.typing import NDArray
+    from rasterio.io import DatasetReader
+
+    Geometries = NDArray[np.object_]
+
+SCALE = 250
+"""Probability 1 in the rasters of the stage predict."""
+STRIP_PX = 1024
+COLUMNS = ["block", "n_px", "prob_sum", "prob_max", "edge_runs", "geometry"]
+
+
+def polygonize(block: GeoBox, probability: Path, model: Path, out: Path, options: PolygonizeOptions) -> None:
+    """Write the outlines of a block.
+
+    Args:
+        block: the block; the raster must be exactly its pixels.
+        probability: uint8, 0-250 = probability x 250, 255 = not observed (never inside an outline).
+        model: `model.json`, for the threshold and the minimum area that the options leave open.
+        out: GeoParquet with `COLUMNS`. Outlines at the block's edge are kept whatever their size, with the boxes of their
+            pixels along it as `edge_runs`; inside, what can't reach the minimum area is dropped.
+        options: the stage's options.
+
+    Raises:
+        InputError: the raster isn't the block, or the model names no threshold.
+    """
+    import rasterio
+
+    chosen = model_values(model, options)
+    limit = ceil(chosen["threshold"] * SCALE - 1e-9)
+    with rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
+        _check(dataset, block, probability)
+        pieces = merge([find(strip, values, limit) for strip, values in _strips(dataset, block)])
+    pieces = _edges_only(pieces, block)
+    # Holes may be filled later, and the final area is geodesic: half the minimum is below what either can change.
+    kept = _filled_area(pieces.geometry) * block.pixel_m**2 >= chosen["min_area_m2"] / 2
+    kept[pieces.owner] = True
+    write_parquet(out, to_frame(pieces, block).loc[kept])
+
+
+def model_values(model: Path, options: PolygonizeOptions) -> dict[str, float]:
+    """Return `threshold` and `min_area_m2`: the options' values, or else those chosen with the model.
+
+    Raises:
+        InputError: neither the options nor the model give a number.
+    """
+    chosen = read_json(model)
+    values = {}
+    for key in ("threshold", "min_area_m2"):
+        option = getattr(options.polygonize, key)
+        value = chosen.get(key) if option is None else option
+        if not isinstance(value, int | float):
+            raise InputError(model, f"'{key}' is {value!r}", expected="a number", do=f"train again, or set polygonize.{key}")
+        values[key] = float(value)
+    return values
+
+
+def to_frame(pieces: Pieces, block: GeoBox) -> gpd.GeoDataFrame:
+    """Return the pieces as a table with `COLUMNS`, in the grid's CRS."""
+    import geopandas as gpd
+
+    runs: list[list[list[int]]] = [[] for _ in pieces.n_px]
+    for owner, run in zip(pieces.owner.tolist(), pieces.runs.tolist(), strict=True):
+        runs[owner].append(run)
+    columns = {
+        "block": np.full(len(runs), block.id, dtype=object),
+        "n_px": pieces.n_px,
+        "prob_sum": pieces.value_sum / SCALE,
+        "prob_max": pieces.value_max / SCALE,
+        "edge_runs": np.array([json.dumps(boxes) for boxes in runs], dtype=object),
+    }
+    geometry = to_crs_units(pieces.geometry, block.pixel_m)
+    return gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries(geometry, crs=block.crs))[COLUMNS]
+
+
+def from_frame(frame: gpd.GeoDataFrame, pixel_m: float) -> Pieces:
+    """Return the pieces that `to_frame` made a table of."""
+    boxes = [json.loads(text) for text in frame["edge_runs"]]
+    return Pieces(
+        n_px=frame["n_px"].to_numpy(dtype=np.int64),
+        value_sum=np.rint(frame["prob_sum"].to_numpy(dtype=float) * SCALE).astype(np.int64),
+        value_max=np.rint(frame["prob_max"].to_numpy(dtype=float) * SCALE).astype(np.int64),
+        geometry=shapely.transform(np.array(frame.geometry, dtype=object), lambda xy: np.rint(xy / [pixel_m, -pixel_m])),
+        runs=np.array([box for piece in boxes for box in piece], dtype=np.int64).reshape(-1, 4),
+        owner=np.repeat(np.arange(len(boxes)), np.array([len(piece) for piece in boxes], dtype=np.int64)),
+    )
+
+
+def to_crs_units(geometry: Geometries, pixel_m: float) -> Geometries:
+    """Return geometries in global pixel indices as normalised ones in metres of the grid's CRS."""
+    return shapely.normalize(shapely.transform(geometry, lambda xy: xy * [pixel_m, -pixel_m] + 0.0))
+
+
+def _check(dataset: DatasetReader, block: GeoBox, path: Path) -> None:
+    if dataset.shape != block.shape or not dataset.transform.almost_equals(block.transform, precision=1e-6):
+        raise InputError(path, f"{dataset.shape} pixels from {dataset.transform[2]}, {dataset.transform[5]}",
+                         expected=f"the pixels of block {block.id}", do="remove it and predict again")  # fmt: skip
+
+
+def _strips(dataset: DatasetReader, block: GeoBox) -> Iterator[tuple[GeoBox, NDArray[np.uint8]]]:
+    for top in range(0, block.height, STRIP_PX):
+        height = min(STRIP_PX, block.height - top)
+        strip = GeoBox(block.id, block.crs, block.pixel_m, block.column, block.row + top, block.width, height)
+        yield strip, dataset.read(1, window=block.window_of(strip))
+
+
+def _edges_only(pieces: Pieces, block: GeoBox) -> Pieces:
+    """Leave out the runs along the seams within the block."""
+    top, left, bottom, right = pieces.runs.T
+    level = (top == block.row) | (bottom == block.row + block.height)
+    upright = (right - left == 1) & ((left == block.column) | (right == block.column + block.width))
+    kept = level | upright
+    return replace(pieces, runs=pieces.runs[kept], owner=pieces.owner[kept])
+
+
+def _filled_area(geometry: Geometries) -> NDArray[np.float64]:
+    """Return the area in pixels with all holes filled."""
+    parts, owner = shapely.get_parts(geometry, return_index=True)
+    areas = shapely.area(np.asarray(shapely.polygons(shapely.get_exterior_ring(parts))))
+    return np.bincount(owner, areas, minlength=len(geometry)).astype(float)
