@@ -1,0 +1,69 @@
+"""Stage attributes: what is measured for each slump of the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from rts_pipeline import __version__
+from rts_pipeline.config import AttributesOptions
+from rts_pipeline.inventory import shape
+from rts_pipeline.inventory.dictionary import conform
+from rts_pipeline.inventory.observed import acquisitions
+from rts_pipeline.inventory.setting import distance_to_lines
+from rts_pipeline.inventory.terrain import COLUMNS, terrain
+from rts_pipeline.io import read_geoparquet, write_parquet
+
+
+def build_attributes(
+    inventory: Path,
+    sources: Sequence[Path],
+    dem: Path | None,
+    roads: Path | None,
+    railway: Path | None,
+    out: Path,
+    options: AttributesOptions,
+) -> None:
+    """Write the inventory with its attributes (GeoParquet, columns of `dictionary.INVENTORY` and `dictionary.MEASURED`).
+
+    Args:
+        inventory: what stage inventory wrote.
+        sources: source maps of the mosaics, <cell>_source.tif.
+        dem: elevation raster in metres, in any CRS; None leaves the terrain empty.
+        roads: vector file of lines; None leaves the distance empty.
+        railway: vector file of lines; None leaves the distance empty.
+        out: the file to write.
+        options: the grid.
+
+    Raises:
+        InputError: a file is missing or can't be used as it is.
+        UsageError: gdaldem is not installed.
+    """
+    slumps = read_geoparquet(inventory)
+    outlines = slumps.geometry
+    measured = [
+        acquisitions(outlines, sources, options.grid.grid()),
+        shape.describe(outlines),
+        _terrain(outlines, slumps["cell_id"], dem),
+    ]
+    slumps = slumps.assign(**{str(name): values for frame in measured for name, values in frame.items()})
+    slumps["dist_road_m"] = _distance(outlines, roads, "roads")
+    slumps["dist_railway_m"] = _distance(outlines, railway, "railway")
+    slumps["rts_pipeline_version"] = __version__
+    write_parquet(out, conform(slumps, measured=True))
+
+
+def _terrain(outlines: gpd.GeoSeries, cells: pd.Series, dem: Path | None) -> pd.DataFrame:
+    if dem is None or len(outlines) == 0:
+        return pd.DataFrame(np.nan, index=outlines.index, columns=list(COLUMNS))
+    return terrain(outlines, cells, dem)
+
+
+def _distance(outlines: gpd.GeoSeries, lines: Path | None, what: str) -> pd.Series:
+    if lines is None or len(outlines) == 0:
+        return pd.Series(np.nan, index=outlines.index)
+    return pd.Series(distance_to_lines(outlines, lines, what), index=outlines.index)

@@ -1,0 +1,119 @@
+"""The data dictionary: the one table of the inventory's columns, which the stages are held to and which is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+Type = Literal["text", "integer", "number", "geometry"]
+DTYPES = {"text": "str", "integer": "int64", "number": "float64"}
+
+MIN_COVERED = 0.9
+"""Share of an outline that the DEM must cover before it gets terrain attributes."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the inventory: what it holds, where that comes from, and when it is empty."""
+
+    name: str
+    type: Type
+    unit: str
+    description: str
+    source: str
+    missing: str = "never"
+
+
+_NO_SCENE = "no pixel inside the outline was observed"
+_NO_DEM = f"no DEM is configured, or it covers less than {MIN_COVERED:.0%} of the outline"
+_NO_ASPECT = f"{_NO_DEM}, or all of it is flat"
+_SEED = "the slump is known from the seeds alone"
+_NO_MODEL = "no outline of a model took part (seeds, slumps added by a reviewer)"
+_UNSAID = "the reviewer gave none"
+_CREATED = "point, region, creator_lab, season, pixel size"
+
+INVENTORY: tuple[Column, ...] = (
+    Column("rts_uid", "text", "", "Identifier of the landform (UUID 5, rule of the ARTS data standard)", _CREATED),
+    Column("delineation_id", "text", "", "Identifier of the row: the outlines it was made of, joined by '+'", "seeds, review"),
+    Column("rts_id", "integer", "", "Number within this inventory, 1 to n from north to south", "point"),
+    Column("longitude", "number", "degree", "Longitude of a point inside the outline (WGS84, 5 decimals)", "outline"),
+    Column("latitude", "number", "degree", "Latitude of a point inside the outline (WGS84, 5 decimals)", "outline"),
+    Column("region", "text", "", "Name of the region", "configuration", "none is configured"),
+    Column("cell_id", "text", "", "Cell of the project's grid that the point lies in", "outline"),
+    Column("source", "text", "", "Where the slump was found first: 'seed' or the round, as 'round 01'", "seeds, review"),
+    Column("iteration", "integer", "", "Round in which the slump was found first; 0 for a seed", "seeds, review"),
+    Column("decision", "text", "", "Latest decision: seed, accept, edit (redrawn) or missed (added by a reviewer)", "review"),
+    Column("possibility", "number", "1", "How sure it is a slump: 0 to 1, highest given; 1 for a seed", "review", _UNSAID),
+    Column("possibility_class", "text", "", "Nearest of Yes 1, High 0.75, Medium 0.5, Low 0.25, No 0", "possibility", _UNSAID),
+    Column("reviewers", "text", "", "Who decided, joined by ','", "review", _SEED),
+    Column("n_reviews", "integer", "", "Number of verdicts; 0 for a seed", "review"),
+    Column("agreement", "number", "1", "Lowest agreement between reviewers", "review", f"{_SEED}, or one reviewer decided"),
+    Column("reviewed_at", "text", "UTC", "Time of the latest verdict, ISO 8601", "review", _SEED),
+    Column("note", "text", "", "The reviewers' notes, joined by '; '", "review", "no note was written"),
+    Column("base_sha256", "text", "", "Checksums of the outlines that the reviewers saw, joined by ','", "review", _NO_MODEL),
+    Column("model_sha256", "text", "", "Checksums of the weights that drew them, joined by ','", "review", _NO_MODEL),
+    Column("prob_mean", "number", "1", "Mean probability of the model, weighted by area over its outlines", "model", _NO_MODEL),
+    Column("prob_max", "number", "1", "Highest probability of the model", "model", _NO_MODEL),
+    Column(
+        "parts",
+        "text",
+        "JSON",
+        "The overlapping outlines that were united: id, source, decision, possibility, reviewers and time of each",
+        "seeds, review",
+        "the row is one outline",
+    ),
+)
+
+MEASURED: tuple[Column, ...] = (
+    Column("acquired_start", "text", "UTC", "Earliest acquisition of the pixels inside, ISO 8601", "mosaic", _NO_SCENE),
+    Column("acquired_end", "text", "UTC", "Latest acquisition of the pixels inside, ISO 8601", "mosaic", _NO_SCENE),
+    Column("scene_ids", "text", "", "PlanetScope items of the pixels inside, joined by ','", "mosaic", _NO_SCENE),
+    Column("observed_frac", "number", "1", "Share of the outline's area that was observed", "mosaic"),
+    Column("area_m2", "number", "m2", "Area on the WGS84 ellipsoid, holes left out", "outline"),
+    Column("perimeter_m", "number", "m", "Length of all boundaries on the WGS84 ellipsoid", "outline"),
+    Column("circularity", "number", "1", "4 pi area / perimeter^2: 1 for a circle, towards 0 for a long outline", "outline"),
+    Column("length_m", "number", "m", "Longer side of the smallest rectangle around the outline", "outline"),
+    Column("width_m", "number", "m", "Shorter side of the smallest rectangle around the outline", "outline"),
+    Column("elevation_min_m", "number", "m", "Lowest elevation inside", "DEM", _NO_DEM),
+    Column("elevation_mean_m", "number", "m", "Mean elevation, pixels weighted by their share inside", "DEM", _NO_DEM),
+    Column("elevation_max_m", "number", "m", "Highest elevation inside", "DEM", _NO_DEM),
+    Column("slope_deg", "number", "degree", "Mean slope (Horn), pixels weighted by their share inside", "DEM", _NO_DEM),
+    Column("aspect_deg", "number", "degree", "Circular mean of the downslope direction from true north", "DEM", _NO_ASPECT),
+    Column("aspect_concentration", "number", "1", "Mean resultant length: 1 if all pixels face one way", "DEM", _NO_ASPECT),
+    Column("dist_road_m", "number", "m", "Geodesic distance from the nearest road", "roads", "none is configured"),
+    Column("dist_railway_m", "number", "m", "Geodesic distance from the nearest railway", "railway", "none is configured"),
+    Column("rts_pipeline_version", "text", "", "Version of rts-pipeline that measured this", "software"),
+)
+
+GEOMETRY = Column("geometry", "geometry", "m", "Outline, Polygon or MultiPolygon in the project's CRS", "seeds, model, review")
+WKT = Column("geometry_wkt", "geometry", "degree", "CSV file only: outline as well-known text, WGS84", "geometry")
+
+
+def columns(*, measured: bool) -> tuple[Column, ...]:
+    """Return the columns of inventory (not `measured`) or of attributes and all that is published."""
+    return (*INVENTORY, *(MEASURED if measured else ()), GEOMETRY)
+
+
+def conform(frame: gpd.GeoDataFrame, *, measured: bool) -> gpd.GeoDataFrame:
+    """Return the frame with exactly the dictionary's columns, in its order and types.
+
+    Raises:
+        ValueError: the frame lacks a column or has one without an entry (a defect of the stage).
+    """
+    wanted = columns(measured=measured)
+    names = [column.name for column in wanted]
+    if set(frame.columns) != set(names):
+        raise ValueError(f"columns differ from the data dictionary: {sorted(set(frame.columns) ^ set(names))}")
+    dtypes = {column.name: DTYPES[column.type] for column in wanted if column.type != "geometry"}
+    return frame[names].astype(dtypes)
+
+
+def table() -> pd.DataFrame:
+    """Return the published dictionary, a row a column."""
+    import pandas as pd
+
+    return pd.DataFrame([vars(column) for column in (*columns(measured=True), WKT)])

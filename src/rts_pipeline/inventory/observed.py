@@ -1,0 +1,95 @@
+"""Which images, of what times, an outline was observed in: read from the mosaics' source maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import rasterio
+from exactextract import exact_extract
+from exactextract.raster import RasterioRasterSource
+from rasterio.io import DatasetReader
+
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import GDAL_OPTIONS
+from rts_pipeline.progress import track
+
+SUFFIX = "_source.tif"
+MIN_PX = 0.01
+"""Smaller shares of a pixel are rounding at an outline that follows pixel edges."""
+
+
+def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -> pd.DataFrame:
+    """Return acquired_start, acquired_end, scene_ids and observed_frac, a row an outline.
+
+    Args:
+        outlines: polygons in the grid's CRS, index 0..n-1.
+        sources: source maps of the mosaics' cells, <cell>_source.tif.
+        grid: the project's grid.
+
+    Raises:
+        InputError: a source map is missing, damaged, or lacks its table of items.
+    """
+    by_cell = {path.name.removesuffix(SUFFIX): path for path in sources}
+    pairs = pd.DataFrame(grid.cell_pairs(outlines.to_numpy()), columns=["outline", "cell"])
+    groups = [(by_cell[str(cell)], rows["outline"]) for cell, rows in pairs.groupby("cell") if cell in by_cell]
+    seen = [_pixels(path, outlines.loc[rows]) for path, rows in track(groups, len(groups), "source maps", "cells")]
+    pixels = pd.concat([_no_pixels(), *seen], ignore_index=True)
+    by_outline = pixels.groupby("outline")
+    result = pd.DataFrame(index=outlines.index)
+    result["acquired_start"] = by_outline["acquired"].min()
+    result["acquired_end"] = by_outline["acquired"].max()
+    result["scene_ids"] = by_outline["item"].agg(lambda items: ",".join(sorted(set(items))))
+    observed_m2 = by_outline["pixels"].sum() * grid.pixel_m**2
+    result["observed_frac"] = (observed_m2.reindex(outlines.index).fillna(0.0) / outlines.area).clip(0, 1)
+    return result
+
+
+def _no_pixels() -> pd.DataFrame:
+    return pd.DataFrame({"outline": [], "item": [], "acquired": [], "pixels": []}).astype(
+        {"outline": "int64", "item": "str", "acquired": "str", "pixels": "float64"}
+    )
+
+
+def _pixels(path: Path, outlines: gpd.GeoSeries) -> pd.DataFrame:
+    """Return how many pixels (with fractions) of each item lie in each outline within one cell."""
+    try:
+        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as dataset:
+            items = source_items(path, dataset)
+            features = gpd.GeoDataFrame({"outline": outlines.index}, geometry=outlines.to_numpy(), crs=outlines.crs)
+            source = RasterioRasterSource(dataset)
+            counts = exact_extract(source, features, ["unique", "frac", "count"], include_cols=["outline"], output="pandas")
+    except rasterio.errors.RasterioError as error:
+        raise InputError(path, f"can't be read ({error})", do="remove it and run again") from None
+    exploded = counts.explode(["unique", "frac"]).dropna(subset=["unique"])
+    exploded = exploded[exploded["unique"] > 0]
+    exploded["pixels"] = exploded["frac"].astype(float) * exploded["count"]
+    exploded = exploded[exploded["pixels"] > MIN_PX]
+    unknown = set(exploded["unique"]) - set(items)
+    if unknown:
+        raise InputError(path, f"holds pixels of items {sorted(unknown)} that its tag ITEMS doesn't list")
+    return pd.DataFrame(
+        {
+            "outline": exploded["outline"].astype("int64"),
+            "item": [items[index]["id"] for index in exploded["unique"]],
+            "acquired": [items[index]["acquired"] for index in exploded["unique"]],
+            "pixels": exploded["pixels"],
+        }
+    )
+
+
+def source_items(path: Path, dataset: DatasetReader) -> Mapping[int, Mapping[str, Any]]:
+    """Return the items of a source map by their index.
+
+    Raises:
+        InputError: the dataset's tag ITEMS is missing or damaged.
+    """
+    try:
+        return {int(item["index"]): item for item in json.loads(dataset.tags()["ITEMS"])}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(path, "its tag ITEMS is missing or damaged", do="remove it and run mosaic again") from None
