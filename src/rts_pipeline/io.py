@@ -112,7 +112,9 @@ def write_gpkg(path: Path, layers: Mapping[str, gpd.GeoDataFrame]) -> None:
     with atomic(path) as temporary:
         for number, (layer, frame) in enumerate(layers.items()):
             options = {"VERSION": "1.3"} if number == 0 else {}
-            frame.to_file(temporary, layer=layer, driver="GPKG", engine="pyogrio", dataset_options=options)
+            # A table without rows would get no geometry type, and GIS programs couldn't draw polygons into it.
+            kind = {} if len(frame) else {"geometry_type": "MultiPolygon"}
+            frame.to_file(temporary, layer=layer, driver="GPKG", engine="pyogrio", dataset_options=options, **kind)
 
 
 def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDataFrame:
