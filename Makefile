@@ -1,0 +1,41 @@
+# make demo   a simulated corridor, from delivered images to the reviewed inventory
+# make test   the tests that are not slow
+# make lint   all static checks
+SHELL := bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+WORKERS ?= auto
+
+.PHONY: setup demo demo-small test test-slow lint digests config lock
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	rts-pipeline demo
+
+demo-small: setup
+	rts-pipeline demo --small
+
+test: setup
+	pytest -n $(WORKERS) -m "not slow"
+
+test-slow: setup
+	pytest -n $(WORKERS) -m slow
+
+lint: setup
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check Snakefile workflow
+	scripts/lint_workflow.sh
+
+# after a change that can't alter results (a test names the stages)
+digests: setup
+	python -m rts_pipeline.stages
+
+# after a change of the configuration's model
+config: setup
+	rts-pipeline config > config/config.yaml
+	sed '/^| key/,$$d' config/README.md > config/README.md.new
+	rts-pipeline config --reference >> config/README.md.new
+	mv config/README.md.new config/README.md

@@ -1,0 +1,51 @@
+"""The program `rts-pipeline`."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from rts_pipeline import __version__
+from rts_pipeline.commands import candidates, inventory, learning, project, review, scenes
+from rts_pipeline.errors import PipelineError
+
+ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+app = typer.Typer(
+    name="rts-pipeline",
+    help="From PlanetScope items to a complete, reviewed inventory of retrogressive thaw slumps.\n\n"
+    "The workflow (snakemake --cores N) calls the stages; people call review, status and score.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for group in (project, scenes, learning, candidates, review, inventory):
+    group.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _program(version: bool = typer.Option(False, "--version", help="Print the version and end.", is_eager=True)) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the program; a user's mistake is told in one line and gives its own exit code."""
+    try:
+        app()
+    except PipelineError as error:
+        print(f"rts-pipeline: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in ENVIRONMENT_ERRORS:
+            raise
+        print(f"rts-pipeline: {error.filename or 'output'}: {error.strerror}; free space or mend permissions", file=sys.stderr)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

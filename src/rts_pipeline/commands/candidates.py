@@ -1,0 +1,102 @@
+"""Commands of workflow/rules/candidates.smk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Round, stage_options
+from rts_pipeline.config import EvidenceOptions, PolygonizeOptions, PredictOptions
+
+Block = Annotated[str, typer.Argument(help="Name of the block, such as b_e0015_n0125.")]
+Model = Annotated[Path, typer.Option("--model", help="The round's model.json.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(predict)
+    app.command()(polygonize)
+    app.command()(candidates)
+    app.command()(evidence)
+
+
+def predict(
+    block: Block,
+    mosaics: Annotated[list[Path], typer.Argument(help="Mosaics of the block and of the cells around it.")],
+    model: Annotated[Path, typer.Option(help="The round's model folder.")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Predict the probability of every observed pixel of a block.
+
+    Example: rts-pipeline predict b_e0015_n0125 results/mosaic/*[0-9].tif --model model --out b_e0015_n0125.tif
+    """
+    parsed = stage_options("predict", PredictOptions, options, config, code)
+    from rts_pipeline.predict import predict
+
+    predict(parsed.grid.grid().block(block), model, mosaics, out, parsed)
+
+
+def polygonize(
+    block: Block,
+    probability: Annotated[Path, typer.Option(help="The block's probability raster.")],
+    model: Model,
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Outline what lies above the threshold in a block.
+
+    Example: rts-pipeline polygonize b_e0015_n0125 --probability b_e0015_n0125.tif --model model/model.json --out o.parquet
+    """
+    parsed = stage_options("polygonize", PolygonizeOptions, options, config, code)
+    from rts_pipeline.polygonize import polygonize
+
+    polygonize(parsed.grid.grid().block(block), probability, model, out, parsed)
+
+
+def candidates(
+    round: Round,
+    outlines: Annotated[list[Path], typer.Argument(help="Outlines of all blocks.")],
+    labels: Annotated[Path, typer.Option(help="The round's labels: what has been decided before.")],
+    aoi: Annotated[Path, typer.Option(help="Area of interest.")],
+    model: Model,
+    out_outlines: Annotated[Path, typer.Option(help="All outlines of the round, whole, with their status.")],
+    out: Out,
+    out_gpkg: Annotated[Path, typer.Option(help="The candidates as GeoPackage.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Unite the outlines over block edges and rank those that nobody has decided yet.
+
+    Example: rts-pipeline candidates 01 outlines/*.parquet --labels labels.parquet --aoi data/aoi.gpkg
+    --model model/model.json --out-outlines outlines.parquet --out candidates.parquet --out-gpkg candidates.gpkg
+    """
+    parsed = stage_options("candidates", PolygonizeOptions, options, config, code)
+    from rts_pipeline.candidates import build_candidates
+
+    build_candidates(round, outlines, labels, aoi, model, out_outlines, out, out_gpkg, parsed)
+
+
+def evidence(
+    candidates: Annotated[Path, typer.Option(help="The round's candidates.parquet.")],
+    catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet).")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Cut image chips of every year around each candidate, in true and false colour.
+
+    Example: rts-pipeline evidence --candidates candidates.parquet --catalog results/scenes/catalog.parquet --out evidence
+    """
+    parsed = stage_options("evidence", EvidenceOptions, options, config, code)
+    from rts_pipeline.evidence import build_evidence
+
+    build_evidence(candidates, catalog, out, parsed)

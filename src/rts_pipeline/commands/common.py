@@ -1,0 +1,33 @@
+"""Options that all stages share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from rts_pipeline.config import Section, load_config, options_json, parse_options
+from rts_pipeline.stages import check_code
+
+S = TypeVar("S", bound=Section)
+
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The project's configuration file.", envvar="RTS_CONFIG")]
+Options = Annotated[
+    str | None,
+    typer.Option(help="The stage's configuration sections as JSON (given by the workflow); default: those of --config."),
+]
+Code = Annotated[str | None, typer.Option(help="Stage version that the workflow was planned with.")]
+Out = Annotated[Path, typer.Option(help="File or folder to write.")]
+Round = Annotated[str, typer.Argument(help="Round: 01, 02, ...", metavar="ROUND")]
+
+
+def stage_options(stage: str, kind: type[S], options: str | None, config: Path, code: str | None) -> S:
+    """Return a stage's options, from `--options` or else from the configuration file, after checking `--code`."""
+    from rts_pipeline.workflow import resolve_grid
+
+    check_code(stage, code)
+    text = options if options is not None else options_json(resolve_grid(load_config(config)), kind)
+    return parse_options(kind, text)

@@ -1,0 +1,90 @@
+"""Commands of workflow/rules/inventory.smk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, stage_options
+from rts_pipeline.config import AttributesOptions, ExportOptions, InventoryOptions, ReportOptions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(inventory)
+    app.command()(attributes)
+    app.command()(export)
+    app.command()(report)
+
+
+def inventory(
+    seeds: Annotated[Path, typer.Option(help="Outlines of the slumps known at the start.")],
+    out: Out,
+    reviewed: Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Unite seeds and accepted candidates into one outline for each slump.
+
+    Example: rts-pipeline inventory reviews/*/reviewed.parquet --seeds data/seeds.gpkg --out outlines.parquet
+    """
+    parsed = stage_options("inventory", InventoryOptions, options, config, code)
+    from rts_pipeline.inventory.build import build_inventory
+
+    build_inventory(seeds, reviewed or [], out, parsed)
+
+
+def attributes(
+    sources: Annotated[list[Path], typer.Argument(help="Source maps (<cell>_source.tif) of the mosaics.")],
+    inventory: Annotated[Path, typer.Option(help="The inventory's outlines.")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Measure time, shape, terrain and setting of each slump.
+
+    Example: rts-pipeline attributes results/mosaic/*_source.tif --inventory outlines.parquet --out attributes.parquet
+    """
+    parsed = stage_options("attributes", AttributesOptions, options, config, code)
+    from rts_pipeline.inventory.attributes import build_attributes
+
+    build_attributes(inventory, sources, out, parsed)
+
+
+def export(
+    attributes: Annotated[Path, typer.Argument(help="attributes.parquet")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Write the inventory as GeoPackage, GeoParquet and CSV, with a data dictionary.
+
+    Example: rts-pipeline export attributes.parquet --out results/inventory
+    """
+    parsed = stage_options("export", ExportOptions, options, config, code)
+    from rts_pipeline.inventory.export import export
+
+    export(attributes, out, parsed)
+
+
+def report(
+    results: Annotated[Path, typer.Option(help="The results folder.")],
+    reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Write the report: one HTML file with map, rounds, distributions and the account of files.
+
+    Example: rts-pipeline report --results results --reviews reviews --out report.html
+    """
+    parsed = stage_options("report", ReportOptions, options, config, code)
+    from rts_pipeline.report.build import build_report
+
+    build_report(results, reviews, out, parsed)

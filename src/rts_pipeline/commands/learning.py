@@ -1,0 +1,78 @@
+"""Commands of workflow/rules/learning.smk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Round, stage_options
+from rts_pipeline.config import ChipsOptions, LabelsOptions, TrainOptions
+
+Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
+Mosaics = Annotated[list[Path], typer.Argument(help="Mosaics (<cell>.tif).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(labels)
+    app.command()(chips)
+    app.command()(train)
+
+
+def labels(
+    seeds: Annotated[Path, typer.Option(help="Outlines of the slumps known at the start.")],
+    out: Out,
+    reviewed: Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Turn seeds and reviewed candidates into labels: positive, negative, ignore.
+
+    Example: rts-pipeline labels reviews/round_01/reviewed.parquet --seeds data/seeds.gpkg --out labels.parquet
+    """
+    parsed = stage_options("labels", LabelsOptions, options, config, code)
+    from rts_pipeline.labels import build_labels
+
+    build_labels(seeds, reviewed or [], out, parsed)
+
+
+def chips(
+    mosaics: Mosaics,
+    labels: Labels,
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Choose the windows for training and validation, split by spatial block.
+
+    Example: rts-pipeline chips results/mosaic/e0079_n0628.tif --labels labels.parquet --out chips.parquet
+    """
+    parsed = stage_options("chips", ChipsOptions, options, config, code)
+    from rts_pipeline.chips import build_chips
+
+    build_chips(labels, mosaics, out, parsed)
+
+
+def train(
+    round: Round,
+    mosaics: Mosaics,
+    chips: Annotated[Path, typer.Option(help="The round's chips.parquet.")],
+    labels: Labels,
+    out: Out,
+    previous: Annotated[Path | None, typer.Option(help="Model folder of the round to start from.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Train the network, choose threshold and minimum area on validation objects, and export it.
+
+    Example: rts-pipeline train 01 results/mosaic/*[0-9].tif --chips chips.parquet --labels labels.parquet --out model
+    """
+    parsed = stage_options("train", TrainOptions, options, config, code)
+    from rts_pipeline.learning.train import train
+
+    train(chips, labels, mosaics, out, parsed, previous=previous, round=round)

@@ -1,0 +1,164 @@
+"""Commands of a review: people decide, and sign off a round."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rts_pipeline.commands.common import DEFAULT_CONFIG, ConfigFile, Out, Round
+from rts_pipeline.config import load_config
+
+review = typer.Typer(help="Judge a round's candidates and sign it off.", no_args_is_help=True)
+
+Reviewer = Annotated[str, typer.Option(help="Who judges; recorded with every verdict.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(review, name="review")
+
+
+def now() -> str:
+    """Return the time in UTC, as ISO 8601 to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@review.command()
+def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Open the review of a round: from now on its candidates are frozen.
+
+    Example: rts-pipeline review start 01
+    """
+    from rts_pipeline.review import rounds
+
+    settings = load_config(config)
+    draft = rounds.start(
+        Path(settings.reviews), Path(settings.results), round, at=now(), guideline_version=settings.review.guideline_version
+    )
+    typer.echo(f"Round {round}: {draft.n_candidates} candidates to judge; chips in {settings.results}/rounds/{round}/evidence")
+
+
+@review.command()
+def export(round: Round, reviewer: Reviewer, out: Out, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Write the candidates as a GeoPackage with verdict columns, to be filled in QGIS.
+
+    Example: rts-pipeline review export 01 --reviewer ada --out ada.gpkg
+    """
+    from rts_pipeline.review.exchange import export_gpkg
+
+    export_gpkg(Path(load_config(config).reviews), round, reviewer, out)
+    typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then rts-pipeline review import {round} {out}")
+
+
+@review.command("import")
+def import_(
+    round: Round,
+    file: Annotated[Path, typer.Argument(help="GeoPackage with verdicts.")],
+    reviewer: Reviewer,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Take a reviewer's verdicts from a GeoPackage: all rows or none.
+
+    Example: rts-pipeline review import 01 ada.gpkg --reviewer ada --dry-run
+    """
+    from rts_pipeline.review.exchange import import_gpkg
+
+    result = import_gpkg(Path(load_config(config).reviews), round, reviewer, file, at=now(), dry_run=dry_run)
+    typer.echo(
+        f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {result.unchanged} known before, "
+        f"{result.undecided} undecided{' (dry run: nothing written)' if dry_run else ''}"
+    )
+
+
+@review.command()
+def simulate(
+    round: Round,
+    truth: Annotated[Path, typer.Option(help="Outlines that are right.")],
+    reviewer: Reviewer = "simulated",
+    seed: Annotated[int, typer.Option(help="Seed of the errors.")] = 0,
+    miss_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of slumps wrongly rejected.")] = 0.02,
+    false_accept_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of others wrongly accepted.")] = 0.02,
+    redraw_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of poor outlines that are redrawn.")] = 0.0,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Let a scripted reviewer judge, who knows the truth and errs at the given rates.
+
+    Example: rts-pipeline review simulate 01 --truth results/demo/corridor/truth.gpkg
+    """
+    from rts_pipeline.review.simulated import simulate_review
+
+    settings = load_config(config)
+    simulate_review(
+        Path(settings.reviews),
+        round,
+        truth,
+        reviewer=reviewer,
+        seed=seed,
+        miss_rate=miss_rate,
+        false_accept_rate=false_accept_rate,
+        redraw_rate=redraw_rate,
+        target_year=settings.time.target_year,
+        at=now(),
+    )
+
+
+@review.command()
+def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Show for each round who judged how many, what is open, and what is signed off.
+
+    Example: rts-pipeline review status
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from rts_pipeline.review.status import status
+
+    settings = load_config(config)
+    table = Table("round", "candidates", "decided by", "undecided", "disagreements", "signed off", "new slumps")
+    for row in status(Path(settings.reviews), Path(settings.results)):
+        decided = ", ".join(f"{name} {count}" for name, count in row.decided.items())
+        table.add_row(
+            row.round,
+            str(row.candidates),
+            decided,
+            str(row.undecided),
+            str(row.disagreements),
+            "yes" if row.signed_off else "no",
+            "" if row.n_new is None else str(row.n_new),
+        )
+    Console().print(table)
+
+
+@review.command()
+def finish(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Sign a round off; refuses while candidates are undecided or reviewers disagree.
+
+    Example: rts-pipeline review finish 01
+    """
+    from rts_pipeline.review.finish import finish
+    from rts_pipeline.workflow import resolve_grid
+
+    settings = resolve_grid(load_config(config))
+    signoff = finish(Path(settings.reviews), round, policy=settings.review, grid=settings.grid.grid(), at=now())
+    typer.echo(f"Round {round} signed off: {signoff.n_candidates} candidates, {signoff.n_new} new slumps")
+
+
+@review.command()
+def verify(
+    round: Round,
+    reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
+    candidates: Annotated[Path, typer.Option(help="The rebuilt candidates.parquet.")],
+    out: Out,
+) -> None:
+    """Compare a round's rebuilt candidates with those that were reviewed.
+
+    Example: rts-pipeline review verify 01 --reviews reviews --candidates results/rounds/01/candidates.parquet --out v.json
+    """
+    from rts_pipeline.io import write_json
+    from rts_pipeline.review.finish import verify
+
+    write_json(out, {"round": round, "candidates_sha256": verify(reviews, candidates, round)})

@@ -1,0 +1,79 @@
+"""Which of the delivered items are needed: those in the area, in the season of a wanted year."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from rts_pipeline.config import Time
+from rts_pipeline.grid import Grid
+
+if TYPE_CHECKING:
+    from pyproj import Transformer
+
+    from rts_pipeline.scenes.discover import Item
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Items to measure, and what for.
+
+    Attributes:
+        items: item id -> item, for all wanted years.
+        by_cell: name of a cell of the area -> ids of the target year's items that touch it; cells without any are left
+            out.
+        ignored: item id -> why it isn't needed.
+    """
+
+    items: dict[str, Item]
+    by_cell: dict[str, list[str]]
+    ignored: dict[str, str]
+
+
+def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Time, years: Sequence[int]) -> Selection:
+    """Select the items in season that touch the area's cells.
+
+    Args:
+        items: the delivered items that can be used.
+        cells: names of the area's cells.
+        grid: the grid.
+        time: season and target year.
+        years: further years whose images are wanted as evidence.
+    """
+    import shapely
+
+    boxes = shapely.STRtree([grid.cell(cell).polygon for cell in cells])
+    wanted = sorted({time.target_year, *years})
+    selected: dict[str, Item] = {}
+    by_cell: dict[str, list[str]] = {}
+    ignored: dict[str, str] = {}
+    for item in sorted(items, key=lambda item: item.id):
+        if not any(time.in_season(item.acquired, year) for year in wanted):
+            ignored[item.id] = f"acquired {item.acquired[:10]}, outside the season of {wanted[0]}-{wanted[-1]}"
+            continue
+        touched = boxes.query(_extent(item, grid), predicate="intersects")
+        if len(touched) == 0:
+            ignored[item.id] = "outside the area of interest"
+            continue
+        selected[item.id] = item
+        if time.in_season(item.acquired, time.target_year):
+            for index in touched:
+                by_cell.setdefault(cells[index], []).append(item.id)
+    return Selection(selected, dict(sorted(by_cell.items())), ignored)
+
+
+def _extent(item: Item, grid: Grid) -> Any:
+    """Return the item's raster extent in the grid's CRS (edges densified, since they bend between zones)."""
+    import shapely
+
+    outline = shapely.segmentize(shapely.box(*item.bounds), max(1.0, (item.bounds[2] - item.bounds[0]) / 16))
+    return shapely.transform(outline, _transformer(item.crs, grid.crs).transform, interleaved=False)
+
+
+@cache
+def _transformer(source: str, target: str) -> Transformer:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(source, target, always_xy=True)

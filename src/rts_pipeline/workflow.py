@@ -1,0 +1,264 @@
+"""The state of a project as Snakemake sees it: which items, cells, blocks and rounds there are, and what is wanted.
+
+Read when the Snakefile is parsed. The number of rounds is what the signed-off reviews on disk say; there is no
+checkpoint, so a dry run shows everything that will run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rts_pipeline import config as configuration
+from rts_pipeline import stages
+from rts_pipeline.config import Config
+from rts_pipeline.errors import InputError, PipelineError
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import canonical_json, read_outlines, sha256_json
+from rts_pipeline.review.rounds import Signoff, open_draft, read_signoffs, round_name
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from rts_pipeline.scenes.discover import Delivery, Item
+    from rts_pipeline.scenes.select import Selection
+
+FROZEN = "RTS_PIPELINE_FROZEN"
+"""Environment variable in which the main process hands its state to the jobs, so that an edit during a run changes nothing."""
+
+
+def area_of_interest(config: Config) -> gpd.GeoDataFrame:
+    """Read the polygons of the area of interest, in their own CRS."""
+    return read_outlines(Path(config.area.aoi), "area of interest (area.aoi)")
+
+
+def resolve_grid(config: Config) -> Config:
+    """Replace the CRS "auto" by the UTM zone of the area's centre, so that the options name the CRS itself."""
+    if config.grid.crs != "auto":
+        return config
+    crs = area_of_interest(config).estimate_utm_crs().to_string()
+    return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": crs})})
+
+
+def area_cells(config: Config) -> list[str]:
+    """Return the names of the cells that share area with the area of interest."""
+    grid = config.grid.grid()
+    return grid.cells_touching(area_of_interest(config).to_crs(grid.crs).geometry.to_numpy())
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Where the loop of rounds stands.
+
+    Attributes:
+        signed: the sign-offs, first round first.
+        open: name of the round to be made or reviewed, or None when the loop has ended.
+        draft: name of the round whose review is in progress, or None.
+        active: the rounds whose files may be (re)built.
+    """
+
+    signed: list[Signoff]
+    open: str | None
+    draft: str | None
+    active: list[str]
+
+    @property
+    def finished(self) -> list[str]:
+        """Names of the signed-off rounds."""
+        return [signoff.round for signoff in self.signed]
+
+    def before(self, k: str) -> list[Signoff]:
+        """Return the sign-offs of the rounds before `k`."""
+        return [signoff for signoff in self.signed if int(signoff.round) < int(k)]
+
+
+def read_rounds(config: Config, *, rebuild: bool = False) -> Rounds:
+    """Read the state of the rounds from the sign-off files.
+
+    Finished rounds are leaves of the graph: their files are taken as they are, unless `rebuild` is asked for or the
+    network that the open round starts from has been removed.
+    """
+    signed = read_signoffs(Path(config.reviews))
+    productive = max((number for number, signoff in enumerate(signed, 1) if signoff.n_new > 0), default=0)
+    converged = len(signed) - productive > config.rounds.extra
+    open_round = None if converged else round_name(len(signed) + 1)
+    finished = [signoff.round for signoff in signed]
+    last_model = Path(config.results, "rounds", finished[-1], "model", "weights.pt") if finished else None
+    missing = open_round is not None and last_model is not None and config.train.warm_start and not last_model.exists()
+    active = (finished if rebuild or missing else []) + ([open_round] if open_round else [])
+    return Rounds(signed, open_round, open_draft(Path(config.reviews)), active)
+
+
+class Project:
+    """Everything that the rules ask for."""
+
+    def __init__(self, config: Config, rounds: Rounds, source: str) -> None:
+        """Take a validated configuration (with the grid resolved), the state of the rounds, and the configuration's file."""
+        self.config = config
+        self.source = source
+        self.rounds = rounds
+        self.grid: Grid = config.grid.grid()
+
+    # --- options -------------------------------------------------------------------------------------------------
+
+    def options(self, stage: str) -> str:
+        """Return the option string of a stage: the configuration sections that its result depends on."""
+        return configuration.options_json(self.config, getattr(configuration, f"{stage.capitalize()}Options"))
+
+    def code(self, stage: str) -> str:
+        """Return the code version of a stage."""
+        return stages.code(stage)
+
+    # --- scenes, cells, blocks -----------------------------------------------------------------------------------
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        """What the configured folders hold."""
+        from rts_pipeline.scenes.discover import discover
+
+        folders = [Path(folder) for folder in self.config.scenes.folders]
+        return discover(folders, self.config.scenes, cache=Path(self.config.results, "scenes", ".headers.json"))
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The items that are needed.
+
+        Raises:
+            InputError: no item of the target year lies in the area.
+        """
+        from rts_pipeline.scenes.select import select
+
+        config = self.config
+        selection = select(self.delivery.items, area_cells(config), self.grid, config.time, config.evidence.years)
+        if not selection.by_cell:
+            raise InputError(
+                config.area.aoi,
+                f"none of the {len(self.delivery.items)} usable items lies in the area and in the season of {config.time.target_year}",
+                expected="items that cover the area of interest",
+                do="check area.aoi, time and scenes.folders",
+            )
+        return selection
+
+    @property
+    def items(self) -> dict[str, Item]:
+        """The items to measure, by id."""
+        return self.selection.items
+
+    @property
+    def cells(self) -> list[str]:
+        """Names of the area's cells that at least one item of the target year touches."""
+        return list(self.selection.by_cell)
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        """Names of the blocks that hold a cell."""
+        return sorted({self.grid.block_of(cell) for cell in self.cells})
+
+    @cached_property
+    def listing(self) -> str:
+        """Digest of all files below the folders, so that the account of files is renewed when one comes or goes."""
+        return sha256_json(sorted((str(row.path), row.bytes) for row in self.delivery.files))
+
+    def cells_near(self, block: str) -> list[str]:
+        """Return the cells that a block's prediction reads: its own and those within a window around it."""
+        reach = self.grid.neighbours(block, self.config.predict.window_px)
+        return [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
+
+    @cached_property
+    def _seed_cells(self) -> set[str]:
+        seeds = read_outlines(Path(self.config.labels.seeds), "seed outlines (labels.seeds)", crs=self.grid.crs)
+        return set(self.grid.cells_touching(seeds.geometry.to_numpy()))
+
+    def labelled_cells(self, k: str | None = None) -> list[str]:
+        """Return the cells with a label before round `k` (before any further round when None)."""
+        signed = self.rounds.signed if k is None else self.rounds.before(k)
+        labelled = self._seed_cells.union(*(signoff.cells for signoff in signed))
+        return [cell for cell in self.cells if cell in labelled]
+
+    @property
+    def ancillary(self) -> list[str]:
+        """Files of terrain and setting that the configuration names."""
+        attributes = self.config.attributes
+        return [path for path in (attributes.dem, attributes.roads, attributes.railway) if path is not None]
+
+    # --- rounds --------------------------------------------------------------------------------------------------
+
+    def previous_model(self, k: str) -> str | None:
+        """Return the folder of the network that round `k` starts from, or None."""
+        if not self.config.train.warm_start or k == round_name(1):
+            return None
+        return f"{self.config.results}/rounds/{round_name(int(k) - 1)}/model"
+
+    def wanted_rounds(self) -> list[str]:
+        """Return the open round, unless its review is in progress: then nothing changes under the reviewer's hands."""
+        waiting = self.rounds.open is None or self.rounds.draft == self.rounds.open
+        return [] if waiting else [str(self.rounds.open)]
+
+    def wants_inventory(self) -> bool:
+        """Tell whether the loop has ended, so that the inventory is due."""
+        return self.rounds.open is None
+
+    def state_line(self) -> str:
+        """Say in one line where the project stands and what comes next."""
+        rounds, reviews = self.rounds, len(self.rounds.signed)
+        which = "" if self.source == "config/config.yaml" else f" --config {self.source}"
+        if rounds.open is None:
+            total = sum(signoff.n_new for signoff in rounds.signed)
+            return (
+                f"Converged: round {reviews:02d} brought no new slump; {total} accepted in {reviews} rounds beside the seeds."
+            )
+        if rounds.draft == rounds.open:
+            return f"Round {rounds.open}: review in progress; next: rts-pipeline review finish {rounds.open}{which}"
+        candidates = Path(self.config.results, "rounds", rounds.open, "candidates.parquet")
+        if not candidates.exists():
+            return f"Round {rounds.open}: to be computed ({reviews} rounds signed off)."
+        import pyarrow.parquet as pq
+
+        number = pq.read_metadata(candidates).num_rows
+        return (
+            f"Round {rounds.open}: {number} candidates ready for review; next: rts-pipeline review start {rounds.open}{which}"
+        )
+
+
+def load_project(values: Mapping[str, Any], source: str, *, main_process: bool, rebuild: bool = False) -> Project:
+    """Make the project at the parse of the Snakefile.
+
+    The main process validates the configuration and freezes it, with the state of the rounds, in the environment; jobs
+    that parse the Snakefile again take that. A user's mistake ends the process with one line and its exit code.
+    """
+    try:
+        if not main_process and FROZEN in os.environ:
+            frozen = json.loads(os.environ[FROZEN])
+            config = Config.model_validate(frozen["config"])
+            return Project(config, _thaw(frozen["rounds"]), source)
+        config = resolve_grid(configuration.validate_config(dict(values), source))
+        rounds = read_rounds(config, rebuild=rebuild)
+        os.environ[FROZEN] = canonical_json({"config": config.model_dump(mode="json"), "rounds": _freeze(rounds)})
+        project = Project(config, rounds, source)
+        # every mistake that can be known now is told now, before any job runs
+        project.labelled_cells()
+        _ = project.listing
+        return project
+    except PipelineError as error:
+        stop(error)
+
+
+def _freeze(rounds: Rounds) -> dict[str, Any]:
+    return asdict(rounds)
+
+
+def _thaw(frozen: dict[str, Any]) -> Rounds:
+    signed = [Signoff(**signoff) for signoff in frozen["signed"]]
+    return Rounds(signed, frozen["open"], frozen["draft"], frozen["active"])
+
+
+def stop(error: PipelineError) -> NoReturn:
+    """Tell the error in one line on stderr and end with its exit code."""
+    print(f"rts-pipeline: {error}", file=sys.stderr, flush=True)
+    sys.exit(error.exit_code)

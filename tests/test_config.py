@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rts_pipeline import config_file
+from rts_pipeline import config as configuration
+from rts_pipeline.config import Config, Section, load_config, options_json, parse_options, validate_config
+from rts_pipeline.errors import UsageError
+
+ROOT = Path(__file__).parents[1]
+MINIMAL = {"area": {"aoi": "aoi.gpkg"}, "scenes": {"folders": ["orders"]}, "labels": {"seeds": "seeds.gpkg"}}
+STAGE_OPTIONS = [
+    kind
+    for name, kind in vars(configuration).items()
+    if name.endswith("Options") and isinstance(kind, type) and issubclass(kind, Section)
+]
+
+
+def with_value(section, key, value):
+    return {**MINIMAL, section: {**MINIMAL.get(section, {}), key: value}}
+
+
+def test_config_yaml_is_the_documented_default():
+    assert (ROOT / "config/config.yaml").read_text() == config_file.documented_default(), "run: make config"
+
+
+def test_reference_is_the_models():
+    assert config_file.reference() in (ROOT / "config/README.md").read_text(), "run: make config"
+
+
+def test_documented_default_says_what_the_model_says():
+    spelled_out = Config.model_validate(yaml.safe_load(config_file.documented_default()))
+    implied = validate_config(
+        {"area": {"aoi": "data/aoi.gpkg"}, "scenes": {"folders": ["data/orders"]}, "labels": {"seeds": "data/seeds.gpkg"}},
+        "test",
+    )
+    assert spelled_out == implied
+
+
+@pytest.mark.parametrize("name", ["demo", "demo_small"])
+def test_shipped_configurations_are_valid(name):
+    assert load_config(ROOT / f"config/{name}.yaml").results == f"results/{name}"
+
+
+def test_real_case_takes_its_folder_from_the_environment(monkeypatch):
+    monkeypatch.setenv("RTS_CASE", "somewhere")
+    assert load_config(ROOT / "config/real_case.yaml").area.aoi == "somewhere/aoi.gpkg"
+    monkeypatch.delenv("RTS_CASE")
+    with pytest.raises(UsageError, match=r"RTS_CASE.*not set"):
+        load_config(ROOT / "config/real_case.yaml")
+
+
+@pytest.mark.parametrize("kind", STAGE_OPTIONS, ids=lambda kind: kind.__name__)
+def test_options_survive_the_way_to_the_stage(kind):
+    text = options_json(validate_config(MINIMAL, "test"), kind)
+    again = parse_options(kind, text)
+    assert options_json(validate_config(MINIMAL, "other"), kind) == text
+    assert set(again.model_dump()) == set(kind.model_fields)
+
+
+def test_paths_of_inputs_are_not_options():
+    moved = {"area": {"aoi": "b.gpkg"}, "scenes": {"folders": ["c"]}, "labels": {"seeds": "d.gpkg"}}
+    for kind in (
+        configuration.ScenesOptions,
+        configuration.MosaicOptions,
+        configuration.LabelsOptions,
+        configuration.TrainOptions,
+        configuration.PredictOptions,
+    ):
+        assert options_json(validate_config(MINIMAL, "a"), kind) == options_json(validate_config(moved, "b"), kind)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (with_value("chips", "size", 256), "unknown key 'chips.size'; did you mean 'size_px'"),
+        (with_value("chips", "buffer_m", "300 m"), "key 'chips.buffer_m' is '300 m'"),
+        (with_value("grid", "cell_px", 2000), "key 'grid.cell_px' is 2000"),
+        (with_value("time", "season", ["08-30", "07-01"]), "must begin before it ends"),
+        (with_value("time", "season", ["07-01", "30 August"]), "key 'time.season.1' is '30 August'"),
+        (with_value("chips", "validation_fraction", 25), "key 'chips.validation_fraction' is 25"),
+        (with_value("train", "bands", ["swir"]), "swir"),
+        ({**MINIMAL, "tiling": {}}, "unknown key 'tiling'"),
+        ({key: value for key, value in MINIMAL.items() if key != "labels"}, "key 'labels' is missing"),
+        ([], "expected a mapping"),
+    ],
+)
+def test_mistakes_name_file_key_and_value(values, told):
+    with pytest.raises(UsageError) as error:
+        validate_config(values, "config.yaml")
+    assert str(error.value).startswith("config.yaml: ")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1,")
+    with pytest.raises(UsageError, match="not valid YAML") as error:
+        load_config(tmp_path / "broken.yaml")
+    assert "\n" not in str(error.value)

@@ -1,0 +1,111 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+
+from rts_pipeline import io
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import Grid
+
+SQUARE = shapely.box(0, 0, 10, 10)
+
+
+def outlines(*geometries, crs="EPSG:32646"):
+    return gpd.GeoDataFrame({"n": range(len(geometries))}, geometry=list(geometries), crs=crs)
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "value.json"
+    io.write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), io.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert io.read_json(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["value.json"]
+
+
+def test_kill_during_write_leaves_no_half_file(tmp_path):
+    path = tmp_path / "value.txt"
+    script = (
+        "import sys, time; from pathlib import Path; from rts_pipeline import io\n"
+        "with io.atomic(Path(sys.argv[1])) as t:\n"
+        "    t.write_text('half'); print('writing', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"writing\n"
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not path.exists()
+
+
+def test_equal_values_give_equal_text():
+    assert io.canonical_json({"b": 1, "a": [1.5, "é"]}) == io.canonical_json({"a": [1.5, "é"], "b": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        io.canonical_json(float("nan"))
+
+
+def test_equal_frames_give_equal_bytes(tmp_path):
+    for name in "ab":
+        io.write_parquet(tmp_path / f"{name}.parquet", outlines(SQUARE))
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert io.read_geoparquet(tmp_path / "a.parquet").equals(outlines(SQUARE))
+
+
+def test_geopackage_has_the_version_and_layers(tmp_path):
+    io.write_gpkg(tmp_path / "x.gpkg", {"one": outlines(SQUARE), "two": outlines(SQUARE, SQUARE)})
+    assert [len(gpd.read_file(tmp_path / "x.gpkg", layer=layer)) for layer in ("one", "two")] == [1, 2]
+    # user_version 10300 = GeoPackage 1.3, big endian at byte 60 of the SQLite header
+    assert int.from_bytes((tmp_path / "x.gpkg").read_bytes()[60:64], "big") == 10300
+
+
+def test_cog_is_one_and_keeps_pixels(tmp_path):
+    cell = Grid("EPSG:32646", 3.0, 1024, 2).cell("e0100_n0800")
+    values = np.arange(1024 * 1024, dtype=np.uint32).reshape(1024, 1024).astype(np.uint16)
+    with io.new_cog(tmp_path / "x.tif", count=1, dtype="uint16", nodata=0, **cell.profile) as dataset:
+        dataset.write(values[None])
+    with rasterio.open(tmp_path / "x.tif") as dataset:
+        assert (dataset.read(1) == values).all()
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.overviews(1)
+        assert dataset.transform == cell.transform
+    assert os.listdir(tmp_path) == ["x.tif"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (outlines(SQUARE, crs=None), "declares no CRS"),
+        (outlines(SQUARE, shapely.Polygon()), "missing or empty geometry in feature 2"),
+        (outlines(SQUARE, None), "missing or empty geometry in feature 2"),
+        (outlines(shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])), "Self-intersection"),
+        (outlines(shapely.Point(0, 0)), "not a polygon in feature 1"),
+        (outlines(), "holds no feature"),
+    ],
+)
+def test_bad_outlines_are_named(tmp_path, frame, told):
+    path = tmp_path / "seeds.gpkg"
+    frame.to_file(path)
+    with pytest.raises(InputError) as error:
+        io.read_outlines(path, "seed outlines")
+    assert told in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        io.read_outlines(tmp_path / "none.gpkg", "seeds")
+    (tmp_path / "x.gpkg").write_text("not a database")
+    with pytest.raises(InputError, match="can't be read"):
+        io.read_outlines(tmp_path / "x.gpkg", "seeds")
+    (tmp_path / "x.parquet").write_text("not parquet")
+    with pytest.raises(InputError, match="not a GeoParquet"):
+        io.read_geoparquet(tmp_path / "x.parquet")

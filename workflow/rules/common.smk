@@ -1,0 +1,127 @@
+# The project's state and the functions that name the files: read once, when the Snakefile is parsed.
+
+import shlex
+import sys
+from pathlib import Path
+
+from rts_pipeline.io import canonical_json
+from rts_pipeline.workflow import load_project, read_rounds, Project
+
+CONFIG_SOURCE = str(next(iter(workflow.overwrite_configfiles), "config/config.yaml"))
+
+project = load_project(
+    config,
+    CONFIG_SOURCE,
+    main_process=workflow.is_main_process,
+    rebuild="all_rounds" in workflow.dag_settings.targets,
+)
+
+
+pathvars:
+    results=project.config.results,
+    reviews=project.config.reviews,
+    logs=f"{project.config.results}/logs",
+    benchmarks=f"{project.config.results}/benchmarks",
+
+
+wildcard_constraints:
+    # files of rounds that are not active have no rule: a finished round is a leaf
+    k="|".join(project.rounds.active) or "none",
+    cell=r"[ew]\d+_[ns]\d+",
+    block=r"b_[ew]\d+_[ns]\d+",
+    item=r"[0-9A-Za-z_-]+",
+
+
+RESULTS = project.config.results
+MODEL = ["weights.pt", "network.onnx", "model.json", "metrics.csv", "curves.png"]
+
+
+def current_state():
+    """Say where the project stands now; the reviews may have moved on since the parse."""
+    return Project(project.config, read_rounds(project.config), CONFIG_SOURCE).state_line()
+
+
+if workflow.is_main_process:
+    print(f"rts-pipeline: {project.state_line()}", file=sys.stderr)
+
+
+# --- the files that are kept, each a direct target so that a failed re-run is noticed ---
+
+
+def scene_files():
+    return [
+        f"{RESULTS}/scenes/catalog.parquet",
+        f"{RESULTS}/scenes/files.csv",
+        *expand(f"{RESULTS}/scenes/{{item}}/{{file}}", item=project.items, file=["item.json", "usable.tif"]),
+        *expand(f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif", cell=project.cells, kind=["", "_source"]),
+    ]
+
+
+def round_files(rounds):
+    folder = f"{RESULTS}/rounds/{{k}}"
+    single = ["labels.parquet", "chips.parquet", "outlines.parquet", "candidates.parquet", "candidates.gpkg", "evidence"]
+    return [
+        *expand(f"{folder}/{{file}}", k=rounds, file=single),
+        *expand(f"{folder}/model/{{file}}", k=rounds, file=MODEL),
+        *expand(f"{folder}/probability/{{block}}.tif", k=rounds, block=project.blocks),
+        *expand(f"{folder}/outlines/{{block}}.parquet", k=rounds, block=project.blocks),
+    ]
+
+
+def verified_files(rounds):
+    return expand(f"{RESULTS}/rounds/{{k}}/verified.json", k=rounds)
+
+
+def inventory_files():
+    names = ["outlines.parquet", "attributes.parquet", "rts_inventory.gpkg", "rts_inventory.parquet", "rts_inventory.csv"]
+    return [
+        *expand(f"{RESULTS}/inventory/{{name}}", name=[*names, "data_dictionary.csv"]),
+        f"{RESULTS}/report/report.html",
+    ]
+
+
+# --- inputs ---
+
+
+def mosaics_of(cells, kind=""):
+    return expand(f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif", cell=cells, kind=kind)
+
+
+def item_jsons(items):
+    return expand(f"{RESULTS}/scenes/{{item}}/item.json", item=items)
+
+
+def masks_of(items):
+    return expand(f"{RESULTS}/scenes/{{item}}/usable.tif", item=items)
+
+
+def delivered_files(wildcards):
+    return ancient([path for _, path in item_files(project.items[wildcards.item])])
+
+
+def item_files(item):
+    named = [("reflectance", item.reflectance), ("mask", item.mask), ("metadata", item.metadata), ("xml", item.xml)]
+    return [(name, str(path)) for name, path in named if path is not None]
+
+
+def item_arguments(item):
+    files = " ".join(f"--{name} {shlex.quote(path)}" for name, path in item_files(item))
+    return f"{files} --mask-kind {item.mask_kind}"
+
+
+def reviewed(rounds):
+    """The reviewed rows; rules depend on the sign-off, which holds their sha256."""
+    return ancient(expand("<reviews>/round_{k}/reviewed.parquet", k=rounds))
+
+
+def signoffs(rounds):
+    return expand("<reviews>/round_{k}/signoff.json", k=rounds)
+
+
+def rounds_before(k):
+    return [signoff.round for signoff in project.rounds.before(k)]
+
+
+def previous_weights(wildcards):
+    folder = project.previous_model(wildcards.k)
+    return f"{folder}/weights.pt" if folder else []
