@@ -1,0 +1,237 @@
+"""The record of the review: one append-only file of events for each reviewer and round.
+
+An event is never changed or removed; a decision is taken back by another event. Its id is the sha256 of its content, so
+merging files is a set union.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io import canonical_json, sha256_json, write_text
+from rts_pipeline.review.rounds import locked, read_draft, round_folder
+
+Decision = Literal["accept", "reject", "edit", "unsure"]
+DECISIONS: tuple[Decision, ...] = ("accept", "reject", "edit", "unsure")
+RejectReason = Literal[
+    "bare ground", "gully or river bank", "road or mine", "water", "snow or cloud", "no-data edge", "stable scar", "other"
+]
+REJECT_REASONS: tuple[RejectReason, ...] = (
+    "bare ground",
+    "gully or river bank",
+    "road or mine",
+    "water",
+    "snow or cloud",
+    "no-data edge",
+    "stable scar",
+    "other",
+)
+REVIEWER = re.compile(r"^\w(?:[\w .-]{0,62}\w)?$")
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def check_reviewer(name: str) -> str:
+    """Return a reviewer's name if it can be a file name.
+
+    Raises:
+        UsageError: empty, too long, or with characters other than letters, digits, space, dot, hyphen, underscore.
+    """
+    if not REVIEWER.match(name):
+        raise UsageError(
+            f"reviewer '{name}'", "not usable as a name", expected="1-64 letters, digits, spaces, dots, hyphens, underscores"
+        )
+    return name
+
+
+def _utc(value: str) -> str:
+    if not value.endswith("Z"):
+        raise ValueError("expected UTC as 2020-12-31T23:59:59Z")
+    datetime.fromisoformat(value)
+    return value
+
+
+def _reviewer(value: str) -> str:
+    if not REVIEWER.match(value):
+        raise ValueError("expected 1-64 letters, digits, spaces, dots, hyphens, underscores")
+    return value
+
+
+def _outline(value: dict[str, Any]) -> dict[str, Any]:
+    from rts_pipeline.review.outlines import from_geojson
+
+    from_geojson(value)
+    return value
+
+
+class Content(BaseModel):
+    """What an event says. Geometry is a GeoJSON Polygon or MultiPolygon in the CRS of the candidates."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    round: Annotated[str, Field(pattern=r"^\d{2,}$")]
+    candidate_id: Annotated[str, Field(min_length=1)]
+    base_sha256: Sha256 | None = None
+    reviewer: Annotated[str, AfterValidator(_reviewer)]
+    role: Literal["primary", "second", "adjudicator"] = "primary"
+    at: Annotated[str, AfterValidator(_utc)]
+    source: Literal["web", "qgis", "import", "simulated"]
+    guideline_version: str
+    action: Literal["decide", "retract", "add_missed", "comment"]
+    parent_event_id: Sha256 | None = None
+    decision: Decision | None = None
+    possibility: Annotated[float, Field(ge=0, le=1)] | None = None
+    reject_reason: RejectReason | None = None
+    outline_scope: Literal["active part", "active part and debris tongue", "whole scar"] | None = None
+    evidence_years: tuple[int, ...] | None = None
+    first_year_visible: int | None = None
+    active: bool | None = None
+    geometry: Annotated[dict[str, Any], AfterValidator(_outline)] | None = None
+    note: str | None = None
+    seconds: Annotated[float, Field(ge=0)] | None = None
+    blind: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        decides, draws = self.action == "decide", self.decision == "edit" or self.action == "add_missed"
+        for wrong, problem in (
+            (decides != (self.decision is not None), "a decision belongs to 'decide' and to nothing else"),
+            (decides and self.base_sha256 is None, "'decide' needs base_sha256"),
+            (draws != (self.geometry is not None), "a geometry belongs to 'edit' and 'add_missed' and to nothing else"),
+            (self.reject_reason is not None and self.decision != "reject", "a reject_reason belongs to 'reject'"),
+            (self.action == "retract" and self.parent_event_id is None, "'retract' needs parent_event_id"),
+            (self.action == "comment" and not self.note, "'comment' needs a note"),
+        ):
+            if wrong:
+                raise ValueError(problem)
+        return self
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The values that are given, without the id, as JSON types."""
+        return self.model_dump(mode="json", exclude={"event_id"}, exclude_none=True)
+
+
+class Event(Content):
+    """One thing that a reviewer did; its id is the sha256 of the canonical JSON of its content."""
+
+    event_id: Sha256
+
+    @model_validator(mode="after")
+    def _unchanged(self) -> Self:
+        if self.event_id != sha256_json(self.plain):
+            raise ValueError("event_id isn't the sha256 of the event's content")
+        return self
+
+    @property
+    def line(self) -> str:
+        """The event as it stands in the file: canonical JSON without line end."""
+        return canonical_json({"event_id": self.event_id, **self.plain})
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """Order in time, made total by the id."""
+        return datetime.fromisoformat(self.at), self.event_id
+
+
+def make_event(**fields: Any) -> Event:
+    """Build an event and give it its id.
+
+    Raises:
+        ValidationError: fields that an event can't have.
+    """
+    plain = Content(**fields).plain
+    return Event(event_id=sha256_json(plain), **plain)
+
+
+def events_path(reviews: Path, round: str, reviewer: str) -> Path:
+    """Return the file of a reviewer's events."""
+    return round_folder(reviews, round) / f"{check_reviewer(reviewer)}.jsonl"
+
+
+def read_events(path: Path) -> list[Event]:
+    """Read a reviewer's file; no file means no events.
+
+    Raises:
+        InputError: a line that is damaged or doesn't belong into this file; the line is named.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"not UTF-8 ({error})", do="restore the file from a backup") from None
+    if text and not text.endswith("\n"):
+        raise InputError(f"{path}, line {text.count(chr(10)) + 1}", "is cut off", do="restore the file from a backup")
+    return [_parse(path, number, line) for number, line in enumerate(text.splitlines(), 1)]
+
+
+def _parse(path: Path, number: int, line: str) -> Event:
+    try:
+        event = Event.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "line"
+        raise InputError(
+            f"{path}, line {number}", f"not an event ({place}: {first['msg']})", do="restore the file from a backup"
+        ) from None
+    if f"round_{event.round}" != path.parent.name or event.reviewer != path.stem:
+        raise InputError(
+            f"{path}, line {number}",
+            f"is an event of round {event.round} by {event.reviewer}",
+            expected=f"{path.parent.name} by {path.stem}",
+            do="move it to the right file",
+        )
+    return event
+
+
+def read_round(reviews: Path, round: str) -> list[Event]:
+    """Read the events of all reviewers of a round, by file name."""
+    paths = sorted(path for path in round_folder(reviews, round).glob("*.jsonl") if not path.name.startswith("."))
+    return [event for path in paths for event in read_events(path)]
+
+
+def record(
+    reviews: Path, round: str, reviewer: str, make: Callable[[list[Event]], Iterable[Event]], *, dry_run: bool = False
+) -> list[Event]:
+    """Append what `make` returns for the reviewer's events so far, all or nothing, and return what is new.
+
+    No other process can read or write the round between the call of `make` and the append. Events that the file already
+    holds are left out.
+
+    Raises:
+        RefusedError: the round isn't open.
+        InputError: a damaged file.
+    """
+    path = events_path(reviews, round, reviewer)
+    read_draft(reviews, round)
+    with locked(path.parent):
+        # Asked again: the round may have been signed off while this process waited for the lock.
+        read_draft(reviews, round)
+        known = read_events(path)
+        seen = {event.event_id for event in known}
+        new = list({event.event_id: event for event in make(known) if event.event_id not in seen}.values())
+        if new and not dry_run:
+            write_text(path, "".join(f"{event.line}\n" for event in [*known, *new]))
+    return new
+
+
+def append(reviews: Path, round: str, reviewer: str, events: Iterable[Event]) -> list[Event]:
+    """Append events (of that round and reviewer) and return those that were new: a set union.
+
+    Raises:
+        RefusedError: the round isn't open.
+        UsageError: an event of another round or reviewer.
+        InputError: a damaged file.
+    """
+    events = list(events)
+    for event in events:
+        if (event.round, event.reviewer) != (round, reviewer):
+            raise UsageError(f"event {event.event_id[:8]}", f"is of round {event.round} by {event.reviewer}")
+    return record(reviews, round, reviewer, lambda known: events)

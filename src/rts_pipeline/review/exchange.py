@@ -1,0 +1,188 @@
+"""Review by file: a GeoPackage with a verdict column for QGIS or any other program, and its validated way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from shapely import MultiPolygon
+from shapely.geometry.base import BaseGeometry
+
+from rts_pipeline.io import sha256_json, write_gpkg
+from rts_pipeline.review.events import Event, events_path, make_event, read_events, record
+from rts_pipeline.review.folding import Folded, decision_of, fold, revise
+from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
+from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.verdicts import CANDIDATES_LAYER, MISSED_LAYER, VERDICT, check_filled, check_missed, read_filled
+
+SHOWN = ("candidate_id", "round", "area_m2", "longitude", "latitude", "base_sha256")
+"""Columns of the candidates that the reviewer gets: not the model's score, which would anchor the verdict."""
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import did (or would do): events by kind, and rows that said nothing new."""
+
+    decided: int
+    missed: int
+    unchanged: int
+    undecided: int
+
+
+def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
+    """Write the candidates of the open round with the reviewer's decisions so far, to be filled in and imported.
+
+    Layer "candidates": one row a candidate; fill `decision` (accept, reject, edit, unsure; empty = not yet reviewed),
+    optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed": draw
+    slumps that no candidate shows, with `possibility` and `note`; always empty in the export.
+
+    Raises:
+        RefusedError: the round isn't open.
+        InputError: a damaged record.
+    """
+    read_draft(reviews, round)
+    path = events_path(reviews, round, reviewer)
+    candidates = _current(read_candidates(reviews, round), fold(read_events(path)), reviewer)
+    missed = gpd.GeoDataFrame(
+        {"possibility": pd.Series(dtype="float64"), "note": pd.Series(dtype="str")},
+        geometry=gpd.GeoSeries([], crs=candidates.crs),
+    )
+    write_gpkg(out, {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed})
+
+
+def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd.GeoDataFrame:
+    """Return the candidates with the verdict columns (a fork counts as undecided) and the outlines that the reviewer drew."""
+    rows: list[dict[str, Any]] = []
+    outlines = []
+    for identifier, outline in zip(candidates["candidate_id"], candidates.geometry, strict=True):
+        head = standing[-1] if (standing := _standing(folded, identifier, reviewer)) else None
+        rows.append({name: getattr(head, name) if head else None for name in VERDICT})
+        outlines.append(_multi(from_geojson(head.geometry) if head and head.geometry else outline))
+    verdicts = pd.DataFrame(rows, columns=list(VERDICT)).astype(
+        {n: "float64" if n == "possibility" else "str" for n in VERDICT}
+    )
+    shown = pd.DataFrame(candidates[[name for name in SHOWN if name in candidates]])
+    return gpd.GeoDataFrame(pd.concat([shown, verdicts], axis=1), geometry=gpd.GeoSeries(outlines, crs=candidates.crs))
+
+
+def _standing(folded: Folded, candidate: str, reviewer: str) -> list[Event]:
+    if (candidate, reviewer) in folded.forks:
+        return []
+    return folded.heads.get(candidate, {}).get(reviewer, [])
+
+
+def _multi(outline: BaseGeometry) -> BaseGeometry:
+    # One geometry type for the layer, so that GIS programs let the reviewer draw parts.
+    return MultiPolygon(shapely.get_parts(outline).tolist())
+
+
+def import_gpkg(
+    reviews: Path,
+    round: str,
+    reviewer: str,
+    file: Path,
+    *,
+    at: str,
+    source: Literal["import", "qgis"] = "import",
+    role: Literal["primary", "second", "adjudicator"] = "primary",
+    dry_run: bool = False,
+) -> ImportResult:
+    """Check a filled-in GeoPackage and record what it says that isn't recorded yet: all of it or nothing.
+
+    An empty decision leaves what is recorded as it is; nothing is ever retracted by a row that is empty or gone.
+
+    Args:
+        reviews: the folder of all reviews.
+        round: name of the open round.
+        reviewer: who judged.
+        file: the GeoPackage made by `export_gpkg`.
+        at: time of the verdicts (ISO 8601, UTC).
+        source: "import" or "qgis".
+        role: "primary", "second" or "adjudicator".
+        dry_run: check only.
+
+    Raises:
+        InputError: unreadable file, missing layer or column, or a row with an unknown, contradictory or missing value.
+        RefusedError: the round isn't open.
+    """
+    draft = read_draft(reviews, round)
+    candidates = read_candidates(reviews, round)
+    filled, missed = read_filled(file, candidates.crs)
+    missed = check_missed(file, missed)
+    common = {
+        "round": round,
+        "reviewer": reviewer,
+        "role": role,
+        "at": at,
+        "source": source,
+        "guideline_version": draft.guideline_version,
+    }
+    counts = {"decided": 0, "missed": 0, "unchanged": 0, "undecided": 0}
+
+    def make(known: list[Event]) -> list[Event]:
+        folded = fold(known)
+        rows = check_filled(file, filled, _known(candidates, folded, reviewer))
+        events = [
+            (revise(_decide(row, common), folded.heads.get(row["candidate_id"], {}).get(reviewer, [])), "decided")
+            for row in records(rows)
+        ]
+        events += [(new, "missed") for new in _added(missed, folded, common)]
+        counts["undecided"] = len(filled) - len(rows)
+        for new, kind in events:
+            counts[kind if new else "unchanged"] += 1
+        return [event for new, _ in events for event in new]
+
+    record(reviews, round, reviewer, make, dry_run=dry_run)
+    return ImportResult(**counts)
+
+
+def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> pd.DataFrame:
+    known = pd.DataFrame({"base_sha256": candidates["base_sha256"], "base": candidates.geometry.to_numpy()})
+    known["drawn"] = _current(candidates, folded, reviewer).geometry.to_numpy()
+    return known.set_index(candidates["candidate_id"])
+
+
+def _decide(row: dict[str, Any], common: dict[str, str]) -> Event:
+    return make_event(
+        **common,
+        action="decide",
+        candidate_id=row["candidate_id"],
+        base_sha256=row["base_sha256"],
+        decision=row["decision"],
+        geometry=to_geojson(row["geometry"]) if row["decision"] == "edit" else None,
+        **_given(row),
+        reject_reason=row["reject_reason"] or None,
+    )
+
+
+def _given(row: dict[str, Any]) -> dict[str, Any]:
+    return {"possibility": None if np.isnan(row["possibility"]) else row["possibility"], "note": row["note"] or None}
+
+
+def _added(missed: gpd.GeoDataFrame, folded: Folded, common: dict[str, str]) -> list[list[Event]]:
+    """Return the events for each added slump; one that overlaps an earlier one is its new version and keeps its id."""
+    before = {
+        candidate: readings[common["reviewer"]]
+        for candidate, readings in folded.heads.items()
+        if common["reviewer"] in readings and decision_of(readings[common["reviewer"]][-1]) == "missed"
+    }
+    names = list(before)
+    drawn = np.array([from_geojson(heads[-1].geometry or {}) for heads in before.values()], dtype=object)
+    new, old, iou, _ = overlaps(missed.geometry.to_numpy(), drawn)
+    version_of = {int(new[pair]): int(old[pair]) for pair in np.argsort(iou) if iou[pair] >= SAME_SLUMP_IOU}
+    events = []
+    for index, row in enumerate(records(missed)):
+        earlier = version_of.get(index)
+        # A GIS program may move a vertex by less than it shows: that is no new version.
+        kept = earlier is not None and same(row["geometry"], drawn[earlier])
+        geometry = before[names[earlier]][-1].geometry if earlier is not None and kept else to_geojson(row["geometry"])
+        fresh = f"r{common['round']}-m{sha256_json([common['reviewer'], geometry])[:8]}"
+        candidate = fresh if earlier is None else names[earlier]
+        event = make_event(**common, action="add_missed", candidate_id=candidate, geometry=geometry, **_given(row))
+        events.append(revise(event, before.get(candidate, [])))
+    return events

@@ -1,0 +1,216 @@
+"""The sign-off: events are folded into the immutable rows of a round, and a small file says that it is closed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+
+from rts_pipeline.config import Review
+from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import sha256_file, write_parquet
+from rts_pipeline.review.events import read_round
+from rts_pipeline.review.folding import Folded, Verdict, fold
+from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
+from rts_pipeline.review.rounds import (
+    CANDIDATES,
+    DRAFT,
+    REVIEWED,
+    SIGNOFF,
+    Draft,
+    Signoff,
+    locked,
+    read_candidates,
+    read_draft,
+    read_signoffs,
+    round_folder,
+)
+
+POSITIVE = ("accept", "edit", "missed")
+POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
+"""Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
+SHOWN = 10
+COLUMNS = {
+    "candidate_id": "str",
+    "round": "str",
+    "decision": "str",
+    "possibility": "float64",
+    "reject_reason": "str",
+    "reviewers": "str",
+    "n_reviews": "int64",
+    "agreement": "float64",
+    "reviewed_at": "str",
+    "note": "str",
+    "base_sha256": "str",
+    "model_sha256": "str",
+    "prob_mean": "float64",
+    "prob_max": "float64",
+    "guideline_version": "str",
+}
+
+
+def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) -> Signoff:
+    """Close a round: write `reviewed.parquet`, then the sign-off, then remove the draft.
+
+    A process killed in between leaves the draft (finish again) or the sign-off (done).
+
+    Args:
+        reviews: the folder of all reviews.
+        round: name of the open round.
+        policy: what may be signed off.
+        grid: the project's grid, in the CRS of the candidates (for the names of the touched cells).
+        at: time of the sign-off (ISO 8601, UTC).
+
+    Raises:
+        RefusedError: not open, unreviewed, forked or disputed candidates, or candidates changed under the review.
+        InputError: a damaged file, or an event on something that isn't a candidate of the round.
+    """
+    folder = round_folder(reviews, round)
+    with locked(folder):
+        signoffs = read_signoffs(reviews)
+        if (folder / DRAFT).exists() and signoffs and signoffs[-1].round == round:
+            (folder / DRAFT).unlink()
+            return signoffs[-1]
+        draft = read_draft(reviews, round)
+        if int(round) != len(signoffs) + 1:
+            raise RefusedError(folder, f"round {round} can't be signed off", do=f"finish round {len(signoffs) + 1:02d} first")
+        rows = _rows(reviews, round, policy, draft)
+        _check_crs(rows, grid, folder)
+        write_parquet(folder / REVIEWED, rows)
+        signoff = Signoff(
+            round=round,
+            after=sha256_file(round_folder(reviews, signoffs[-1].round) / SIGNOFF) if signoffs else None,
+            rows_sha256=sha256_file(folder / REVIEWED),
+            candidates_sha256=draft.candidates_sha256,
+            n_candidates=draft.n_candidates,
+            n_new=int(rows["decision"].isin(POSITIVE).sum()),
+            cells=tuple(grid.cells_touching(rows.geometry)) if len(rows) else (),
+            at=at,
+            reviewers=tuple(sorted({name for names in rows["reviewers"] for name in names.split(",") if name})),
+        )
+        signoff.write(folder / SIGNOFF)
+        (folder / DRAFT).unlink()
+    return signoff
+
+
+def verify(reviews: Path, results: Path, round: str) -> None:
+    """Check that the candidates in the results are those that were judged.
+
+    Raises:
+        RefusedError: not signed off, no such candidates, or other ones.
+    """
+    signoff = next((s for s in read_signoffs(reviews) if s.round == round), None)
+    if signoff is None:
+        raise RefusedError(round_folder(reviews, round), f"round {round} isn't signed off", do="finish its review first")
+    path = results / "rounds" / round / CANDIDATES
+    if not path.exists():
+        raise RefusedError(path, "no such file", do=f"rebuild round {round}")
+    if sha256_file(path) != signoff.candidates_sha256:
+        raise RefusedError(
+            path,
+            f"differs from the candidates that were judged in round {round}",
+            expected=f"sha256 {signoff.candidates_sha256}",
+            do="the judged ones are kept in the reviews folder; review the new ones as another round",
+        )
+
+
+def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:
+    if rows.crs is None or rows.crs != grid.crs:
+        raise InputError(
+            folder / CANDIDATES, f"is in {rows.crs and rows.crs.to_string()}", expected=f"the grid's CRS {grid.crs}"
+        )
+
+
+def _rows(reviews: Path, round: str, policy: Review, draft: Draft) -> gpd.GeoDataFrame:
+    candidates = read_candidates(reviews, round)
+    folded = fold(read_round(reviews, round))
+    ids = list(candidates["candidate_id"])
+    _refuse_open_ends(round_folder(reviews, round), ids, folded, policy)
+    _check_ground(round_folder(reviews, round), candidates, folded)
+    judged = [_row(candidate, folded.verdicts.get(candidate["candidate_id"]), draft) for candidate in records(candidates)]
+    missed = merge_missed([verdict for verdict in folded.verdicts.values() if verdict.decision == "missed"])
+    rows = judged + [_row({"candidate_id": v.candidate_id, "round": round}, v, draft) for v in missed]
+    frame = gpd.GeoDataFrame(rows, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=candidates.crs)
+    return frame.astype(COLUMNS).sort_values("candidate_id", ignore_index=True)
+
+
+def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> dict[str, Any]:
+    decision = verdict.decision if verdict else "unseen"
+    possibility = verdict.possibility if verdict else None
+    drawn = from_geojson(verdict.geometry) if verdict and verdict.geometry else candidate["geometry"]
+    return {
+        "candidate_id": candidate["candidate_id"],
+        "round": draft.round,
+        "decision": decision,
+        "possibility": POSSIBILITY[decision] if possibility is None else possibility,
+        "reject_reason": verdict.reject_reason if verdict else "",
+        "reviewers": ",".join(verdict.reviewers) if verdict else "",
+        "n_reviews": verdict.n_reviews if verdict else 0,
+        "agreement": verdict.agreement if verdict else None,
+        "reviewed_at": verdict.reviewed_at if verdict else None,
+        "note": verdict.note if verdict else "",
+        "base_sha256": candidate.get("base_sha256"),
+        "model_sha256": candidate.get("model_sha256"),
+        "prob_mean": candidate.get("prob_mean"),
+        "prob_max": candidate.get("prob_max"),
+        "guideline_version": verdict.guideline_version if verdict else draft.guideline_version,
+        "geometry": drawn,
+    }
+
+
+def _refuse_open_ends(folder: Path, ids: list[str], folded: Folded, policy: Review) -> None:
+    unreviewed = [] if policy.allow_unreviewed else [name for name in ids if name not in folded.heads]
+    forked = [f"{candidate} ({reviewer})" for candidate, reviewer in folded.forks]
+    for names, problem, do in (
+        (unreviewed, "not reviewed", "review them, or set review.allow_unreviewed"),
+        (forked, "with two different decisions of one reviewer", "that reviewer decides them again"),
+        (folded.disagreements, "on which the reviewers disagree", "an adjudicator decides them"),
+    ):
+        if names:
+            shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+            raise RefusedError(folder, f"{len(names)} of {len(ids)} candidates {problem}: {shown}", do=do)
+
+
+def _check_ground(folder: Path, candidates: gpd.GeoDataFrame, folded: Folded) -> None:
+    """Check that every decision is about a candidate of the round and about the outline that it has now."""
+    bases = dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
+    for verdict in folded.verdicts.values():
+        if verdict.decision == "missed":
+            continue
+        if verdict.candidate_id not in bases:
+            raise InputError(
+                folder,
+                f"{verdict.candidate_id}, decided by {', '.join(verdict.reviewers)}, is no candidate of this round",
+                do="that reviewer retracts the decision",
+            )
+        if verdict.base_sha256 != bases[verdict.candidate_id]:
+            raise RefusedError(
+                folder,
+                f"{verdict.candidate_id} was judged by {', '.join(verdict.reviewers)} on another outline",
+                do="that reviewer judges it again",
+            )
+
+
+def merge_missed(missed: list[Verdict]) -> list[Verdict]:
+    """Unite the slumps that were added more than once (IoU of at least 0.5 with a kept one): the last outline counts."""
+    if not missed:
+        return []
+    order = sorted(missed, key=lambda v: (v.reviewed_at, v.candidate_id), reverse=True)
+    outlines = np.array([from_geojson(v.geometry) for v in order if v.geometry], dtype=object)
+    left, right, iou, _ = overlaps(outlines, outlines)
+    keeper = np.arange(len(order))
+    for a, b in sorted(zip(left[iou >= SAME_SLUMP_IOU], right[iou >= SAME_SLUMP_IOU], strict=True)):
+        if keeper[a] == a and keeper[b] == b and a < b:
+            keeper[b] = a
+    united = []
+    for index in np.flatnonzero(keeper == np.arange(len(order))):
+        group = [order[i] for i in np.flatnonzero(keeper == index)]
+        reviewers = tuple(sorted({name for verdict in group for name in verdict.reviewers}))
+        notes = "; ".join(dict.fromkeys(verdict.note for verdict in group if verdict.note))
+        agreement = 1.0 if len(reviewers) > 1 else None
+        united.append(replace(order[index], reviewers=reviewers, n_reviews=len(reviewers), agreement=agreement, note=notes))
+    return united

@@ -1,0 +1,151 @@
+"""From events to decisions. Views are folded each time and never stored; order and repetition of events don't matter.
+
+Within one reviewer's events on a candidate a decision stands when it isn't retracted and no standing decision descends
+from it. Two standing decisions that differ are a fork (the same person on two machines); two reviewers who differ are a
+disagreement, which an adjudicator resolves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from rts_pipeline.io import canonical_json
+from rts_pipeline.review.events import Event, make_event
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The one decision on a candidate, or a slump that a reviewer added (decision "missed")."""
+
+    candidate_id: str
+    decision: str
+    possibility: float | None
+    reject_reason: str
+    geometry: dict[str, Any] | None
+    base_sha256: str | None
+    reviewers: tuple[str, ...]
+    n_reviews: int
+    agreement: float | None
+    reviewed_at: str
+    note: str
+    guideline_version: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The state of a round.
+
+    Attributes:
+        verdicts: candidate_id -> verdict, where there is one.
+        forks: sorted (candidate_id, reviewer).
+        disagreements: sorted candidate ids.
+        heads: candidate_id -> reviewer -> standing decisions in time (in a fork several that differ).
+    """
+
+    verdicts: dict[str, Verdict]
+    forks: list[tuple[str, str]]
+    disagreements: list[str]
+    heads: dict[str, dict[str, list[Event]]]
+
+
+def decision_of(event: Event) -> str:
+    """Return the decision of a standing event."""
+    return event.decision or "missed"
+
+
+def fold(events: Iterable[Event]) -> Folded:
+    """Fold the events of one round, of any number of reviewers, in any order."""
+    groups: dict[tuple[str, str], dict[str, Event]] = defaultdict(dict)
+    for event in events:
+        groups[event.candidate_id, event.reviewer][event.event_id] = event
+    heads: dict[str, dict[str, list[Event]]] = defaultdict(dict)
+    for (candidate, reviewer), group in sorted(groups.items()):
+        if standing := _standing(group):
+            heads[candidate][reviewer] = standing
+    verdicts: dict[str, Verdict] = {}
+    forks: list[tuple[str, str]] = []
+    disagreements: list[str] = []
+    for candidate, readings in heads.items():
+        deciding, forked = _deciding(readings)
+        if forked:
+            forks += [(candidate, reviewer) for reviewer in forked]
+        elif len({_content(event) for event in deciding}) > 1:
+            disagreements.append(candidate)
+        else:
+            verdicts[candidate] = _verdict(candidate, deciding, readings)
+    return Folded(verdicts, forks, disagreements, dict(heads))
+
+
+def _standing(group: dict[str, Event]) -> list[Event]:
+    retracted = {event.parent_event_id for event in group.values() if event.action == "retract"}
+    live = [e for e in group.values() if e.action in ("decide", "add_missed") and e.event_id not in retracted]
+    superseded: set[str] = set()
+    for event in live:
+        parent = event.parent_event_id
+        while parent in group and parent not in superseded:
+            superseded.add(parent)
+            parent = group[parent].parent_event_id
+    return sorted((event for event in live if event.event_id not in superseded), key=lambda e: e.order)
+
+
+def _content(event: Event) -> tuple[str, str]:
+    return decision_of(event), canonical_json(event.geometry) if event.geometry else ""
+
+
+def _deciding(readings: dict[str, list[Event]]) -> tuple[list[Event], list[str]]:
+    """Return the decisions that count (the adjudicators', if there are any) and which of those reviewers forked."""
+    adjudicated = {name: heads for name, heads in readings.items() if any(e.role == "adjudicator" for e in heads)}
+    counted = adjudicated or readings
+    return list(chain(*counted.values())), [name for name, heads in counted.items() if _forked(heads)]
+
+
+def _forked(heads: Sequence[Event]) -> bool:
+    # The same decision twice is no fork: the last one speaks for all.
+    return len({_content(event) for event in heads}) > 1
+
+
+def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list[Event]]) -> Verdict:
+    final = _content(deciding[0])
+    opinions = [heads[-1] for heads in readings.values() if not _forked(heads)]
+    agreeing = sorted((event for event in opinions if _content(event) == final), key=lambda e: e.order)
+    given = [event.possibility for event in agreeing if event.possibility is not None]
+    return Verdict(
+        candidate_id=candidate,
+        decision=final[0],
+        possibility=sum(given) / len(given) if given else None,
+        reject_reason=next((event.reject_reason for event in agreeing if event.reject_reason), ""),
+        geometry=deciding[0].geometry,
+        base_sha256=deciding[0].base_sha256,
+        reviewers=tuple(sorted(readings)),
+        n_reviews=len(readings),
+        agreement=len(agreeing) / len(readings) if len(readings) > 1 else None,
+        reviewed_at=agreeing[-1].at,
+        note="; ".join(dict.fromkeys(event.note for event in agreeing if event.note)),
+        guideline_version=agreeing[-1].guideline_version,
+    )
+
+
+def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
+    """Return the events that make `event` its reviewer's standing decision: nothing when it says what stands already.
+
+    Args:
+        event: a decision or an added slump, without parent.
+        standing: the reviewer's standing decisions on that candidate; a fork ends by retracting all others.
+    """
+    if standing and all(_says(head) == _says(event) for head in standing):
+        return []
+    common = ("round", "candidate_id", "reviewer", "role", "at", "source", "guideline_version")
+    retracted = [
+        make_event(**{name: getattr(event, name) for name in common}, action="retract", parent_event_id=other.event_id)
+        for other in standing[1:]
+    ]
+    parent = standing[0].event_id if standing else None
+    return [*retracted, make_event(**{**event.plain, "parent_event_id": parent})]
+
+
+def _says(event: Event) -> tuple[object, ...]:
+    return (*_content(event), event.base_sha256, event.possibility, event.reject_reason, event.note or None, event.role)

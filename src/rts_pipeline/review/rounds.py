@@ -1,0 +1,285 @@
+"""Rounds on disk: the draft that keeps a review open and the chain of sign-offs that closes the finished ones.
+
+A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `draft.json` while the review
+is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from rts_pipeline.errors import InputError, RefusedError, UsageError
+from rts_pipeline.io import atomic, read_json, sha256_file, write_json
+
+FOLDER = re.compile(r"^round_(\d{2,})$")
+CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A small JSON file whose keys are exactly the fields of the class."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file.
+
+        Raises:
+            InputError: missing, not JSON, or with other keys or types.
+        """
+        values = read_json(path)
+        fields = cls.__dataclass_fields__
+        if not isinstance(values, dict) or set(values) != set(fields):
+            raise InputError(path, "keys differ", expected=", ".join(fields), do="restore the file from a backup")
+        for name, field in fields.items():
+            kind: Any = {"str": str, "int": int, "str | None": (str, type(None))}.get(str(field.type), list)
+            if not isinstance(values[name], kind):
+                raise InputError(
+                    path, f"{name} is {values[name]!r}", expected=str(field.type), do="restore the file from a backup"
+                )
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def write(self, path: Path) -> None:
+        """Write the file, atomically."""
+        write_json(path, asdict(self))
+
+
+@dataclass(frozen=True)
+class Draft(_Record):
+    """An open review: exists exactly while the reviewers' hands are on the round."""
+
+    round: str
+    candidates_sha256: str
+    n_candidates: int
+    started_at: str
+    guideline_version: str
+
+
+@dataclass(frozen=True)
+class Signoff(_Record):
+    """A finished review.
+
+    Attributes:
+        round: name of the round ("01").
+        after: sha256 of the sign-off file of the round before; None in the first round.
+        rows_sha256: sha256 of `reviewed.parquet`.
+        candidates_sha256: sha256 of the candidates that were judged.
+        n_candidates: number of those candidates.
+        n_new: slumps that this round brought (accepted, edited or added).
+        cells: sorted names of the grid cells that a reviewed outline touches.
+        at: when it was signed off (UTC).
+        reviewers: sorted names.
+    """
+
+    round: str
+    after: str | None
+    rows_sha256: str
+    candidates_sha256: str
+    n_candidates: int
+    n_new: int
+    cells: tuple[str, ...]
+    at: str
+    reviewers: tuple[str, ...]
+
+
+def round_name(number: int) -> str:
+    """Return the name of a round: 1 -> "01"."""
+    return f"{number:02d}"
+
+
+def round_folder(reviews: Path, round: str) -> Path:
+    """Return the folder of a round's review.
+
+    Raises:
+        UsageError: not the name of a round.
+    """
+    if not (round.isascii() and round.isdigit()) or round != round_name(int(round)) or int(round) == 0:
+        raise UsageError(round, "not the name of a round", expected="01, 02, ...")
+    return reviews / f"round_{round}"
+
+
+def round_names(reviews: Path, file: str) -> list[str]:
+    """Return the sorted names of the rounds whose folder holds `file`."""
+    found = (FOLDER.match(path.parent.name) for path in reviews.glob(f"round_*/{file}"))
+    return sorted((match[1] for match in found if match), key=int)
+
+
+def read_signoffs(reviews: Path) -> list[Signoff]:
+    """Read the sign-offs of all finished rounds, in order, and verify their chain.
+
+    Raises:
+        RefusedError: a gap in the rounds, a round signed off after another predecessor, or rows changed after the sign-off.
+        InputError: a damaged sign-off file.
+    """
+    signoffs: list[Signoff] = []
+    after = None
+    for number, name in enumerate(round_names(reviews, SIGNOFF), 1):
+        folder = reviews / f"round_{name}"
+        if name != round_name(number):
+            raise RefusedError(
+                folder / SIGNOFF,
+                f"round {name} is signed off, round {round_name(number)} is not",
+                do=f"restore {reviews / f'round_{round_name(number)}'} from a backup, or remove the later sign-offs",
+            )
+        signoff = Signoff.read(folder / SIGNOFF)
+        _verify_link(folder, name, signoff, after)
+        signoffs.append(signoff)
+        after = sha256_file(folder / SIGNOFF)
+    return signoffs
+
+
+def _verify_link(folder: Path, name: str, signoff: Signoff, after: str | None) -> None:
+    path = folder / SIGNOFF
+    if signoff.round != name:
+        raise RefusedError(path, f"signs off round {signoff.round}", expected=f"round {name}", do="restore the folder")
+    if signoff.after != after:
+        raise RefusedError(
+            path,
+            "was signed off after another version of the round before",
+            expected=f"after {after}, not {signoff.after}",
+            do="restore the earlier sign-off from a backup, or remove this one and finish the round again",
+        )
+    rows = folder / REVIEWED
+    if not rows.exists():
+        raise RefusedError(rows, f"the rows of signed-off round {name} are gone", do="restore the file from a backup")
+    if sha256_file(rows) != signoff.rows_sha256:
+        raise RefusedError(
+            rows,
+            "changed after the sign-off",
+            expected=f"sha256 {signoff.rows_sha256}",
+            do=f"restore it from a backup, or remove {path} and finish the round again",
+        )
+
+
+def open_draft(reviews: Path) -> str | None:
+    """Return the round whose review is open (it has a draft and no sign-off), or None.
+
+    Raises:
+        RefusedError: more than one is open, or a round is open that isn't the next one.
+    """
+    signed = round_names(reviews, SIGNOFF)
+    names = [name for name in round_names(reviews, DRAFT) if name not in signed]
+    if not names:
+        return None
+    following = round_name(len(signed) + 1)
+    if names != [following]:
+        wrong = next(name for name in names if name != following)
+        raise RefusedError(
+            reviews / f"round_{wrong}" / DRAFT,
+            f"the review of round {wrong} is open, but round {following} comes next",
+            do="restore the missing sign-off from a backup, or move that folder away",
+        )
+    return following
+
+
+def read_draft(reviews: Path, round: str) -> Draft:
+    """Read the draft of an open round and check that the candidates under review are still those of its start.
+
+    Raises:
+        RefusedError: the round isn't open, or its copy of the candidates changed.
+    """
+    folder = round_folder(reviews, round)
+    if (folder / SIGNOFF).exists():
+        raise RefusedError(folder / SIGNOFF, f"round {round} is already signed off", do="review the next round")
+    if not (folder / DRAFT).exists():
+        raise RefusedError(
+            folder, f"the review of round {round} isn't open", do=f"run 'rts-pipeline review start {round}' first"
+        )
+    draft = Draft.read(folder / DRAFT)
+    copy = folder / CANDIDATES
+    if not copy.exists() or sha256_file(copy) != draft.candidates_sha256:
+        raise RefusedError(
+            copy,
+            "is missing or changed since the review was started",
+            expected=f"sha256 {draft.candidates_sha256}",
+            do=f"restore it from results/rounds/{round}/{CANDIDATES} or a backup",
+        )
+    return draft
+
+
+def start(reviews: Path, results: Path, round: str, *, at: str, guideline_version: str = "1") -> Draft:
+    """Open the review of a round on a copy of its candidates; starting it again on the same candidates changes nothing.
+
+    Args:
+        reviews: the folder of all reviews.
+        results: the folder of computed results.
+        round: name of the round ("01").
+        at: time of the start (ISO 8601, UTC).
+        guideline_version: version of the reviewers' guideline.
+
+    Raises:
+        RefusedError: signed off already, another round comes first, no candidates yet, or open on other candidates.
+    """
+    folder = round_folder(reviews, round)
+    following = round_name(len(read_signoffs(reviews)) + 1)
+    if int(round) != int(following):
+        problem = "is already signed off" if int(round) < int(following) else f"can't be reviewed before round {following}"
+        raise RefusedError(folder, f"round {round} {problem}", do=f"review round {following}")
+    source = results / "rounds" / round / CANDIDATES
+    if not source.exists():
+        raise RefusedError(source, f"round {round} has no candidates yet", do="run 'snakemake --cores N' first")
+    open_draft(reviews)
+    with locked(folder):
+        if (folder / DRAFT).exists():
+            return _continue(reviews, round, source)
+        with atomic(folder / CANDIDATES) as temporary:
+            shutil.copyfile(source, temporary)
+        draft = Draft(
+            round=round,
+            candidates_sha256=sha256_file(folder / CANDIDATES),
+            n_candidates=_count(folder / CANDIDATES),
+            started_at=at,
+            guideline_version=guideline_version,
+        )
+        draft.write(folder / DRAFT)
+    return draft
+
+
+def _continue(reviews: Path, round: str, source: Path) -> Draft:
+    draft = read_draft(reviews, round)
+    if sha256_file(source) != draft.candidates_sha256:
+        raise RefusedError(
+            source,
+            f"differs from the candidates that the open review of round {round} was started on",
+            do=f"finish that review, or remove {round_folder(reviews, round) / DRAFT} and start again",
+        )
+    return draft
+
+
+def _count(path: Path) -> int:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    try:
+        return int(read_metadata(path).num_rows)
+    except (ArrowException, OSError) as error:
+        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run snakemake again") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the one lock of a round's review folder; who else wants it waits. It ends with the process.
+
+    Every write below the folder happens inside, so temporary files found at the entry are those of killed processes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for suffix in ("json", "jsonl", "parquet"):
+            for leftover in folder.glob(f".tmp-*.{suffix}"):
+                leftover.unlink()
+        yield
+
+
+def read_candidates(reviews: Path, round: str) -> Any:
+    """Return the candidates under review (GeoDataFrame, columns of `candidates.parquet`), sorted by candidate_id."""
+    from rts_pipeline.io import read_geoparquet
+
+    frame = read_geoparquet(round_folder(reviews, round) / CANDIDATES)
+    return frame.sort_values("candidate_id", ignore_index=True)

@@ -1,0 +1,89 @@
+"""Where the reviews stand, a row a round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rts_pipeline.review.rounds import CANDIDATES, open_draft, read_signoffs, round_folder, round_name
+
+
+@dataclass(frozen=True)
+class RoundStatus:
+    """The state of one round.
+
+    Attributes:
+        round: name of the round.
+        state: "signed off", "open" (under review), or "ready" (candidates wait for `review start`).
+        n_candidates: candidates of the round.
+        decided: reviewer -> candidates that he or she decided.
+        undecided: candidates that nobody decided yet.
+        forks: (candidate_id, reviewer) with two standing decisions.
+        disagreements: candidate ids on which the reviewers differ.
+        n_missed: slumps added by the reviewers.
+        n_new: slumps that the round brought; None before the sign-off.
+    """
+
+    round: str
+    state: Literal["signed off", "open", "ready"]
+    n_candidates: int
+    decided: dict[str, int]
+    undecided: int
+    forks: tuple[tuple[str, str], ...] = ()
+    disagreements: tuple[str, ...] = ()
+    n_missed: int = 0
+    n_new: int | None = None
+
+
+def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
+    """Return the state of all finished rounds, of the open one, and of the one that is ready for review.
+
+    Raises:
+        RefusedError: a broken chain of sign-offs.
+        InputError: a damaged file.
+    """
+    signoffs = read_signoffs(reviews)
+    rows = [_reviewed(reviews, signoff.round, signoff.n_new) for signoff in signoffs]
+    if (draft := open_draft(reviews)) is not None:
+        return [*rows, _reviewed(reviews, draft, None)]
+    following = round_name(len(signoffs) + 1)
+    if results is not None and (waiting := results / "rounds" / following / CANDIDATES).exists():
+        n = len(_ids(waiting))
+        rows.append(RoundStatus(following, "ready", n, {}, n))
+    return rows
+
+
+def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
+    from rts_pipeline.review.events import read_round
+    from rts_pipeline.review.folding import fold
+
+    ids = set(_ids(round_folder(reviews, round) / CANDIDATES))
+    folded = fold(read_round(reviews, round))
+    decided: dict[str, int] = {}
+    for reviewer in (name for candidate in ids & set(folded.heads) for name in folded.heads[candidate]):
+        decided[reviewer] = decided.get(reviewer, 0) + 1
+    return RoundStatus(
+        round=round,
+        state="open" if n_new is None else "signed off",
+        n_candidates=len(ids),
+        decided=dict(sorted(decided.items())),
+        undecided=len(ids - set(folded.heads)),
+        forks=tuple(folded.forks),
+        disagreements=tuple(folded.disagreements),
+        n_missed=len(set(folded.verdicts) - ids),
+        n_new=n_new,
+    )
+
+
+def _ids(path: Path) -> list[str]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    from rts_pipeline.errors import InputError
+
+    try:
+        ids: list[str] = read_table(path, columns=["candidate_id"])["candidate_id"].to_pylist()
+    except (ArrowException, OSError, KeyError) as error:
+        raise InputError(path, f"can't be read ({error})", expected="the candidates of a round") from None
+    return ids

@@ -1,0 +1,90 @@
+"""A round of candidates and a truth, small enough to be read."""
+
+from pathlib import Path
+
+import geopandas as gpd
+import shapely
+from shapely import box
+from shapely.affinity import translate
+
+from rts_pipeline import io
+from rts_pipeline.config import Review
+from rts_pipeline.grid import Grid
+from rts_pipeline.review import rounds
+from rts_pipeline.review.events import append, make_event
+
+CRS = "EPSG:32646"
+GRID = Grid(CRS, 3.0, 128, 2)
+ORIGIN = (500_000.0, 3_900_000.0)
+AT = "2020-09-01T12:00:00Z"
+MODEL = "a" * 64
+STRICT = Review()
+
+
+def place(outline, east_m=0.0, north_m=0.0):
+    return translate(outline, ORIGIN[0] + east_m, ORIGIN[1] + north_m)
+
+
+def square(number, size=100.0):
+    """Candidate `number` of the default round: squares in a row, 300 m apart."""
+    return place(box(0, 0, size, size), 300.0 * number)
+
+
+def sha(outline):
+    return io.sha256_json(shapely.to_wkb(outline, hex=True))
+
+
+def write_candidates(results: Path, round="01", outlines=None):
+    outlines = [square(i) for i in range(4)] if outlines is None else outlines
+    n = len(outlines)
+    frame = gpd.GeoDataFrame(
+        {
+            "candidate_id": [f"r{round}-{i + 1:04d}" for i in range(n)],
+            "round": [round] * n,
+            "rank": list(range(1, n + 1)),
+            "area_m2": [o.area for o in outlines],
+            "prob_mean": [0.7] * n,
+            "prob_max": [0.9] * n,
+            "longitude": [93.0] * n,
+            "latitude": [35.0] * n,
+            "base_sha256": [sha(o) for o in outlines],
+            "model_sha256": [MODEL] * n,
+        },
+        geometry=gpd.GeoSeries(outlines, crs=CRS),
+    )
+    path = results / "rounds" / round / "candidates.parquet"
+    io.write_parquet(path, frame)
+    return path
+
+
+class Case:
+    """A folder of results and one of reviews, with a round that is open."""
+
+    def __init__(self, folder: Path, outlines=None):
+        self.results, self.reviews = folder / "results", folder / "reviews"
+        write_candidates(self.results, outlines=outlines)
+        rounds.start(self.reviews, self.results, "01", at=AT)
+        self.folder = self.reviews / "round_01"
+
+    def event(self, number, decision="accept", reviewer="ann", **fields):
+        outline = square(number)
+        values = {
+            "round": "01",
+            "candidate_id": f"r01-{number + 1:04d}",
+            "base_sha256": sha(outline),
+            "reviewer": reviewer,
+            "at": AT,
+            "source": "web",
+            "guideline_version": "1",
+            "action": "decide",
+            "decision": decision,
+        }
+        return make_event(**{**values, **fields})
+
+    def decide(self, number, decision="accept", reviewer="ann", **fields):
+        event = self.event(number, decision, reviewer, **fields)
+        append(self.reviews, "01", reviewer, [event])
+        return event
+
+    def decide_all(self, decisions=("accept", "reject", "unsure", "accept"), reviewer="ann"):
+        return [self.decide(i, decision, reviewer) for i, decision in enumerate(decisions)]
