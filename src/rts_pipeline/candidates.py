@@ -1,0 +1,178 @@
+"""From the outlines of all blocks to the candidates of a round: merged, compared with everything decided, ranked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import shapely
+from pyproj import Transformer
+
+from rts_pipeline.components import merge
+from rts_pipeline.config import PolygonizeOptions
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import Grid
+from rts_pipeline.inventory.shape import geodesic_area_perimeter
+from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_parquet
+from rts_pipeline.polygonize import SCALE, from_frame, model_values, to_crs_units
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
+    Geometries = NDArray[np.object_]
+
+OUTLINE_COLUMNS = ["status", "area_m2", "prob_mean", "prob_max", "n_px", "geometry"]
+CANDIDATE_COLUMNS = [
+    "candidate_id",
+    "round",
+    "rank",
+    "area_m2",
+    "prob_mean",
+    "prob_max",
+    "n_px",
+    "cell_id",
+    "longitude",
+    "latitude",
+    "base_sha256",
+    "model_sha256",
+    "geometry",
+]
+LAYER = "candidates"
+
+
+def build_candidates(
+    round: str,
+    outlines: Sequence[Path],
+    labels: Path,
+    aoi: Path,
+    model: Path,
+    out_outlines: Path,
+    out_candidates: Path,
+    out_gpkg: Path,
+    options: PolygonizeOptions,
+) -> None:
+    """Write all outlines of a round, and those of them that a person has to look at.
+
+    Args:
+        round: the round, "01", "02", ...
+        outlines: the files of all blocks, in any order.
+        labels: `labels.parquet` of the round: what is decided so far.
+        aoi: polygons of the area of interest; outlines that reach into it are kept whole.
+        model: `model.json`.
+        out_outlines: GeoParquet with `OUTLINE_COLUMNS`.
+        out_candidates: GeoParquet with `CANDIDATE_COLUMNS`, rank 1 first.
+        out_gpkg: the same as a GeoPackage, layer "candidates".
+        options: the stage's options.
+
+    Raises:
+        InputError: a file that can't be used, or a model without threshold, minimum area or checksum.
+    """
+    grid = options.grid.grid()
+    area = read_outlines(aoi, "area of interest", crs=grid.crs)
+    frame = merge_outlines(outlines, grid, options.polygonize.hole_m2)
+    frame = frame[frame["area_m2"] >= model_values(model, options)["min_area_m2"]]
+    frame = frame[_touches(frame, area)]
+    frame.insert(0, "status", _status(frame, read_geoparquet(labels).to_crs(grid.crs)))
+    write_parquet(out_outlines, frame[OUTLINE_COLUMNS])
+    candidates = _rank(frame[frame["status"] == "candidate"], round, grid, _weights_sha256(model))
+    write_parquet(out_candidates, candidates)
+    write_gpkg(out_gpkg, {LAYER: candidates})
+
+
+def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float) -> gpd.GeoDataFrame:
+    """Return the whole outlines of all blocks, from north to south, with small holes filled.
+
+    Args:
+        outlines: GeoParquet files of the stage polygonize.
+        grid: the grid.
+        hole_m2: holes with a smaller area (in the grid's CRS) are filled, and outlines inside such holes left out.
+
+    Returns:
+        A table with area_m2 (geodesic), prob_mean, prob_max, n_px (above the threshold, so without filled holes), geometry.
+    """
+    import geopandas as gpd
+
+    pieces = merge([from_frame(read_geoparquet(path), grid.pixel_m) for path in outlines])
+    filled, inside = _fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
+    geometry = to_crs_units(filled, grid.pixel_m)
+    series = gpd.GeoSeries(geometry, crs=grid.crs)
+    columns = {
+        "area_m2": geodesic_area_perimeter(series)[0],
+        "prob_mean": pieces.value_sum / SCALE / pieces.n_px,
+        "prob_max": pieces.value_max / SCALE,
+        "n_px": pieces.n_px,
+    }
+    frame = gpd.GeoDataFrame(columns, geometry=series)
+    return frame.iloc[_by_place(geometry)].drop(index=inside)
+
+
+def outline_sha256(geometry: BaseGeometry) -> str:
+    """Return the sha256 of an outline: of its normalised little-endian 2D WKB, coordinates rounded to 0.01 m."""
+    rounded = shapely.normalize(shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, 2) + 0.0))
+    return hashlib.sha256(shapely.to_wkb(rounded, byte_order=1, output_dimension=2)).hexdigest()
+
+
+def _fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArray[np.intp]]:
+    """Fill holes smaller than `hole_px`; return the geometries and the positions of those that lie in a filled hole."""
+    parts, owner = shapely.get_parts(geometry, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    outer = np.diff(part, prepend=-1) > 0
+    holes = np.asarray(shapely.polygons(rings[~outer]))
+    small = shapely.area(holes) < hole_px
+    filled = geometry.copy()
+    # An island in the hole may belong to the outline itself, touching it at a corner: the union takes it in.
+    holes, hole_owner = holes[small], owner[part[~outer]][small]
+    for group in np.split(np.arange(len(holes)), np.flatnonzero(np.diff(hole_owner)) + 1):
+        filled[hole_owner[group[:1]]] = shapely.union_all([*geometry[hole_owner[group[:1]]], *holes[group]])
+    hole, inside = shapely.STRtree(geometry).query(holes, predicate="covers")
+    return filled, np.unique(inside[inside != hole_owner[hole]])
+
+
+def _by_place(geometry: Geometries) -> NDArray[np.intp]:
+    """Return the order from north to south, then west to east, then (for outlines within each other) by shape."""
+    west, south, east, north = shapely.bounds(geometry).T if len(geometry) else np.empty((4, 0))
+    shape = pd.Series(shapely.to_wkb(geometry, hex=True), dtype=object).rank(method="first").to_numpy(dtype=float)
+    return np.lexsort([shape, east, south, west, -north])
+
+
+def _touches(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+    hit = np.zeros(len(frame), dtype=bool)
+    hit[frame.sindex.query(others.geometry, predicate="intersects")[1]] = True
+    return hit
+
+
+def _status(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> pd.Series:
+    known, rejected = (_touches(frame, labels[labels["kind"] == kind]) for kind in ("positive", "negative"))
+    return pd.Series(np.select([known, rejected], ["known", "rejected"], "candidate"), index=frame.index, dtype="str")
+
+
+def _weights_sha256(model: Path) -> str:
+    try:
+        return str(read_json(model)["sha256"]["weights.pt"])
+    except (KeyError, TypeError):
+        raise InputError(model, "names no sha256 of weights.pt", do="train again") from None
+
+
+def _rank(frame: gpd.GeoDataFrame, round: str, grid: Grid, model_sha256: str) -> gpd.GeoDataFrame:
+    """Rank by mean probability, then area, then place, and add what identifies a candidate."""
+    frame = frame.sort_values(["prob_mean", "area_m2"], ascending=False, kind="stable").reset_index(drop=True)
+    points = frame.geometry.representative_point()
+    to_wgs84 = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+    longitude, latitude = to_wgs84.transform(points.x.to_numpy(), points.y.to_numpy())
+    rank = np.arange(1, len(frame) + 1)
+    text = {
+        "candidate_id": [f"r{round}-{number:04d}" for number in rank],
+        "round": [round] * len(frame),
+        "cell_id": [grid.cell_at(x, y) for x, y in zip(points.x, points.y, strict=True)],
+        "base_sha256": [outline_sha256(geometry) for geometry in frame.geometry],
+        "model_sha256": [model_sha256] * len(frame),
+    }
+    # The type is said, so that a round without candidates has the same columns as any other.
+    text_columns = {name: pd.Series(values, dtype="str") for name, values in text.items()}
+    return frame.assign(rank=rank, longitude=longitude, latitude=latitude, **text_columns)[CANDIDATE_COLUMNS]

@@ -1,0 +1,184 @@
+import json
+from itertools import pairwise
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pyproj import Geod
+from shapely import box
+
+from rts_pipeline.candidates import CANDIDATE_COLUMNS, OUTLINE_COLUMNS, build_candidates, merge_outlines, outline_sha256
+from rts_pipeline.components import find, merge
+from rts_pipeline.config import PolygonizeOptions, parse_options
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.polygonize import to_frame
+
+CRS = "EPSG:32646"
+GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
+ORIGIN = (166_000, -1_260_000)  # column and row near 33 N, 93 E
+SIDE = 24
+masks = arrays.arrays(bool, st.tuples(st.integers(1, SIDE), st.integers(1, SIDE)))
+
+
+def pieces_of(values, rows, columns):
+    """The blocks that the raster is cut into at `rows` and `columns`."""
+    height, width = values.shape
+    rows, columns = sorted({0, height, *(r % height for r in rows)}), sorted({0, width, *(c % width for c in columns)})
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            part = GeoBox("b", CRS, 3.0, ORIGIN[0] + left, ORIGIN[1] + top, right - left, bottom - top)
+            yield part, find(part, values[top:bottom, left:right], 125)
+
+
+def write_blocks(folder, values, rows=(), columns=()):
+    paths = []
+    for number, (part, pieces) in enumerate(pieces_of(values, rows, columns)):
+        paths.append(folder / f"{number}.parquet")
+        to_frame(merge([pieces]), part).to_parquet(paths[-1])
+    return paths
+
+
+def raster(*patches):
+    values = np.zeros((60, 60), dtype=np.uint8)
+    for (top, left, bottom, right), value in patches:
+        values[top:bottom, left:right] = value
+    return values
+
+
+def place(top, left, bottom, right):
+    """Pixels of `raster` as a box in the CRS."""
+    x, y = ORIGIN[0] * 3.0, -ORIGIN[1] * 3.0
+    return box(x + 3 * left, y - 3 * bottom, x + 3 * right, y - 3 * top)
+
+
+def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), **chosen):
+    model, label_file, aoi_file = tmp_path / "model.json", tmp_path / "labels.parquet", tmp_path / "aoi.gpkg"
+    model.write_text(json.dumps({"threshold": 0.5, "min_area_m2": 100.0, "sha256": {"weights.pt": "ab" * 32}}))
+    kinds = pd.Series([kind for kind, _ in labels], dtype="str")
+    gpd.GeoDataFrame({"kind": kinds}, geometry=[place(*at) for _, at in labels], crs=CRS).to_parquet(label_file)
+    gpd.GeoSeries([place(*aoi)], crs=CRS).to_crs("EPSG:4326").to_file(aoi_file)
+    text = json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": chosen})
+    outs = [tmp_path / name for name in ("outlines.parquet", "candidates.parquet", "candidates.gpkg")]
+    blocks = write_blocks(tmp_path, values, rows, columns)
+    build_candidates("01", blocks, label_file, aoi_file, model, *outs, parse_options(PolygonizeOptions, text))
+    return gpd.read_parquet(outs[0]), gpd.read_parquet(outs[1]), gpd.read_file(outs[2], layer="candidates")
+
+
+@settings(deadline=None, max_examples=150)
+@given(masks, st.lists(st.integers(1, SIDE), max_size=5), st.lists(st.integers(1, SIDE), max_size=5), st.integers(0, 9))
+def test_any_blocking_gives_the_same_outlines(mask, rows, columns, seed):
+    values = np.where(mask, np.random.default_rng(seed).integers(125, 251, mask.shape), 0).astype(np.uint8)
+
+    def outlines(*cuts):
+        pieces = merge([piece for _, piece in pieces_of(values, *cuts)])
+        shapes = shapely.to_wkb(shapely.normalize(pieces.geometry))
+        return sorted(zip(shapes, pieces.n_px, pieces.value_sum, pieces.value_max, strict=True))
+
+    assert outlines(rows, columns) == outlines((), ())
+
+
+def test_any_blocking_gives_the_same_files(tmp_path):
+    random = np.random.default_rng(3)
+    values = np.where(random.random((60, 60)) < 0.45, random.integers(125, 251, (60, 60)), 0).astype(np.uint8)
+    kept = []
+    for name, cuts in (("whole", ((), ())), ("cut", ((7, 30, 31), (5, 20, 55)))):
+        (tmp_path / name).mkdir()
+        frame = merge_outlines(write_blocks(tmp_path / name, values, *cuts), GRID, 90.0)
+        kept.append(pd.DataFrame(frame.drop(columns="geometry")).assign(wkb=frame.geometry.to_wkb()).reset_index(drop=True))
+    assert len(kept[0]) > 5
+    pd.testing.assert_frame_equal(*kept)
+
+
+def test_corner_over_block_corner_is_one_outline(tmp_path):
+    outlines, _, _ = build(tmp_path, raster(((20, 20, 30, 30), 200), ((30, 30, 40, 40), 250)))
+    assert (len(outlines), outlines.n_px[0], outlines.geom_type[0]) == (1, 200, "MultiPolygon")
+    assert (outlines.prob_mean[0], outlines.prob_max[0]) == (0.9, 1.0)
+
+
+def test_rank_and_identity(tmp_path):
+    values = raster(((2, 2, 12, 12), 150), ((20, 20, 35, 35), 240), ((45, 45, 55, 55), 200), ((45, 2, 46, 3), 250))
+    outlines, candidates, layer = build(tmp_path, values)
+    assert outlines.columns.tolist() == OUTLINE_COLUMNS
+    assert candidates.columns.tolist() == layer.columns.tolist() == CANDIDATE_COLUMNS
+    assert candidates.candidate_id.tolist() == ["r01-0001", "r01-0002", "r01-0003"]
+    assert candidates["rank"].tolist() == [1, 2, 3]
+    assert candidates.n_px.tolist() == [225, 100, 100]
+    first = candidates.iloc[0]
+    assert first.geometry.equals(place(20, 20, 35, 35))
+    lonlat = candidates.to_crs("EPSG:4326").geometry
+    assert first["area_m2"] == pytest.approx(abs(Geod(ellps="WGS84").geometry_area_perimeter(lonlat[0])[0]), rel=1e-6)
+    assert lonlat[0].contains(shapely.Point(first["longitude"], first["latitude"]))
+    assert first["cell_id"] in GRID.cells_touching(first.geometry)
+    assert (first["base_sha256"], first["model_sha256"]) == (outline_sha256(place(20, 20, 35, 35)), "ab" * 32)
+    assert layer.geometry.geom_equals(candidates.geometry).all()
+    assert pyogrio.list_layers(tmp_path / "candidates.gpkg")[0][0] == "candidates"
+
+
+def test_checksum_ignores_what_does_not_change_the_outline():
+    square = box(100.004, 200, 110, 210)
+    assert outline_sha256(square) == outline_sha256(shapely.reverse(shapely.force_3d(box(100.001, 200, 110, 210))))
+    assert outline_sha256(square) != outline_sha256(box(100.02, 200, 110, 210))
+
+
+def test_status_follows_the_labels(tmp_path):
+    values = raster(((2, 2, 12, 12), 250), ((2, 20, 12, 30), 250), ((2, 40, 12, 50), 250), ((30, 2, 40, 12), 250))
+    labels = [
+        ("positive", (12, 12, 14, 14)),  # touches at a corner
+        ("negative", (4, 4, 6, 6)),
+        ("negative", (5, 25, 8, 35)),
+        ("ignore", (4, 42, 6, 44)),
+    ]
+    outlines, candidates, _ = build(tmp_path, values, labels=labels)
+    assert outlines.status.tolist() == ["known", "rejected", "candidate", "candidate"]
+    assert len(candidates) == 2
+
+
+def test_minimum_area_and_area_of_interest(tmp_path):
+    values = raster(((2, 2, 12, 12), 250), ((30, 2, 36, 8), 250), ((2, 40, 12, 50), 250))
+    assert len(build(tmp_path, values)[0]) == 3
+    assert len(build(tmp_path, values, min_area_m2=500.0)[0]) == 2
+    inside = build(tmp_path, values, aoi=(0, 0, 60, 10))[1]
+    assert sorted(inside.n_px) == [36, 100], "an outline that reaches into the area is kept whole"
+
+
+def test_small_holes_are_filled_and_what_lies_in_them_left_out(tmp_path):
+    frame_with_holes = raster(((5, 5, 55, 55), 250), ((10, 10, 40, 40), 0), ((45, 45, 50, 50), 0), ((47, 47, 48, 48), 250))
+    outlines, _, _ = build(tmp_path, frame_with_holes, hole_m2=300.0, min_area_m2=0.0)
+    assert [len(geometry.interiors) for geometry in outlines.geometry] == [1]
+    assert outlines.geometry[0].area == pytest.approx((2500 - 900) * 9)
+    assert outlines.n_px[0] == 2500 - 900 - 25
+
+
+def test_an_island_that_touches_its_own_hole_joins_it(tmp_path):
+    values = raster(
+        ((5, 5, 15, 15), 250), ((7, 7, 11, 11), 0), ((7, 7, 8, 8), 0), ((10, 10, 11, 11), 250), ((9, 9, 10, 10), 250)
+    )
+    outlines, _, _ = build(tmp_path, values, rows=(), columns=())
+    assert outlines.is_valid.all()
+    assert (len(outlines), outlines.geom_type[0], outlines.area[0]) == (1, "Polygon", 900.0)
+
+
+def test_no_candidates_make_valid_empty_files(tmp_path):
+    outlines, candidates, layer = build(tmp_path, raster())
+    full = build(tmp_path, raster(((2, 2, 12, 12), 250)))
+    assert (len(outlines), len(candidates), len(layer)) == (0, 0, 0)
+    assert layer.columns.tolist() == CANDIDATE_COLUMNS
+    assert outlines.dtypes.to_dict() == full[0].dtypes.to_dict()
+    assert candidates.dtypes.to_dict() == full[1].dtypes.to_dict()
+    assert candidates.crs == layer.crs == CRS
+
+
+def test_model_without_checksum_is_named(tmp_path):
+    build(tmp_path, raster())
+    (tmp_path / "model.json").write_text(json.dumps({"threshold": 0.5, "min_area_m2": 0}))
+    text = json.dumps({"grid": {"crs": CRS}, "polygonize": {}})
+    paths = [tmp_path / name for name in ("labels.parquet", "aoi.gpkg", "model.json", "o.parquet", "c.parquet", "c.gpkg")]
+    with pytest.raises(InputError, match=r"model\.json: names no sha256 of weights\.pt"):
+        build_candidates("01", sorted(tmp_path.glob("?.parquet"))[:1], *paths, parse_options(PolygonizeOptions, text))

@@ -1,0 +1,133 @@
+import json
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy.ndimage import label
+
+from rts_pipeline import polygonize as stage
+from rts_pipeline.components import find, merge
+from rts_pipeline.config import PolygonizeOptions, parse_options
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import GeoBox, Grid
+
+CRS = "EPSG:32646"
+GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
+BLOCK = GRID.block("b_e0003_n0005")
+LEVELS = st.sampled_from([0, 100, 130, 250, 255])
+rasters = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=LEVELS)
+
+
+def options(**values):
+    return parse_options(
+        PolygonizeOptions, json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": values})
+    )
+
+
+def run(tmp_path, values, **chosen):
+    raster, model, out = tmp_path / "p.tif", tmp_path / "model.json", tmp_path / "out.parquet"
+    model.write_text(json.dumps({"threshold": 0.5, "min_area_m2": 90.0}))
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255}
+    with rasterio.open(raster, "w", **profile, **BLOCK.profile) as dataset:
+        dataset.write(values, 1)
+    stage.polygonize(BLOCK, raster, model, out, options(**chosen))
+    return gpd.read_parquet(out)
+
+
+def empty():
+    return np.zeros(BLOCK.shape, dtype=np.uint8)
+
+
+@settings(deadline=None, max_examples=200)
+@given(rasters, st.integers(-50, 50), st.integers(-50, 50))
+def test_components_are_those_of_the_raster(values, column, row):
+    pieces = merge([find(GeoBox("x", CRS, 3.0, column, row, *values.shape[::-1]), values, 125)])
+    inside = (values >= 125) & (values != 255)
+    labels, count = label(inside, np.ones((3, 3)))
+    assert len(pieces.n_px) == count
+    assert shapely.is_valid(pieces.geometry).all()
+    assert (shapely.area(pieces.geometry) == pieces.n_px).all()
+    assert pieces.n_px.tolist() == np.bincount(labels[inside], minlength=count + 1)[1:].tolist()
+    rows, columns = np.nonzero(inside)
+    centres = shapely.points(columns + column + 0.5, rows + row + 0.5)
+    assert all(shapely.contains(pieces.geometry[name - 1], at) for name, at in zip(labels[inside], centres, strict=True))
+    for geometry in pieces.geometry:
+        ring = shapely.get_coordinates(shapely.get_exterior_ring(shapely.get_parts(geometry)[0]))
+        steps = np.diff(np.vstack([ring, ring[1]]), axis=0)
+        assert (steps[:-1] * steps[1:] == 0).all(axis=1).all(), "a vertex on a straight edge"
+
+
+def test_statistics_and_place(tmp_path):
+    values = empty()
+    values[10:14, 20:25] = 200
+    values[12, 22] = 250
+    frame = run(tmp_path, values)
+    west, _, _, north = BLOCK.bounds
+    assert frame.columns.tolist() == stage.COLUMNS
+    row = frame.iloc[0]
+    assert (len(frame), row["block"], row["n_px"], row["prob_max"], row["edge_runs"]) == (1, BLOCK.id, 20, 1.0, "[]")
+    assert row["prob_sum"] == pytest.approx((19 * 200 + 250) / 250)
+    assert row.geometry.equals(shapely.box(west + 60, north - 42, west + 75, north - 30))
+    assert frame.crs == CRS
+
+
+def test_corners_make_one_row_and_the_unobserved_is_outside(tmp_path):
+    values = empty()
+    values[10:20, 10:20] = 250
+    values[20:30, 20:30] = 250
+    values[12:14, 12:14] = 255
+    frame = run(tmp_path, values)
+    assert (len(frame), frame.n_px[0], frame.geom_type[0]) == (1, 196, "MultiPolygon")
+    assert frame.is_valid.all()
+
+
+def test_threshold_is_inclusive_and_the_option_wins(tmp_path):
+    values = empty()
+    values[5:15, 5:15] = 124
+    values[30:40, 30:40] = 125
+    assert run(tmp_path, values).n_px.tolist() == [100]
+    assert run(tmp_path, values, threshold=0.496).n_px.tolist() == [100, 100]
+
+
+def test_small_ones_are_dropped_inside_and_kept_at_the_edge(tmp_path):
+    values = empty()
+    values[5, 5] = values[0, 9] = values[63, 63] = 250
+    frame = run(tmp_path, values)
+    runs = [json.loads(text) for text in frame["edge_runs"]]
+    row, column = BLOCK.row, BLOCK.column
+    assert frame.n_px.tolist() == [1, 1]
+    assert runs[0] == [[row, column + 9, row + 1, column + 10]]
+    assert {tuple(box) for box in runs[1]} == {(row + 63, column + 63, row + 64, column + 64)}
+
+
+def test_strips_change_nothing(tmp_path, monkeypatch):
+    values = np.where(np.random.default_rng(0).random(BLOCK.shape) < 0.4, 250, 0).astype(np.uint8)
+    whole = run(tmp_path, values)
+    monkeypatch.setattr(stage, "STRIP_PX", 7)
+    strips = run(tmp_path, values)
+
+    def rows(frame):
+        edges = [len(text) > 2 for text in frame["edge_runs"]]
+        return sorted(zip(frame.geometry.to_wkt(), frame.n_px, frame.prob_sum, frame.prob_max, edges, strict=True))
+
+    assert rows(whole) == rows(strips)
+
+
+def test_nothing_found_is_an_empty_table(tmp_path):
+    frame = run(tmp_path, empty())
+    assert (len(frame), frame.columns.tolist(), frame.crs) == (0, stage.COLUMNS, CRS)
+
+
+def test_wrong_raster_and_model_are_named(tmp_path):
+    run(tmp_path, empty())
+    other = GRID.block("b_e0004_n0005")
+    with pytest.raises(InputError, match=r"p\.tif.*the pixels of block b_e0004_n0005"):
+        stage.polygonize(other, tmp_path / "p.tif", tmp_path / "model.json", tmp_path / "o.parquet", options())
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(InputError, match=r"model\.json: 'threshold' is None"):
+        stage.polygonize(BLOCK, tmp_path / "p.tif", tmp_path / "model.json", tmp_path / "o.parquet", options())
