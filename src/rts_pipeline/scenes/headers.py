@@ -10,6 +10,7 @@ from typing import Any
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.scenes import metadata
+from rts_pipeline.scenes.names import parse
 
 FORMAT = 1
 """Version of the remembered facts: facts of another version are read again."""
@@ -77,8 +78,10 @@ def _raster(path: Path) -> Facts:
 
 def _feature(path: Path) -> Facts:
     feature = metadata.read_feature(path)
-    told = feature["properties"]
-    return {"id": feature.get("id"), "acquired": told.get("acquired"), "updated": metadata.utc(told.get("updated"))}
+    told, named = feature["properties"], parse(path).item_id
+    if feature.get("id") != named:
+        raise InputError(path, f"describes another item, {feature.get('id')!r}")
+    return {"acquired": told.get("acquired"), "updated": metadata.utc(told.get("updated"))}
 
 
 def _xml(path: Path) -> Facts:

@@ -1,0 +1,217 @@
+"""Read a measured item onto any rectangle of the grid."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import ceil, floor
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import Resampling, reproject, transform_bounds
+from rasterio.windows import Window
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from rts_pipeline import io
+from rts_pipeline.config import BANDS
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import GeoBox
+from rts_pipeline.scenes.measure import damaged, opened
+from rts_pipeline.scenes.usable import USABLE
+
+ALIGNED_PX = 0.01
+"""Grids whose pixels lie less than this apart are the same: their values are taken as they are."""
+
+KERNEL_PX = 3
+"""Source pixels read around a window: cubic convolution needs two, and the bent edge of a window a little more."""
+
+
+@dataclass(frozen=True)
+class MeasuredItem:
+    """What item.json says, as far as readers need it."""
+
+    id: str
+    acquired: str
+    status: str
+    usable_fraction: float
+    reflectance: Path
+    usable: Path
+    bands: tuple[int, ...]
+    footprint: BaseGeometry | None
+    """Of the valid pixels, WGS84."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read an item.json of ours.
+
+        Raises:
+            InputError: missing, not JSON, or not written by `scenes`.
+        """
+        item = io.read_json(path)
+        try:
+            told, assets = item["properties"], item["assets"]
+            return cls(
+                id=item["id"],
+                acquired=told["datetime"],
+                status=told["rts:status"],
+                usable_fraction=told["rts:usable_fraction"],
+                reflectance=Path(assets["surface_reflectance"]["href"]),
+                usable=path.parent / assets["usable"]["href"],
+                bands=tuple(told["rts:bands"][band] for band in BANDS),
+                footprint=shape(item["geometry"]) if item["geometry"] else None,
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(path, f"lacks {error}", expected="an item.json of the stage scenes", do="run it again") from None
+
+
+class ItemReader:
+    """An item's reflectance and usable pixels on the grid. Close it, or use it in a `with`.
+
+    Where the item's pixels are the grid's, values are taken as they are. Elsewhere reflectance is resampled by cubic
+    convolution from usable pixels only, and a pixel is usable where the nearest one of the item is.
+    """
+
+    def __init__(self, item: MeasuredItem) -> None:
+        """Open the item's rasters.
+
+        Raises:
+            InputError: one is missing or damaged, or they don't fit together.
+        """
+        self.item = item
+        self._stack = ExitStack()
+        try:
+            self._reflectance = self._stack.enter_context(opened(item.reflectance))
+            self._usable = self._stack.enter_context(opened(item.usable))
+            if self._usable.shape != self._reflectance.shape:
+                raise InputError(item.usable, f"has another size than {item.reflectance.name}", do="measure the item again")
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def close(self) -> None:
+        """Close the rasters."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, box: GeoBox, wanted: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.uint16], NDArray[np.bool_]] | None:
+        """Read a rectangle of the grid.
+
+        Args:
+            box: the rectangle.
+            wanted: (h, w): pixels that are needed; when none of them is usable no reflectance is read.
+
+        Returns:
+            Reflectance x 10,000 (4, h, w), 1-65535 where usable and 0 elsewhere, and usable (h, w); None where no wanted
+            pixel is usable.
+
+        Raises:
+            InputError: a read fails half way.
+        """
+        part = _SourcePart.of(self._usable.crs, self._usable.transform, self._usable.shape, box)
+        if part is None:
+            return None
+        good = self._read(self._usable, self.item.usable, 1, part.window) == USABLE
+        usable = part.place(good.astype(np.uint8), Resampling.nearest).astype(bool)
+        if wanted is not None:
+            usable &= wanted
+        if not usable.any():
+            return None
+        values = self._read(self._reflectance, self.item.reflectance, list(self.item.bands), part.window)
+        # Zero is the warper's nodata: neither nodata nor clouds nor floor values bleed into the pixels beside them.
+        placed = part.place(values * good, Resampling.cubic)
+        return np.where(usable, np.maximum(placed, 1), 0).astype(np.uint16), usable
+
+    @staticmethod
+    def _read(dataset: rasterio.DatasetReader, path: Path, indexes: int | list[int], window: Window) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = dataset.read(indexes, window=window)
+        except (RasterioError, OSError) as error:
+            raise damaged(path, error) from None
+        return values
+
+
+@dataclass(frozen=True)
+class _SourcePart:
+    """The part of an item's raster that a rectangle of the grid is made from, and how."""
+
+    box: GeoBox
+    window: Window
+    crs: CRS
+    transform: Affine
+    offset: tuple[int, int] | None
+    """Row and column of the window's first pixel in the box, where the grids are the same."""
+
+    @classmethod
+    def of(cls, crs: CRS, transform: Affine, size: tuple[int, int], box: GeoBox) -> Self | None:
+        offset = aligned_offset(crs, transform, box)
+        if offset is not None:
+            top, left = (-offset[0], -offset[1])
+            window = _clipped(top, left, top + box.height, left + box.width, size)
+            first = window and (int(window.row_off) - top, int(window.col_off) - left)
+        else:
+            window, first = _warp_window(crs, transform, size, box), None
+        if window is None:
+            return None
+        return cls(box, window, crs, transform @ Affine.translation(window.col_off, window.row_off), first)
+
+    def place(self, values: NDArray[Any], resampling: Resampling) -> NDArray[Any]:
+        """Put values (..., h, w) of the window onto the box; 0 is nodata on both sides."""
+        placed = np.zeros((*values.shape[:-2], *self.box.shape), values.dtype)
+        if self.offset is not None:
+            top, left = self.offset
+            placed[..., top : top + values.shape[-2], left : left + values.shape[-1]] = values
+            return placed
+        reproject(
+            values,
+            placed,
+            src_crs=self.crs,
+            src_transform=self.transform,
+            src_nodata=0,
+            dst_crs=_crs(self.box),
+            dst_transform=self.box.transform,
+            dst_nodata=0,
+            resampling=resampling,
+        )
+        return placed
+
+
+def aligned_offset(crs: CRS, transform: Affine, box: GeoBox) -> tuple[int, int] | None:
+    """Return row and column in the box of a raster's first pixel, or None where their pixels don't coincide."""
+    if crs != _crs(box) or transform.b or transform.d:
+        return None
+    # A pixel size that differs by a tenth of the tolerance over the whole box is the same size.
+    limit = ALIGNED_PX * box.pixel_m
+    if abs(transform.a - box.pixel_m) * box.width > limit or abs(transform.e + box.pixel_m) * box.height > limit:
+        return None
+    column, row = ~box.transform * (transform.c, transform.f)
+    if abs(column - round(column)) > ALIGNED_PX or abs(row - round(row)) > ALIGNED_PX:
+        return None
+    return round(row), round(column)
+
+
+def _warp_window(crs: CRS, transform: Affine, size: tuple[int, int], box: GeoBox) -> Window | None:
+    west, south, east, north = transform_bounds(_crs(box), crs, *box.bounds)
+    (left, top), (right, bottom) = ~transform * (west, north), ~transform * (east, south)
+    margin = ceil(KERNEL_PX * max(1.0, box.pixel_m / transform.a))
+    return _clipped(floor(top) - margin, floor(left) - margin, ceil(bottom) + margin, ceil(right) + margin, size)
+
+
+def _clipped(top: int, left: int, bottom: int, right: int, size: tuple[int, int]) -> Window | None:
+    top, left, bottom, right = max(0, top), max(0, left), min(size[0], bottom), min(size[1], right)
+    return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
+
+
+def _crs(box: GeoBox) -> CRS:
+    return CRS.from_user_input(box.crs)

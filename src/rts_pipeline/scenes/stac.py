@@ -1,0 +1,132 @@
+"""The STAC Item of a measured item: what was delivered and what was measured (pystac-valid; projection, eo and view)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from pyproj import Transformer
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
+
+from rts_pipeline.config import BANDS
+from rts_pipeline.scenes import metadata
+from rts_pipeline.scenes.discover import ItemFiles
+
+EXTENSIONS = [
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/view/v1.0.0/schema.json",
+]
+GEOTIFF = "image/tiff; application=geotiff"
+EDGE_M = 1000.0
+"""Edges of a footprint are cut to this length before they are projected, so that they bend with the projection."""
+
+
+def footprint(outline: BaseGeometry, crs: rasterio.crs.CRS) -> BaseGeometry:
+    """Return an outline in WGS84, rounded to 0.01 m (1e-7 degrees)."""
+    import shapely
+
+    to_wgs84: Any = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True).transform
+    placed = shapely.transform(shapely.segmentize(outline, EDGE_M), to_wgs84, interleaved=False)
+    return shapely.make_valid(shapely.set_precision(placed, 1e-7))
+
+
+def stac_item(
+    item_id: str, files: ItemFiles, dataset: rasterio.DatasetReader, outline: BaseGeometry, measured: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe an item.
+
+    Args:
+        item_id: the item's id.
+        files: what was delivered.
+        dataset: the opened reflectance.
+        outline: of the valid pixels, in the dataset's CRS; may be empty.
+        measured: the `rts:` properties without "rts:mask".
+    """
+    told = properties_of(files)
+    place = footprint(outline, dataset.crs)
+    item: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": EXTENSIONS,
+        "id": item_id,
+        "geometry": None if place.is_empty else mapping(place),
+        "properties": {
+            "datetime": metadata.acquired_of(item_id, told.get("acquired")),
+            "constellation": "planetscope",
+            **_instrument(told),
+            **_projection(dataset),
+            **measured,
+            "rts:mask": files.mask_kind,
+        },
+        "links": [],
+        "assets": _assets(files),
+    }
+    if not place.is_empty:
+        item["bbox"] = list(place.bounds)
+    return item
+
+
+def properties_of(files: ItemFiles) -> dict[str, Any]:
+    """Return what the XML and, above it, the GeoJSON feature say."""
+    told = metadata.read_xml(files.xml) if files.xml else {}
+    return told | (metadata.read_feature(files.metadata)["properties"] if files.metadata else {})
+
+
+def _instrument(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename Planet's properties to STAC's, leaving out what wasn't delivered."""
+    # cloud_percent comes from the udm2; cloud_cover, a fraction, is the older and coarser estimate of the whole scene.
+    cover, fraction, angle = (_number(told.get(name)) for name in ("cloud_percent", "cloud_cover", "view_angle"))
+    if cover is None and fraction is not None:
+        cover = round(100 * fraction, 2)
+    named = {
+        "platform": told.get("satellite_id"),
+        "instruments": [told["instrument"]] if told.get("instrument") else None,
+        "gsd": _number(told.get("gsd")),
+        "eo:cloud_cover": cover,
+        "view:off_nadir": None if angle is None else abs(angle),
+        "view:azimuth": _number(told.get("satellite_azimuth")),
+        "view:sun_azimuth": _number(told.get("sun_azimuth")),
+        "view:sun_elevation": _number(told.get("sun_elevation")),
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) else None
+
+
+def _projection(dataset: rasterio.DatasetReader) -> dict[str, Any]:
+    authority = dataset.crs.to_authority()
+    named = {"proj:code": ":".join(authority)} if authority else {"proj:code": None, "proj:wkt2": dataset.crs.to_wkt()}
+    return {**named, "proj:shape": list(dataset.shape), "proj:transform": list(dataset.transform)[:6]}
+
+
+def _assets(files: ItemFiles) -> dict[str, Any]:
+    bands = [{"name": band, "common_name": band} for band in BANDS]
+    assets: dict[str, Any] = {
+        "surface_reflectance": {"href": _href(files.reflectance), "type": GEOTIFF, "roles": ["data", "reflectance"]},
+        "usable": {
+            "href": "./usable.tif",
+            "type": f"{GEOTIFF}; profile=cloud-optimized",
+            "roles": ["data-mask"],
+            "title": "1 usable, 0 outside the swath, 2 masked, 3 implausible",
+        },
+    }
+    assets["surface_reflectance"]["eo:bands"] = bands
+    for name, path, kind in (
+        ("mask", files.mask, GEOTIFF),
+        ("metadata", files.metadata, "application/geo+json"),
+        ("xml", files.xml, "application/xml"),
+    ):
+        if path is not None:
+            assets[name] = {"href": _href(path), "type": kind, "roles": ["metadata"]}
+    return assets
+
+
+def _href(path: Path) -> str:
+    return str(path.absolute())
