@@ -124,14 +124,14 @@ def _of_group(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, prog
 def _warp(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, out: Path) -> None:
     """Write the lattice's pixels around the outlines, float32, NODATA outside the DEM."""
     west, south, east, north = outlines.total_bounds
-    columns, rows = zip(*(~lattice * corner for corner in ((west, north), (east, south))), strict=True)
+    columns, rows = zip(*(~lattice @ corner for corner in ((west, north), (east, south))), strict=True)
     left, top = floor(min(columns)) - MARGIN_PX, floor(min(rows)) - MARGIN_PX
     width, height = ceil(max(columns)) + MARGIN_PX - left, ceil(max(rows)) + MARGIN_PX - top
     same = CRS(dem.crs) == CRS(outlines.crs)
     with WarpedVRT(
         dem,
         crs=outlines.crs.to_wkt(),
-        transform=lattice * Affine.translation(left, top),
+        transform=lattice @ Affine.translation(left, top),
         width=width,
         height=height,
         resampling=Resampling.nearest if same else Resampling.bilinear,
@@ -171,7 +171,7 @@ def _statistics(layers: Mapping[str, NDArray[np.float32]], transform: Affine, ou
     features = gpd.GeoDataFrame(geometry=outlines.to_numpy(), crs=outlines.crs)
     height, width = layers["elevation"].shape
     west, north = transform.c, transform.f
-    east, south = transform * (width, height)
+    east, south = transform @ (width, height)
     stats: dict[str, pd.DataFrame] = {}
     for name, layer in layers.items():
         source = NumPyRasterSource(layer, west, south, east, north, name=name, nodata=np.nan)
@@ -189,7 +189,9 @@ def _statistics(layers: Mapping[str, NDArray[np.float32]], transform: Affine, ou
         "aspect_deg": aspect,
         "aspect_concentration": concentration,
     }
-    return pd.DataFrame(values).astype("float64").where(covered[:, None]).set_index(outlines.index)
+    result = pd.DataFrame(values).astype("float64").set_index(outlines.index)
+    result.loc[~covered] = np.nan
+    return result
 
 
 def _convergence(outlines: gpd.GeoSeries) -> NDArray[np.float64]:
