@@ -134,17 +134,13 @@ def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
 
     Args:
         event: a decision or an added slump, without parent.
-        standing: the reviewer's standing decisions on that candidate; a fork ends by retracting all others.
+        standing: the reviewer's standing decisions on that candidate. Several get a successor each: retracting all but
+            one would let the decisions before them stand again.
     """
     if standing and all(_says(head) == _says(event) for head in standing):
         return []
-    common = ("round", "candidate_id", "reviewer", "role", "at", "source", "guideline_version")
-    retracted = [
-        make_event(**{name: getattr(event, name) for name in common}, action="retract", parent_event_id=other.event_id)
-        for other in standing[1:]
-    ]
-    parent = standing[0].event_id if standing else None
-    return [*retracted, make_event(**{**event.plain, "parent_event_id": parent})]
+    parents = [head.event_id for head in standing] or [None]
+    return [make_event(**{**event.plain, "parent_event_id": parent}) for parent in parents]
 
 
 def _says(event: Event) -> tuple[object, ...]:

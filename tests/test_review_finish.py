@@ -1,0 +1,272 @@
+"""The sign-off: what it holds, when it is refused, and that a kill leaves the draft or the sign-off."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from review_case import AT, CRS, GRID, MODEL, STRICT, Case, place, sha, square
+from shapely import box
+
+from rts_pipeline.config import Review
+from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import sha256_file
+from rts_pipeline.review.events import append, make_event, read_round
+from rts_pipeline.review.finish import COLUMNS, finish
+from rts_pipeline.review.outlines import to_geojson
+from rts_pipeline.review.rounds import open_draft, read_signoffs
+
+
+@pytest.fixture
+def case(tmp_path):
+    return Case(tmp_path)
+
+
+def close(case, policy=STRICT, at=AT):
+    return finish(case.reviews, "01", policy=policy, grid=GRID, at=at)
+
+
+def rows(case):
+    return gpd.read_parquet(case.folder / "reviewed.parquet")
+
+
+def missed(case, outline, reviewer="ann", at=AT, **fields):
+    event = make_event(
+        round="01",
+        candidate_id=f"r01-m{sha(outline)[:8]}",
+        reviewer=reviewer,
+        at=at,
+        source="web",
+        guideline_version="1",
+        action="add_missed",
+        geometry=to_geojson(outline),
+        **fields,
+    )
+    append(case.reviews, "01", reviewer, [event])
+
+
+def test_reviewed_rows(case):
+    redrawn = place(box(0, 0, 400, 80), 300)
+    case.decide(0, "accept", possibility=0.75, note="fresh headwall", at="2020-09-02T00:00:00Z")
+    case.decide(0, "accept", "bob", possibility=1.0)
+    case.decide(1, "edit", geometry=to_geojson(redrawn))
+    case.decide(2, "reject", reject_reason="water")
+    case.decide(3, "unsure")
+    missed(case, place(box(0, 900, 50, 950)))
+    signoff = close(case)
+    frame = rows(case)
+    assert list(frame.columns) == [*COLUMNS, "geometry"]
+    assert frame.crs == CRS
+    assert list(frame["decision"]) == ["accept", "edit", "reject", "unsure", "missed"]
+    assert list(frame["possibility"]) == [0.875, 1.0, 0.0, 0.5, 1.0]
+    assert list(frame["reviewers"]) == ["ann,bob", "ann", "ann", "ann", "ann"]
+    assert list(frame["n_reviews"]) == [2, 1, 1, 1, 1]
+    np.testing.assert_array_equal(frame["agreement"], [1.0, np.nan, np.nan, np.nan, np.nan])
+    assert list(frame["reject_reason"]) == ["", "", "water", "", ""]
+    assert frame["reviewed_at"].iloc[0] == "2020-09-02T00:00:00Z"
+    assert frame["note"].iloc[0] == "fresh headwall"
+    assert list(frame["base_sha256"][:4]) == [sha(square(i)) for i in range(4)]
+    assert frame["base_sha256"].isna().iloc[4] and frame["prob_mean"].isna().iloc[4]
+    assert set(frame["model_sha256"][:4]) == {MODEL}
+    assert frame.geometry.iloc[1].equals(redrawn) and frame.geometry.iloc[0].equals(square(0))
+    assert (signoff.n_new, signoff.n_candidates, signoff.reviewers, signoff.at) == (3, 4, ("ann", "bob"), AT)
+    assert signoff.rows_sha256 == sha256_file(case.folder / "reviewed.parquet")
+    assert signoff.candidates_sha256 == sha256_file(case.results / "rounds/01/candidates.parquet")
+    assert signoff.cells == tuple(GRID.cells_touching(frame.geometry)) and len(signoff.cells) > 2
+    assert not (case.folder / "draft.json").exists()
+    assert open_draft(case.reviews) is None
+
+
+def test_the_rows_do_not_depend_on_the_order_of_the_verdicts(tmp_path):
+    digests = set()
+    for name, order in (("a", [0, 1, 2, 3]), ("b", [3, 1, 0, 2])):
+        case = Case(tmp_path / name)
+        for number in order:
+            case.decide(number, ("accept", "reject", "unsure", "accept")[number])
+        close(case, at=f"2021-01-0{len(digests) + 1}T00:00:00Z")
+        digests.add(sha256_file(case.folder / "reviewed.parquet"))
+    assert len(digests) == 1
+
+
+def test_unreviewed_candidates_are_listed(tmp_path):
+    case = Case(tmp_path, outlines=[square(i) for i in range(14)])
+    case.decide(1)
+    with pytest.raises(RefusedError, match=r"13 of 14 candidates not reviewed: r01-0001, r01-0003, .*r01-0011, \.\.\.;") as caught:
+        close(case)
+    assert caught.value.exit_code == 4
+    assert str(caught.value).count("r01-") == 10
+    assert not (case.folder / "reviewed.parquet").exists() and open_draft(case.reviews) == "01"
+    signoff = close(case, Review(allow_unreviewed=True))
+    assert signoff.n_new == 1
+    unseen = rows(case).iloc[0]
+    assert (unseen["decision"], unseen["reviewers"], unseen["n_reviews"], unseen["possibility"]) == ("unseen", "", 0, 0.5)
+
+
+def test_disagreements_and_forks_are_listed(case):
+    first = case.decide_all()
+    case.decide(1, "accept", "bob")
+    with pytest.raises(RefusedError, match="1 of 4 candidates on which the reviewers disagree: r01-0002; an adjudicator"):
+        close(case)
+    case.decide(1, "accept", "eve", role="adjudicator")
+    case.decide(2, "reject", parent_event_id=first[2].event_id)
+    case.decide(2, "accept", parent_event_id=first[2].event_id)
+    with pytest.raises(RefusedError, match=r"two different decisions of one reviewer: r01-0003 \(ann\)"):
+        close(case, Review(allow_unreviewed=True))
+
+
+def test_events_about_something_else_are_told(case):
+    case.decide_all()
+    stray = case.event(0, candidate_id="r01-0099")
+    append(case.reviews, "01", "ann", [stray])
+    with pytest.raises(InputError, match="r01-0099, decided by ann, is no candidate of this round"):
+        close(case)
+
+
+def test_a_verdict_on_another_outline_is_told(case):
+    case.decide_all()
+    last = read_round(case.reviews, "01")[-1]
+    case.decide(3, base_sha256="c" * 64, parent_event_id=last.event_id)
+    with pytest.raises(RefusedError, match="r01-0004 was judged by ann on another outline"):
+        close(case)
+
+
+def test_the_same_missed_slump_of_two_reviewers_is_one(case):
+    case.decide_all()
+    missed(case, place(box(0, 900, 100, 1000)), note="first")
+    missed(case, place(box(0, 900, 100, 990)), "bob", at="2020-09-02T00:00:00Z")
+    missed(case, place(box(500, 900, 600, 990)), "bob")
+    assert close(case).n_new == 4
+    added = rows(case).query("decision == 'missed'").sort_values("reviewers")
+    assert list(added["reviewers"]) == ["ann,bob", "bob"]
+    assert added["note"].iloc[0] == "first"
+    assert added.geometry.iloc[0].equals(place(box(0, 900, 100, 990)))
+
+
+def test_a_round_without_candidates(tmp_path):
+    case = Case(tmp_path, outlines=[])
+    signoff = close(case)
+    assert (signoff.n_new, signoff.n_candidates, signoff.cells, signoff.reviewers) == (0, 0, (), ())
+    frame = rows(case)
+    assert len(frame) == 0 and list(frame.columns) == [*COLUMNS, "geometry"]
+    assert frame.crs == CRS
+    assert [s.n_new for s in read_signoffs(case.reviews)] == [0]
+
+
+def test_a_grid_in_another_crs_is_refused(case):
+    case.decide_all()
+    with pytest.raises(InputError, match="expected the grid's CRS EPSG:32645"):
+        finish(case.reviews, "01", policy=STRICT, grid=Grid("EPSG:32645"), at=AT)
+
+
+def test_finishing_twice(case):
+    case.decide_all()
+    close(case)
+    before = (case.folder / "signoff.json").read_bytes()
+    with pytest.raises(RefusedError, match="round 01 is already signed off"):
+        close(case)
+    with pytest.raises(RefusedError, match="round 01 is already signed off"):
+        case.decide(0)
+    assert (case.folder / "signoff.json").read_bytes() == before
+
+
+def test_a_finish_that_was_killed_after_the_signoff_is_completed(case):
+    case.decide_all()
+    draft = (case.folder / "draft.json").read_bytes()
+    signoff = close(case)
+    (case.folder / "draft.json").write_bytes(draft)
+    assert open_draft(case.reviews) is None
+    assert close(case, at="2021-01-01T00:00:00Z") == signoff
+    assert not (case.folder / "draft.json").exists()
+
+
+FINISHER = """
+import os, sys
+from pathlib import Path
+from rts_pipeline.config import Review
+from rts_pipeline.grid import Grid
+from rts_pipeline.review.finish import finish
+reviews = Path(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+child = os.fork()
+if child == 0:
+    finish(reviews, "01", policy=Review(), grid=Grid("EPSG:32646", 3.0, 128, 2), at="2020-09-01T12:00:00Z")
+    os._exit(0)
+print(child, flush=True)
+os.waitpid(child, 0)
+"""
+
+
+def check_after_kill(case):
+    """Return whether the round is signed off; what is there must be whole."""
+    signed = read_signoffs(case.reviews)
+    assert signed or open_draft(case.reviews) == "01"
+    assert len(read_round(case.reviews, "01")) == 4
+    return bool(signed)
+
+
+def test_kill_during_finish(tmp_path):
+    outcomes, draw = [], random.Random(2)
+    for attempt in range(6):
+        case = Case(tmp_path / str(attempt))
+        case.decide_all()
+        command = [sys.executable, "-c", FINISHER, str(case.reviews)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            child = int(process.stdout.readline())
+            time.sleep(draw.uniform(0, 0.04))
+            os.kill(child, signal.SIGKILL)
+            process.wait(timeout=30)
+        outcomes.append(check_after_kill(case))
+        if not outcomes[-1] or (case.folder / "draft.json").exists():
+            close(case)
+        assert check_after_kill(case)
+        assert not list(case.folder.glob(".tmp-*"))
+
+
+STEPS = """
+import os, sys
+from pathlib import Path
+import rts_pipeline.io
+from rts_pipeline.config import Review
+from rts_pipeline.grid import Grid
+from rts_pipeline.review.finish import finish
+left = int(sys.argv[2])
+def bomb(do):
+    def wrapped(*args, **options):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        left -= 1
+        return do(*args, **options)
+    return wrapped
+Path.replace, Path.unlink, os.fsync = bomb(Path.replace), bomb(Path.unlink), bomb(os.fsync)
+finish(Path(sys.argv[1]), "01", policy=Review(), grid=Grid("EPSG:32646", 3.0, 128, 2), at="2020-09-01T12:00:00Z")
+"""
+
+
+def test_kill_before_each_step_of_the_finish(tmp_path):
+    """Each rename, sync and removal in turn is the last thing that doesn't happen."""
+    finished = []
+    for step in range(20):
+        case = Case(tmp_path / str(step))
+        case.decide_all()
+        done = subprocess.run([sys.executable, "-c", STEPS, str(case.reviews), str(step)], capture_output=True, text=True)
+        finished.append(check_after_kill(case))
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        if (case.folder / "draft.json").exists():
+            close(case)
+        assert check_after_kill(case) and not (case.folder / "draft.json").exists()
+        assert not list(case.folder.glob(".tmp-*"))
+    assert len(finished) == 8
+    assert finished == sorted(finished) and finished[0] is False and finished[-1] is True
