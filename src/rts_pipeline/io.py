@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,25 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         for leftover in path.parent.glob(f"{temporary.name}*"):
             leftover.unlink()
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; on success sync its files and put it in the place of `path`, else remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (path.with_name(f".{kind}-{os.getpid()}-{path.name}") for kind in ("tmp", "old"))
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in (*temporary.iterdir(), temporary):
+            _sync(file)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
