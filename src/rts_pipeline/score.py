@@ -1,0 +1,124 @@
+"""Scores against known truth, outside the seeds: the inventory's, and each round's with and without the reviewers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import read_geoparquet, read_vector
+from rts_pipeline.metrics import match_outlines, object_scores, pixel_iou
+from rts_pipeline.review.rounds import read_signoffs
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from rich.table import Table
+
+ACCEPTED = ("accept", "edit", "missed")
+
+
+def score(
+    results: Path, reviews: Path, truth: Path, *, target_year: int, grid: Grid, seconds: float | None = None
+) -> dict[str, Any]:
+    """Compare `results/inventory/outlines.parquet` and every signed-off round with the truth.
+
+    Only true outlines that weren't seeds count, and no outline that intersects a seed does.
+
+    Args:
+        results: the results folder.
+        reviews: the reviews folder; its sign-offs say which rounds there are.
+        truth: vector file with truth_id, seed (bool), perhaps year (one row a slump and year), geometry.
+        target_year: the year of the truth that is used when it has years.
+        grid: the grid, for the IoU in pixels.
+        seconds: duration of the whole run, recorded as it is.
+
+    Returns:
+        rounds, precision, recall, f1, tp, fp, fn, iou (mean of the matched pairs), pixel_iou, seconds, and `per_round`: for
+        each round the counts of its review, `model` (scores of the network alone: all outlines of the round) and
+        `inventory` (scores of all that was accepted up to that round). None where undefined.
+
+    Raises:
+        InputError: a file is missing or damaged, or the truth lacks a column or the year.
+    """
+    known = _truth(truth, target_year, grid)
+    accepted, per_round = [], []
+    for signoff in read_signoffs(reviews):
+        name = signoff.round
+        reviewed = read_geoparquet(reviews / f"round_{name}" / "reviewed.parquet").to_crs(grid.crs)
+        accepted.append(reviewed.geometry[reviewed["decision"].isin(ACCEPTED)])
+        model = read_geoparquet(results / "rounds" / name / "outlines.parquet").geometry
+        per_round.append(
+            {
+                "round": name,
+                "n_candidates": signoff.n_candidates,
+                "n_new": signoff.n_new,
+                **_counts(reviewed["decision"]),
+                "model": _scores(model, known, grid),
+                "inventory": _scores(pd.concat(accepted), known, grid),
+            }
+        )
+    inventory = read_geoparquet(results / "inventory" / "outlines.parquet").geometry
+    final = _scores(inventory, known, grid)
+    return {"rounds": len(per_round), **final, "seconds": seconds, "per_round": per_round}
+
+
+def table(scores: dict[str, Any]) -> Table:
+    """Return the scores as a table for the screen."""
+    from rich.table import Table
+
+    view = Table(title="Scores outside the seeds (one to one, IoU > 0.5)")
+    for column in (
+        "",
+        "candidates",
+        "accepted",
+        "rejected",
+        "unsure",
+        "outlines",
+        "precision",
+        "recall",
+        "F1",
+        "IoU",
+        "pixel IoU",
+    ):
+        view.add_column(column, justify="left" if column == "" else "right")
+    for row in scores["per_round"]:
+        counts = [str(row[name]) for name in ("n_candidates", "n_accepted", "n_rejected", "n_unsure")]
+        view.add_row(f"round {row['round']}: network alone", *counts, *_cells(row["model"]))
+        view.add_row(f"round {row['round']}: accepted so far", *[""] * 4, *_cells(row["inventory"]))
+    view.add_row("inventory", *[""] * 4, *_cells(scores), style="bold")
+    return view
+
+
+def _truth(path: Path, target_year: int, grid: Grid) -> gpd.GeoDataFrame:
+    truth = read_vector(path, "true outlines").to_crs(grid.crs)
+    if "seed" not in truth.columns:
+        raise InputError(path, "has no column 'seed'", expected="truth_id, seed (true or false), geometry")
+    if "year" in truth.columns:
+        years = sorted({int(year) for year in truth["year"].dropna()})
+        truth = truth[truth["year"] == target_year]
+        if truth.empty:
+            raise InputError(path, f"has no outline of {target_year}", expected=f"time.target_year among {years}")
+    return truth.assign(seed=truth["seed"].astype(bool))
+
+
+def _scores(outlines: gpd.GeoSeries, truth: gpd.GeoDataFrame, grid: Grid) -> dict[str, Any]:
+    """Score the outlines that don't intersect a seed."""
+    outlines = outlines.to_crs(grid.crs).reset_index(drop=True)
+    seeds = truth.geometry[truth["seed"]].make_valid(method="structure", keep_collapsed=False)
+    near = outlines.sindex.query(seeds, predicate="intersects")[1]
+    judged = outlines.drop(index=near)
+    wanted = truth.geometry[~truth["seed"]]
+    return {**object_scores(match_outlines(judged, wanted)), "pixel_iou": pixel_iou(judged, wanted, grid)}
+
+
+def _counts(decisions: pd.Series) -> dict[str, int]:
+    kinds = {"n_accepted": ACCEPTED, "n_rejected": ("reject",), "n_unsure": ("unsure", "unseen")}
+    return {name: int(decisions.isin(kind).sum()) for name, kind in kinds.items()}
+
+
+def _cells(scores: dict[str, Any]) -> list[str]:
+    values = [scores[name] for name in ("precision", "recall", "f1", "iou", "pixel_iou")]
+    return [str(scores["tp"] + scores["fp"]), *("-" if value is None else f"{value:.3f}" for value in values)]
