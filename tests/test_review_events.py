@@ -1,7 +1,5 @@
 """The record: validation, appending by several processes and under kill -9, and folding."""
 
-import json
-import os
 import random
 import signal
 import subprocess
@@ -12,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from review_case import AT, Case, sha, square
 
+from review_case import AT, Case, square
 from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.review.events import append, make_event, read_events, read_round, record
 from rts_pipeline.review.folding import fold, revise

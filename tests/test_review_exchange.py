@@ -5,9 +5,9 @@ import pandas as pd
 import pyogrio
 import pytest
 import shapely
-from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from shapely import MultiPolygon, Point, Polygon, box
 
+from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.review.events import read_round
@@ -158,16 +158,22 @@ def at_row(row, **values):
 
 BOWTIE = Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
 WRONG = {
-    "decision": (at_row(0, decision="yes"), r"row 1 \(r01-0001\): decision 'yes' is unknown; expected accept, reject, edit, unsu"),
+    "decision": (
+        at_row(0, decision="yes"),
+        r"row 1 \(r01-0001\): decision 'yes' is unknown; expected accept, reject, edit, unsu",
+    ),
     "case": (at_row(1, decision="Reject"), "decision 'Reject' is unknown"),
-    "reason": (at_row(1, reject_reason="ugly"), r"row 2 \(r01-0002\): reject_reason 'ugly' is unknown; expected bare ground, gul"),
-    "reason of accept": (at_row(0, reject_reason="water"), "reject_reason 'water' is without decision 'reject'"),
+    "reason": (
+        at_row(1, reject_reason="ugly"),
+        r"row 2 \(r01-0002\): reject_reason 'ugly' is unknown; expected bare ground, gul",
+    ),
+    "reason of accept": (at_row(0, reject_reason="water"), "reject_reason 'water' without decision 'reject'"),
     "possibility": (at_row(0, possibility=1.5), "possibility '1.5' is not possible; expected a number from 0 to 1, or empty"),
     "negative": (at_row(0, possibility=-0.1), "possibility '-0.1' is not possible"),
     "text": (lambda f: f.assign(possibility=["high", "", "", ""]), "possibility 'high' is not possible"),
     "infinite": (at_row(0, possibility=float("inf")), "possibility 'inf' is not possible"),
-    "undecided possibility": (at_row(2, possibility=0.5), r"row 3 \(r01-0003\): possibility '0.5' is without a decision"),
-    "undecided note": (at_row(3, note="ask Bob"), "note 'ask Bob' is without a decision"),
+    "undecided possibility": (at_row(2, possibility=0.5), r"row 3 \(r01-0003\): possibility '0.5' without a decision"),
+    "undecided note": (at_row(3, note="ask Bob"), "note 'ask Bob' without a decision"),
     "unknown id": (at_row(1, candidate_id="r02-0001"), r"candidate_id 'r02-0001' is unknown in this round"),
     "no id": (at_row(1, candidate_id=None), "candidate_id '' is unknown in this round"),
     "doubled": (at_row(1, candidate_id="r01-0001"), "row 2 .r01-0001.: candidate_id 'r01-0001' is there twice"),
@@ -176,7 +182,7 @@ WRONG = {
     "no row": (lambda f: f.iloc[:0], "4 of 4 candidates are missing: r01-0001, r01-0002"),
     "base": (at_row(1, base_sha256="0" * 64), "is of another version of the outline; export the round again"),
     "no base": (at_row(1, base_sha256=None), "base_sha256 '' is of another version"),
-    "redrawn": (at_row(0, geometry=square(0, 90)), "decision 'accept' is but the outline was redrawn"),
+    "redrawn": (at_row(0, geometry=square(0, 90)), "decision 'accept' but the outline was redrawn"),
     "redrawn undecided": (at_row(2, geometry=square(2, 90)), r"row 3 \(r01-0003\): decision '' .*redrawn; expected 'edit'"),
     "not redrawn": (at_row(0, decision="edit"), "decision 'edit' .*the candidate's own"),
     "invalid": (at_row(0, decision="edit", geometry=BOWTIE), r"row 1 \(r01-0001\): geometry is invalid \(Self-intersection"),
@@ -206,6 +212,7 @@ def test_a_file_that_is_no_geopackage(case, tmp_path):
             back(case, path)
 
 
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
 def test_a_file_without_layers_or_crs(case, file):
     frame = gpd.read_file(file, layer="candidates")
     io.write_gpkg(file, {"candidates": frame})

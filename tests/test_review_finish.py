@@ -1,18 +1,16 @@
 """The sign-off: what it holds, when it is refused, and that a kill leaves the draft or the sign-off."""
 
-import os
 import random
 import signal
 import subprocess
 import sys
-import time
 
 import geopandas as gpd
 import numpy as np
 import pytest
-from review_case import AT, CRS, GRID, MODEL, STRICT, Case, place, sha, square
 from shapely import box
 
+from review_case import AT, CRS, GRID, MODEL, STRICT, Case, place, sha, square
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
@@ -97,7 +95,9 @@ def test_the_rows_do_not_depend_on_the_order_of_the_verdicts(tmp_path):
 def test_unreviewed_candidates_are_listed(tmp_path):
     case = Case(tmp_path, outlines=[square(i) for i in range(14)])
     case.decide(1)
-    with pytest.raises(RefusedError, match=r"13 of 14 candidates not reviewed: r01-0001, r01-0003, .*r01-0011, \.\.\.;") as caught:
+    with pytest.raises(
+        RefusedError, match=r"13 of 14 candidates not reviewed: r01-0001, r01-0003, .*r01-0011, \.\.\.;"
+    ) as caught:
         close(case)
     assert caught.value.exit_code == 4
     assert str(caught.value).count("r01-") == 10
@@ -186,21 +186,50 @@ def test_a_finish_that_was_killed_after_the_signoff_is_completed(case):
 
 
 FINISHER = """
-import os, sys
+# Finishes one round a line of stdin ("folder step delay") in a child that dies before its step-th rename, sync or removal,
+# or after `delay` seconds; one process for all of them, since the imports take longest.
+import os, signal, sys, time
 from pathlib import Path
 from rts_pipeline.config import Review
 from rts_pipeline.grid import Grid
 from rts_pipeline.review.finish import finish
-reviews = Path(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-child = os.fork()
-if child == 0:
-    finish(reviews, "01", policy=Review(), grid=Grid("EPSG:32646", 3.0, 128, 2), at="2020-09-01T12:00:00Z")
-    os._exit(0)
-print(child, flush=True)
-os.waitpid(child, 0)
+
+def bomb(do):
+    def wrapped(*args, **options):
+        global left
+        left -= 1
+        if left == -1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return do(*args, **options)
+    return wrapped
+
+for line in sys.stdin:
+    folder, left, delay = line.split()
+    left = int(left)
+    child = os.fork()
+    if child == 0:
+        Path.replace, Path.unlink, os.fsync = bomb(Path.replace), bomb(Path.unlink), bomb(os.fsync)
+        finish(Path(folder), "01", policy=Review(), grid=Grid("EPSG:32646", 3.0, 128, 2), at="2020-09-01T12:00:00Z")
+        os._exit(0)
+    if float(delay):
+        time.sleep(float(delay))
+        os.kill(child, signal.SIGKILL)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+
+def killed_finishes(cases, steps, delays):
+    """Run a finish for each case and return the exit codes (-9: killed)."""
+    lines = "".join(f"{c.reviews} {step} {delay}\n" for c, step, delay in zip(cases, steps, delays, strict=True))
+    done = subprocess.run([sys.executable, "-c", FINISHER], input=lines, capture_output=True, text=True, timeout=60, check=True)
+    return [int(code) for code in done.stdout.split()]
+
+
+def decided_cases(folder, count):
+    cases = [Case(folder / str(number)) for number in range(count)]
+    for case in cases:
+        case.decide_all()
+    return cases
 
 
 def check_after_kill(case):
@@ -211,62 +240,30 @@ def check_after_kill(case):
     return bool(signed)
 
 
+def repair(case):
+    """Finish what a kill left, and check that nothing else is left."""
+    if (case.folder / "draft.json").exists():
+        close(case)
+    assert check_after_kill(case)
+    assert not (case.folder / "draft.json").exists()
+    assert not list(case.folder.glob(".tmp-*"))
+
+
 def test_kill_during_finish(tmp_path):
-    outcomes, draw = [], random.Random(2)
-    for attempt in range(6):
-        case = Case(tmp_path / str(attempt))
-        case.decide_all()
-        command = [sys.executable, "-c", FINISHER, str(case.reviews)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout.readline() == "ready\n"
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            child = int(process.stdout.readline())
-            time.sleep(draw.uniform(0, 0.04))
-            os.kill(child, signal.SIGKILL)
-            process.wait(timeout=30)
-        outcomes.append(check_after_kill(case))
-        if not outcomes[-1] or (case.folder / "draft.json").exists():
-            close(case)
-        assert check_after_kill(case)
-        assert not list(case.folder.glob(".tmp-*"))
-
-
-STEPS = """
-import os, sys
-from pathlib import Path
-import rts_pipeline.io
-from rts_pipeline.config import Review
-from rts_pipeline.grid import Grid
-from rts_pipeline.review.finish import finish
-left = int(sys.argv[2])
-def bomb(do):
-    def wrapped(*args, **options):
-        global left
-        if left == 0:
-            os.kill(os.getpid(), 9)
-        left -= 1
-        return do(*args, **options)
-    return wrapped
-Path.replace, Path.unlink, os.fsync = bomb(Path.replace), bomb(Path.unlink), bomb(os.fsync)
-finish(Path(sys.argv[1]), "01", policy=Review(), grid=Grid("EPSG:32646", 3.0, 128, 2), at="2020-09-01T12:00:00Z")
-"""
+    cases, draw = decided_cases(tmp_path, 8), random.Random(2)
+    codes = killed_finishes(cases, [10_000] * 8, [draw.uniform(0.001, 0.05) for _ in cases])
+    assert -signal.SIGKILL in codes
+    for case in cases:
+        check_after_kill(case)
+        repair(case)
 
 
 def test_kill_before_each_step_of_the_finish(tmp_path):
-    """Each rename, sync and removal in turn is the last thing that doesn't happen."""
-    finished = []
-    for step in range(20):
-        case = Case(tmp_path / str(step))
-        case.decide_all()
-        done = subprocess.run([sys.executable, "-c", STEPS, str(case.reviews), str(step)], capture_output=True, text=True)
-        finished.append(check_after_kill(case))
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        if (case.folder / "draft.json").exists():
-            close(case)
-        assert check_after_kill(case) and not (case.folder / "draft.json").exists()
-        assert not list(case.folder.glob(".tmp-*"))
-    assert len(finished) == 8
-    assert finished == sorted(finished) and finished[0] is False and finished[-1] is True
+    """Each rename, sync and removal in turn is the first thing that doesn't happen."""
+    cases = decided_cases(tmp_path, 8)
+    codes = killed_finishes(cases, range(8), [0] * 8)
+    assert codes == [-signal.SIGKILL] * 7 + [0]
+    signed = [check_after_kill(case) for case in cases]
+    assert signed == sorted(signed) and not signed[0] and signed[-2]
+    for case in cases:
+        repair(case)

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from review_case import AT, GRID, STRICT, Case, square, write_candidates
 
+from review_case import AT, GRID, STRICT, Case, square, write_candidates
 from rts_pipeline.errors import InputError, PipelineError, RefusedError, UsageError
 from rts_pipeline.review import rounds
 from rts_pipeline.review.finish import finish, verify
@@ -184,11 +184,9 @@ def test_verify(two_rounds):
 
 def test_reading_the_chain_loads_no_heavy_library(two_rounds):
     program = f"""
-import sys, time
+import sys
 from pathlib import Path
-began = time.perf_counter()
 from rts_pipeline.review.rounds import open_draft, read_signoffs
-imported = time.perf_counter()
 assert len(read_signoffs(Path({str(two_rounds.reviews)!r}))) == 2
 assert open_draft(Path({str(two_rounds.reviews)!r})) is None
 print(sorted({{"geopandas", "shapely", "numpy", "pandas", "pyarrow", "pydantic", "torch"}} & set(sys.modules)))

@@ -3,10 +3,10 @@
 import geopandas as gpd
 import numpy as np
 import pytest
-from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from shapely import box
 from shapely.affinity import translate
 
+from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline.errors import InputError
 from rts_pipeline.review.events import read_round
 from rts_pipeline.review.finish import finish

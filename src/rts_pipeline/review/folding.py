@@ -139,7 +139,7 @@ def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
     """
     if standing and all(_says(head) == _says(event) for head in standing):
         return []
-    parents = [head.event_id for head in standing] or [None]
+    parents: list[str | None] = [head.event_id for head in standing] or [None]
     return [make_event(**{**event.plain, "parent_event_id": parent}) for parent in parents]
 
 

@@ -34,12 +34,11 @@ def read_filled(file: Path, crs: Any) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFram
 
 def _layer(file: Path, name: str, crs: Any) -> gpd.GeoDataFrame:
     import pyogrio
-    from pyogrio.errors import DataSourceError
 
     try:
         known = [str(layer) for layer, _ in pyogrio.list_layers(file)]
         frame = pyogrio.read_dataframe(file, layer=name) if name in known else None
-    except (DataSourceError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, shapely.GEOSException) as error:
         raise InputError(file, f"can't be read ({error})", expected="a GeoPackage of verdicts") from None
     if frame is None:
         raise InputError(file, f"has no layer '{name}' (has {', '.join(known) or 'none'})", do=AGAIN)
@@ -66,8 +65,8 @@ def check_filled(file: Path, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> g
     """
     rows = _Rows(file, CANDIDATES_LAYER, filled)
     ids = filled["candidate_id"]
-    rows.refuse(~ids.isin(known.index), "candidate_id", "unknown in this round", do=AGAIN)
-    rows.refuse(ids.duplicated(), "candidate_id", "there twice", do="keep one row a candidate")
+    rows.refuse(~ids.isin(known.index), "candidate_id", "is unknown in this round", do=AGAIN)
+    rows.refuse(ids.duplicated(), "candidate_id", "is there twice", do="keep one row a candidate")
     if absent := sorted(set(known.index) - set(ids)):
         raise InputError(
             file,
@@ -75,14 +74,14 @@ def check_filled(file: Path, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> g
             do="leave their decision empty instead of removing the row, or export again",
         )
     bases = known["base_sha256"].reindex(ids).to_numpy()
-    rows.refuse(filled["base_sha256"].to_numpy() != bases, "base_sha256", "of another version of the outline", do=AGAIN)
+    rows.refuse(filled["base_sha256"].to_numpy() != bases, "base_sha256", "is of another version of the outline", do=AGAIN)
     decision = filled["decision"]
-    rows.refuse(~decision.isin(["", *DECISIONS]), "decision", "unknown", expected=f"{', '.join(DECISIONS)} or empty")
+    rows.refuse(~decision.isin(["", *DECISIONS]), "decision", "is unknown", expected=f"{', '.join(DECISIONS)} or empty")
     filled = filled.assign(possibility=rows.possibilities())
     rows.refuse(
         ~filled["reject_reason"].isin(["", *REJECT_REASONS]),
         "reject_reason",
-        "unknown",
+        "is unknown",
         expected=f"{', '.join(REJECT_REASONS)} or empty",
     )
     rows.refuse((filled["reject_reason"] != "") & (decision != "reject"), "reject_reason", "without decision 'reject'")
@@ -127,7 +126,7 @@ class _Rows:
         rows = np.flatnonzero(np.asarray(bad, dtype=bool))
         if len(rows):
             value = self.frame[column].iloc[rows[0]]
-            self.fail(int(rows[0]), f"{column} '{value}' is {problem}", len(rows), expected, do)
+            self.fail(int(rows[0]), f"{column} '{value}' {problem}", len(rows), expected, do)
 
     def fail(self, row: int, problem: str, count: int, expected: str = "", do: str = "") -> None:
         """Raise InputError for a row."""
@@ -142,7 +141,7 @@ class _Rows:
         text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
         number = pd.to_numeric(text.where(text != "", None), errors="coerce").astype("float64")
         bad = (text != "") & ~number.between(0, 1)
-        self.refuse(bad, "possibility", "not possible", expected="a number from 0 to 1, or empty")
+        self.refuse(bad, "possibility", "is not possible", expected="a number from 0 to 1, or empty")
         return number
 
     def outlines(self) -> NDArray[np.object_]:
