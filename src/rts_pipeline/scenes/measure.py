@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 from rasterio.features import shapes
 from rasterio.windows import Window
 from shapely import box, union_all
@@ -21,6 +20,7 @@ from rts_pipeline import io
 from rts_pipeline.config import BANDS, ScenesOptions
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.scenes import usable
+from rts_pipeline.scenes.delivered import opened, read
 from rts_pipeline.scenes.discover import ItemFiles, MaskKind
 from rts_pipeline.scenes.stac import stac_item
 
@@ -90,28 +90,6 @@ def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, o
     io.write_json(out_item, item)
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[rasterio.DatasetReader]:
-    """Open a delivered raster; a failure of opening or of any later read is told as an InputError that names the file.
-
-    Raises:
-        InputError: missing, not a raster, truncated or corrupt.
-    """
-    try:
-        with rasterio.open(path) as dataset:
-            yield dataset
-    except (RasterioError, OSError) as error:
-        if not path.exists():
-            raise InputError(path, "no such file", do="deliver it again") from None
-        raise damaged(path, error) from None
-
-
-def damaged(path: Path, error: Exception) -> InputError:
-    """Return the error for a delivered file that can't be read to its end."""
-    detail = str(error.__cause__ or error).replace(str(path), path.name)
-    return InputError(path, f"can't be read ({detail})", do="deliver it again, or list the item under scenes.exclude")
-
-
 def band_indexes(path: Path, dataset: rasterio.DatasetReader) -> dict[str, int]:
     """Return the raster's band number of each of ours: by description, else by the number of bands."""
     described = {name: index for index, name in enumerate(dataset.descriptions, 1) if name in BANDS}
@@ -152,7 +130,7 @@ def _write_usable(
     with io.new_cog(out, overview_resampling="nearest", count=1, dtype="uint8", nodata=usable.OUTSIDE, **profile) as target:
         for window in _windows(dataset.shape, max(WINDOW_PX, factor)):
             classes = usable.classify(
-                _read(files.reflectance, dataset, list(bands.values()), window),
+                read(files.reflectance, dataset, list(bands.values()), window),
                 _read_mask(files, mask, window, confidence=rules.min_confidence > 0),
                 accept_light_haze=rules.accept_light_haze,
                 min_confidence=rules.min_confidence,
@@ -171,14 +149,6 @@ def _windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
             yield Window(left, top, min(size, shape[1] - left), min(size, shape[0] - top))
 
 
-def _read(path: Path, dataset: rasterio.DatasetReader, indexes: list[int], window: Window) -> NDArray[Any]:
-    try:
-        values: NDArray[Any] = dataset.read(indexes, window=window)
-    except (RasterioError, OSError) as error:
-        raise damaged(path, error) from None
-    return values
-
-
 def _read_mask(
     files: ItemFiles, mask: rasterio.DatasetReader | None, window: Window, *, confidence: bool
 ) -> dict[str, NDArray[np.uint8]]:
@@ -186,9 +156,9 @@ def _read_mask(
     if files.mask is None or mask is None:
         return {}
     if files.mask_kind == "udm":
-        return {"udm": _read(files.mask, mask, [1], window)[0]}
+        return {"udm": read(files.mask, mask, [1], window)[0]}
     names = [name for name in UDM2_BANDS if confidence or name != "confidence"]
-    values = _read(files.mask, mask, [UDM2_BANDS.index(name) + 1 for name in names], window)
+    values = read(files.mask, mask, [UDM2_BANDS.index(name) + 1 for name in names], window)
     return dict(zip(names, values, strict=True))
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.warp import Resampling, reproject, transform_bounds
 from rasterio.windows import Window
 from shapely.geometry import shape
@@ -23,7 +21,7 @@ from rts_pipeline import io
 from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.scenes.measure import damaged, opened
+from rts_pipeline.scenes.delivered import opened, read
 from rts_pipeline.scenes.usable import USABLE
 
 ALIGNED_PX = 0.01
@@ -119,27 +117,51 @@ class ItemReader:
         Raises:
             InputError: a read fails half way.
         """
-        part = _SourcePart.of(self._usable.crs, self._usable.transform, self._usable.shape, box)
+        usable = self._usable_on(box)
+        if usable is not None and wanted is not None:
+            usable &= wanted
+        if usable is None or not usable.any():
+            return None
+        values = np.zeros((len(self.item.bands), *box.shape), np.uint16)
+        # Resampling is what costs: only the rectangle that is needed, often a few pixels in a gap of better items.
+        rows, columns = _extent(usable)
+        inner = replace(
+            box,
+            column=box.column + columns.start,
+            row=box.row + rows.start,
+            width=columns.stop - columns.start,
+            height=rows.stop - rows.start,
+        )
+        placed = self._reflectance_on(inner, usable[rows, columns])
+        usable[rows, columns] &= (placed > 0).all(axis=0)
+        np.copyto(values[:, rows, columns], placed, where=usable[rows, columns])
+        return values, usable
+
+    def _part(self, box: GeoBox) -> _SourcePart | None:
+        return _SourcePart.of(self._usable.crs, self._usable.transform, self._usable.shape, box)
+
+    def _good(self, window: Window) -> NDArray[np.bool_]:
+        good: NDArray[np.bool_] = read(self.item.usable, self._usable, 1, window) == USABLE
+        return good
+
+    def _usable_on(self, box: GeoBox) -> NDArray[np.bool_] | None:
+        part = self._part(box)
         if part is None:
             return None
-        good = self._read(self._usable, self.item.usable, 1, part.window) == USABLE
-        usable = part.place(good.astype(np.uint8), Resampling.nearest).astype(bool)
-        if wanted is not None:
-            usable &= wanted
-        if not usable.any():
-            return None
-        values = self._read(self._reflectance, self.item.reflectance, list(self.item.bands), part.window)
-        # Zero is the warper's nodata: neither nodata nor clouds nor floor values bleed into the pixels beside them.
-        placed = part.place(values * good, Resampling.cubic)
-        return np.where(usable, np.maximum(placed, 1), 0).astype(np.uint16), usable
+        return part.place(self._good(part.window).astype(np.uint8), Resampling.nearest, nodata=None).astype(bool)
 
-    @staticmethod
-    def _read(dataset: rasterio.DatasetReader, path: Path, indexes: int | list[int], window: Window) -> NDArray[Any]:
-        try:
-            values: NDArray[Any] = dataset.read(indexes, window=window)
-        except (RasterioError, OSError) as error:
-            raise damaged(path, error) from None
-        return values
+    def _reflectance_on(self, box: GeoBox, needed: NDArray[np.bool_]) -> NDArray[np.uint16]:
+        part = self._part(box)
+        if part is None:  # nothing usable, by the half pixel at an edge
+            return np.zeros((len(self.item.bands), *box.shape), np.uint16)
+        good = self._good(part.window)
+        values = read(self.item.reflectance, self._reflectance, list(self.item.bands), part.window)
+        # Nodata, clouds and floor values must not bleed into the pixels beside them. Without any the warper is 3 x faster.
+        values *= good
+        placed = part.place(values, Resampling.cubic, nodata=None if good.all() else 0)
+        if not placed[:, needed].all():  # below zero beside something much brighter
+            np.copyto(placed, part.place(values, Resampling.nearest, nodata=0), where=placed == 0)
+        return placed
 
 
 @dataclass(frozen=True)
@@ -166,8 +188,8 @@ class _SourcePart:
             return None
         return cls(box, window, crs, transform @ Affine.translation(window.col_off, window.row_off), first)
 
-    def place(self, values: NDArray[Any], resampling: Resampling) -> NDArray[Any]:
-        """Put values (..., h, w) of the window onto the box; 0 is nodata on both sides."""
+    def place(self, values: NDArray[Any], resampling: Resampling, *, nodata: int | None) -> NDArray[Any]:
+        """Put values (..., h, w) of the window onto the box, with 0 around them; `nodata` has no part in resampling."""
         placed = np.zeros((*values.shape[:-2], *self.box.shape), values.dtype)
         if self.offset is not None:
             top, left = self.offset
@@ -178,10 +200,10 @@ class _SourcePart:
             placed,
             src_crs=self.crs,
             src_transform=self.transform,
-            src_nodata=0,
+            src_nodata=nodata,
             dst_crs=_crs(self.box),
             dst_transform=self.box.transform,
-            dst_nodata=0,
+            dst_nodata=nodata,
             resampling=resampling,
         )
         return placed
@@ -211,6 +233,11 @@ def _warp_window(crs: CRS, transform: Affine, size: tuple[int, int], box: GeoBox
 def _clipped(top: int, left: int, bottom: int, right: int, size: tuple[int, int]) -> Window | None:
     top, left, bottom, right = max(0, top), max(0, left), min(size[0], bottom), min(size[1], right)
     return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
+
+
+def _extent(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(pixels.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _crs(box: GeoBox) -> CRS:
