@@ -1,0 +1,153 @@
+"""Stage report: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pyproj
+import rasterio
+from jinja2 import Environment, StrictUndefined
+
+from rts_pipeline import __version__
+from rts_pipeline.config import ReportOptions
+from rts_pipeline.inventory.identity import POSSIBILITY
+from rts_pipeline.io import read_geoparquet, read_outlines, write_text
+from rts_pipeline.report import figures, tables
+from rts_pipeline.report.coverage import Coverage, coverage
+from rts_pipeline.report.history import history, verdict
+from rts_pipeline.report.map import draw_map
+
+TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (degrees)"}
+
+
+def build_report(
+    attributes: Path,
+    results: Path,
+    reviews: Path,
+    catalog: Path,
+    aoi: Path,
+    out: Path,
+    options: ReportOptions,
+    rounds: Sequence[str],
+) -> None:
+    """Write the report.
+
+    Args:
+        attributes: what stage attributes wrote.
+        results: folder of the results: source maps below mosaic/, models below rounds/, and scenes/files.csv beside `catalog`.
+        reviews: folder of the reviews.
+        catalog: table of the items, with files.csv in the same folder.
+        aoi: vector file of the area of interest.
+        out: the HTML file.
+        options: place, season, grid and title.
+        rounds: names of the signed-off rounds that the inventory holds ("01", ...).
+
+    Raises:
+        InputError: a file is missing or damaged.
+        RefusedError: the chain of sign-offs is broken.
+    """
+    grid = options.grid.grid()
+    slumps = read_geoparquet(attributes)
+    area = read_outlines(aoi, "area of interest (area.aoi)", crs=grid.crs).geometry
+    seen = coverage(results / "mosaic", area, grid)
+    past = history(reviews, results, rounds)
+    item_rows, more_items = tables.item_account(read_geoparquet(catalog))
+    file_rows, more_files = tables.file_account(catalog.with_name("files.csv"))
+    converged, sentence = verdict(past)
+    page = _template().render(
+        options=options,
+        converged=converged,
+        verdict=sentence,
+        facts=_facts(slumps, seen, area),
+        seen=seen,
+        figures=_figures(slumps, area, seen, past, grid.crs),
+        rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
+        largest=tables.largest(slumps),
+        possibilities=tables.possibilities(slumps, list(POSSIBILITY)[::-1]),
+        items=item_rows,
+        more_items=more_items,
+        files=file_rows,
+        more_files=more_files,
+        versions=_versions(),
+        crs=grid.rasterio_crs.to_string(),
+    )
+    write_text(out, page)
+
+
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(area=area_text, share=share_text, number=number_text)
+    return environment.from_string(files("rts_pipeline.report").joinpath("report.html").read_text(encoding="utf-8"))
+
+
+def _facts(slumps: gpd.GeoDataFrame, seen: Coverage, area: gpd.GeoSeries) -> dict[str, Any]:
+    sizes = slumps["area_m2"]
+    inside = slumps.geometry.intersects(area.union_all())
+    return {
+        "n": len(slumps),
+        "n_seeds": int((slumps["iteration"] == 0).sum()),
+        "total_m2": float(sizes.sum()),
+        "mean_m2": float(sizes.mean()) if len(slumps) else None,
+        "median_m2": float(sizes.median()) if len(slumps) else None,
+        "density": len(slumps) / seen.observed_km2 * 100 if seen.observed_km2 else None,
+        "outside": int((~inside).sum()),
+        "unobserved": int((slumps["observed_frac"] < 0.5).sum()),
+        "with_terrain": int(slumps["elevation_mean_m"].notna().sum()),
+        "first": slumps["acquired_start"].dropna().min() if slumps["acquired_start"].notna().any() else None,
+        "last": slumps["acquired_end"].dropna().max() if slumps["acquired_end"].notna().any() else None,
+    }
+
+
+def _figures(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, past: pd.DataFrame, crs: str) -> dict[str, str]:
+    drawn = {"map": draw_map(slumps, area, seen, crs)}
+    if len(past):
+        found = slumps["iteration"].value_counts().reindex([0, *past["round"].astype(int)], fill_value=0)
+        drawn |= {"growth": figures.growth_by_round(past, found.tolist()), "decisions": figures.decisions_by_round(past)}
+    if len(slumps):
+        drawn["sizes"] = figures.sizes(slumps["area_m2"])
+    if slumps["elevation_mean_m"].notna().any():
+        drawn |= {name: figures.histogram(slumps[name], label) for name, label in TERRAIN.items()}
+    if slumps["aspect_deg"].notna().any():
+        drawn["aspect"] = figures.aspects(slumps["aspect_deg"])
+    return drawn
+
+
+def _versions() -> list[tuple[str, str]]:
+    libraries = [(name, version(name)) for name in ("geopandas", "shapely", "numpy", "matplotlib")]
+    return [
+        ("rts-pipeline", __version__),
+        ("Python", ".".join(map(str, sys.version_info[:3]))),
+        ("GDAL", rasterio.__gdal_version__),
+        ("PROJ", pyproj.proj_version_str),
+        *libraries,
+    ]
+
+
+def area_text(square_metres: float | None) -> str:
+    """Return an area in km2 from 1 km2 on, else in hectares."""
+    if square_metres is None:
+        return "–"
+    return f"{square_metres / 1e6:,.2f} km²" if square_metres >= 1e6 else f"{square_metres / 1e4:,.2f} ha"
+
+
+def share_text(share: float | None) -> str:
+    """Return a share in per cent; what isn't quite all or quite nothing is never rounded to it."""
+    if share is None:
+        return "–"
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{share:.1%}".replace("%", " %").replace(".0 %", " %")
+
+
+def number_text(value: float | None, decimals: int = 0) -> str:
+    """Return a number with thousands separated, or a dash."""
+    return "–" if value is None else f"{value:,.{decimals}f}"

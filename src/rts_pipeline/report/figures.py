@@ -1,0 +1,160 @@
+"""The figures of the report but the map, each as an SVG image for an HTML page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+
+COLOURS = {
+    "accept": "#0072B2",
+    "edit": "#56B4E9",
+    "missed": "#009E73",
+    "reject": "#D55E00",
+    "unsure": "#8c8c8c",
+    "unseen": "#cfcfcf",
+}
+"""Okabe and Ito's colours, which stay apart for colour-blind readers."""
+NAMES = {
+    "accept": "accepted",
+    "edit": "accepted, redrawn",
+    "missed": "added by reviewer",
+    "reject": "rejected",
+    "unsure": "unsure",
+    "unseen": "not looked at",
+}
+MAIN, DARK = "#0072B2", "#1c2b36"
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5b6770",
+    "axes.labelcolor": DARK,
+    "text.color": DARK,
+    "xtick.color": "#3b4750",
+    "ytick.color": "#3b4750",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "rts-pipeline",
+    "hatch.linewidth": 0.5,
+}
+SIZE = (5.4, 3.5)
+
+
+@contextmanager
+def drawing(width: float = SIZE[0], height: float = SIZE[1], **kwargs: Any) -> Iterator[tuple[Figure, Axes]]:
+    """Give a figure (inches) and its axes in the report's style; no display is needed and no global state is changed."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.add_subplot(**kwargs)
+
+
+def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
+    """Return the figure as a data URI; equal figures give equal text."""
+    buffer = BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(buffer, format=kind, metadata=metadata, **options)
+    mime = "svg+xml" if kind == "svg" else kind
+    return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def decisions_by_round(rounds: pd.DataFrame) -> str:
+    """Draw what became of each round's candidates, as stacked bars."""
+    with drawing() as (figure, axes):
+        bottom = np.zeros(len(rounds))
+        for decision in (name for name in NAMES if rounds[name].any()):
+            counts = rounds[decision].to_numpy(float)
+            axes.bar(rounds["round"], counts, 0.6, bottom=bottom, color=COLOURS[decision], label=NAMES[decision])
+            bottom += counts
+        _count_axis(axes, "Candidates and additions")
+        axes.set_xlabel("Round")
+        axes.set_ylim(0, max(1.0, bottom.max(initial=0) * 1.05))
+        if bottom.any():
+            figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+        return data_uri(figure)
+
+
+def growth_by_round(rounds: pd.DataFrame, found: Sequence[int]) -> str:
+    """Draw the slumps that the seeds and each round brought, how they add up, and the precision of the queue.
+
+    Args:
+        rounds: the rounds, with `round` and `precision`.
+        found: number of the inventory's slumps known at the start, and found first in each round.
+    """
+    with drawing() as (figure, axes):
+        names, new = ["start", *rounds["round"]], np.array(found, dtype=float)
+        axes.bar(names, new, 0.6, color=["#8c8c8c"] + [MAIN] * len(rounds), label="new")
+        axes.plot(names, new.cumsum(), color=DARK, marker="o", label="all so far")
+        for name, total in zip(names, new.cumsum(), strict=True):
+            axes.annotate(f"{total:.0f}", (name, total), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9)
+        _count_axis(axes, "Slumps")
+        axes.set_ylim(0, max(1.0, new.sum() * 1.15))
+        axes.set_xlabel("Round")
+        right: Any = axes.twinx()
+        right.spines["right"].set_visible(True)
+        right.plot(names, [np.nan, *rounds["precision"] * 100], color="#D55E00", marker="s", ls="--", label="queue precision")
+        right.set_ylim(0, 105)
+        right.set_ylabel("Slumps among decided candidates (%)", color="#a84300")
+        figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+        return data_uri(figure)
+
+
+def sizes(area_m2: pd.Series) -> str:
+    """Draw the distribution of areas in hectares, on a logarithmic axis."""
+    hectares = area_m2.to_numpy() / 1e4
+    with drawing() as (figure, axes):
+        low, high = np.floor(np.log10(hectares.min()) * 4) / 4, np.ceil(np.log10(hectares.max()) * 4) / 4
+        edges = 10 ** np.linspace(low, max(high, low + 0.5), max(4, round((max(high, low + 0.5) - low) * 8)) + 1)
+        axes.hist(hectares, edges.tolist(), color=MAIN, edgecolor="white", linewidth=0.6)
+        for value, name, style in ((hectares.mean(), "mean", "-"), (np.median(hectares), "median", "--")):
+            axes.axvline(value, color=DARK, ls=style, lw=1.4, label=f"{name} {value:.2f} ha")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.ticklabel_format(axis="x", style="plain")
+        axes.set_xlabel("Area (ha)")
+        _count_axis(axes, "Slumps")
+        figure.legend(loc="outside upper center", ncols=2, fontsize=9)
+        return data_uri(figure)
+
+
+def histogram(values: pd.Series, label: str) -> str:
+    """Draw the distribution of a terrain attribute; `label` names it with its unit."""
+    with drawing() as (figure, axes):
+        axes.hist(values.dropna(), bins="auto" if values.nunique() > 1 else 1, color=MAIN, edgecolor="white", linewidth=0.6)
+        axes.set_xlabel(label)
+        _count_axis(axes, "Slumps")
+        return data_uri(figure)
+
+
+def aspects(aspect_deg: pd.Series) -> str:
+    """Draw how many slumps face each of sixteen directions; the area of a wedge stands for the number."""
+    with drawing(projection="polar") as (figure, axes):
+        polar: Any = axes
+        width = 22.5
+        sector = (((aspect_deg.dropna() + width / 2) % 360) // width).astype(int)
+        counts = np.bincount(sector, minlength=16)
+        polar.set_theta_zero_location("N")
+        polar.set_theta_direction(-1)
+        polar.bar(np.radians(np.arange(16) * width), np.sqrt(counts), np.radians(width), color=MAIN, edgecolor="white")
+        polar.set_xticks(np.radians(np.arange(8) * 45), ["N", "NE", "E", "SE", "S", "SW", "W", "NW"])
+        ticks = sorted({max(1, round(counts.max() / 4)), max(1, int(counts.max()))})
+        polar.set_yticks(np.sqrt(ticks), [str(tick) for tick in ticks], fontsize=9)
+        polar.set_rlabel_position(112)
+        polar.grid(color="#cfd6da", lw=0.6)
+        return data_uri(figure)
+
+
+def _count_axis(axes: Axes, label: str) -> None:
+    axes.set_ylabel(label)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color="#e2e7ea", lw=0.7)

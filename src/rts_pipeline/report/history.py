@@ -1,0 +1,90 @@
+"""The rounds: what each brought, who signed it off, and which model drew its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rts_pipeline.errors import InputError
+from rts_pipeline.io import read_geoparquet, read_json
+from rts_pipeline.review.rounds import REVIEWED, Signoff, read_signoffs, round_folder
+
+DECISIONS = ("accept", "edit", "missed", "reject", "unsure", "unseen")
+NEW = ("accept", "edit", "missed")
+
+
+def history(reviews: Path, results: Path, rounds: Sequence[str]) -> pd.DataFrame:
+    """Return a row a round: round, at, reviewers, n_candidates, n_new, one count a decision, precision, after, rows_sha256,
+    model_sha256, threshold, min_area_m2, n_chips (None where the model's folder was removed).
+
+    `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
+
+    Args:
+        reviews: folder of the reviews; its chain of sign-offs is verified.
+        results: folder of the results, for the models.
+        rounds: names of the rounds to report.
+
+    Raises:
+        RefusedError: the chain of sign-offs is broken.
+        InputError: a round isn't signed off, or a file is damaged.
+    """
+    signoffs = {signoff.round: signoff for signoff in read_signoffs(reviews)}
+    missing = [name for name in rounds if name not in signoffs]
+    if missing:
+        raise InputError(round_folder(reviews, missing[0]), "is not signed off", do="finish its review first")
+    rows = [_round(signoffs[name], reviews, results) for name in rounds]
+    return pd.DataFrame(rows, columns=list(_round_columns()))
+
+
+def _round_columns() -> tuple[str, ...]:
+    signed = ("round", "at", "reviewers", "n_candidates", "n_new", "after", "rows_sha256")
+    return (*signed, *DECISIONS, "precision", "model_sha256", "threshold", "min_area_m2", "n_chips")
+
+
+def _round(signoff: Signoff, reviews: Path, results: Path) -> dict[str, Any]:
+    rows = read_geoparquet(round_folder(reviews, signoff.round) / REVIEWED)
+    counts = rows["decision"].value_counts().reindex(list(DECISIONS), fill_value=0)
+    right, wrong = counts["accept"] + counts["edit"], counts["reject"]
+    shas = sorted(set(rows["model_sha256"].dropna()))
+    return {
+        "round": signoff.round,
+        "at": signoff.at,
+        "reviewers": ", ".join(signoff.reviewers),
+        "n_candidates": signoff.n_candidates,
+        "n_new": signoff.n_new,
+        "after": signoff.after,
+        "rows_sha256": signoff.rows_sha256,
+        **counts.to_dict(),
+        "precision": right / (right + wrong) if right + wrong else np.nan,
+        "model_sha256": shas[0] if shas else None,
+        **_model(results / "rounds" / signoff.round / "model" / "model.json"),
+    }
+
+
+def _model(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    model = read_json(path)
+    chips = model.get("n_chips") or {}
+    described = ", ".join(f"{count} {kind}" for kind, count in sorted(chips.items())) if isinstance(chips, dict) else str(chips)
+    return {
+        "model_sha256": model.get("sha256", {}).get("weights.pt"),
+        "threshold": model.get("threshold"),
+        "min_area_m2": model.get("min_area_m2"),
+        "n_chips": described,
+    }
+
+
+def verdict(rounds: pd.DataFrame) -> tuple[bool, str]:
+    """Return whether the rounds converged, and the sentence that says so."""
+    if len(rounds) == 0:
+        return False, "Not converged: no round has been reviewed. This inventory holds the known slumps alone."
+    last = rounds.iloc[-1]
+    if last["n_new"] == 0:
+        return True, f"Converged: the last round (round {last['round']}) brought no new slump."
+    new = f"{last['n_new']} new slump{'s' if last['n_new'] > 1 else ''}"
+    return False, f"Not converged: the last reviewed round (round {last['round']}) still brought {new}. Expect more."

@@ -1,0 +1,167 @@
+"""The map of the report: slumps by the round that found them, over what was observed and what was not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import matplotlib
+import numpy as np
+import shapely
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as MplPath
+from numpy.typing import NDArray
+from pyproj import Proj, Transformer
+
+from rts_pipeline.inventory.shape import WGS84
+from rts_pipeline.report.coverage import Coverage
+from rts_pipeline.report.figures import DARK, data_uri, drawing
+
+SEEN, UNSEEN, SEED = "#f6f1e3", "#c9ced1", "#1c1c1c"
+STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
+STEPS_M = np.array([f * 10**e for e in range(1, 7) for f in (1, 2, 5)], dtype=float)
+LONG_SIDE_IN, SHORTEST_SIDE_IN = 8.5, 4.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rectangle that the map shows, in the grid's CRS."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+    crs: str
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Middle of the rectangle."""
+        return (self.west + self.east) / 2, (self.south + self.north) / 2
+
+    def to_degrees(self) -> Transformer:
+        """Transformer to longitude and latitude."""
+        return Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
+
+
+def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs: str) -> str:
+    """Return the map as a PNG data URI.
+
+    Args:
+        slumps: the inventory with `iteration`, in the grid's CRS.
+        area: the area of interest, in the grid's CRS.
+        seen: what was observed.
+        crs: the grid's CRS.
+    """
+    frame = _frame(slumps, area, crs)
+    width, height = frame.east - frame.west, frame.north - frame.south
+    inches = LONG_SIDE_IN / max(width, height)
+    size = max(width * inches, SHORTEST_SIDE_IN), max(height * inches, SHORTEST_SIDE_IN)
+    with drawing(*size) as (figure, axes):
+        handles = [*_ground(axes, area, seen), *_slumps(axes, slumps, inches)]
+        _decorate(axes, frame)
+        _graticule(axes, frame)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 if size[0] < 6 else 4, fontsize=9)
+        with matplotlib.rc_context({"savefig.dpi": 170}):
+            return data_uri(figure, "png")
+
+
+def _frame(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> Frame:
+    bounds = np.array([area.total_bounds] + ([slumps.total_bounds] if len(slumps) else []))
+    (west, south), (east, north) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    margin = 0.03 * max(east - west, north - south)
+    return Frame(west - margin, south - margin, east + margin, north + margin, crs)
+
+
+def _ground(axes: Axes, area: gpd.GeoSeries, seen: Coverage) -> list[Patch]:
+    """Draw the area: hatched grey where nothing was observed, light where it was."""
+    for polygon in shapely.get_parts(area.to_numpy()):
+        path = MplPath.make_compound_path(*(MplPath(shapely.get_coordinates(ring)) for ring in shapely.get_rings(polygon)))
+        axes.add_patch(PathPatch(path, facecolor=UNSEEN, edgecolor="#7f898f", hatch="////", lw=0, zorder=1))
+        axes.add_patch(PathPatch(path, facecolor="none", edgecolor=DARK, lw=1.2, zorder=4))
+    light = ListedColormap([(0, 0, 0, 0), SEEN])
+    for (west, south, east, north), observed in seen.tiles:
+        axes.imshow(observed, light, vmin=0, vmax=1, extent=(west, east, south, north), interpolation="nearest", zorder=2)
+    return [
+        Patch(facecolor=SEEN, edgecolor=DARK, label="observed"),
+        Patch(facecolor=UNSEEN, edgecolor="#7f898f", hatch="////", label="not observed: unknown"),
+    ]
+
+
+def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[Line2D]:
+    """Draw outlines, and a point for each slump that is too small to be seen as one."""
+    handles = []
+    last = max(1, int(slumps["iteration"].max())) if len(slumps) else 1
+    for iteration, group in slumps.groupby("iteration"):
+        number = int(str(iteration))
+        shade = matplotlib.colormaps["plasma"](0.1 + 0.7 * (number - 1) / max(1, last - 1))
+        colour = SEED if number == 0 else shade
+        group.plot(ax=axes, facecolor=colour, edgecolor=colour, lw=0.6, zorder=5, aspect=None)
+        points = group.geometry.representative_point()
+        small = np.sqrt(group.geometry.area) * inches_per_m < 0.06
+        style: dict[str, Any] = {"s": 16, "color": [colour], "edgecolors": "white", "linewidths": 0.5, "zorder": 6}
+        axes.scatter(points.x[small], points.y[small], marker="^" if number == 0 else "o", **style)
+        name = "known at the start" if number == 0 else f"found in round {number:02d}"
+        marker: dict[str, Any] = {"marker": "^" if number == 0 else "o", "ls": "", "color": colour, "ms": 6}
+        handles.append(Line2D([], [], label=f"{name} ({len(group)})", **marker))
+    return handles
+
+
+def _decorate(axes: Axes, frame: Frame) -> None:
+    """Set the extent and draw the scale bar and the arrow to true north."""
+    axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north), aspect="equal")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(True)
+    x, y = frame.centre
+    (lon0, lon1), (lat0, lat1) = frame.to_degrees().transform([x, x + 1000.0], [y, y])
+    ground_per_grid = WGS84.inv(lon0, lat0, lon1, lat1)[2] / 1000.0
+    room = (frame.east - frame.west) * ground_per_grid / 4
+    length = STEPS_M[max(room, STEPS_M[0]) >= STEPS_M][-1]
+    left, low = frame.west + 0.03 * (frame.east - frame.west), frame.south + 0.03 * (frame.north - frame.south)
+    style = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 2}
+    axes.plot([left, left + length / ground_per_grid], [low, low], color=DARK, lw=3, solid_capstyle="butt", zorder=8)
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    axes.annotate(text, (left, low), xytext=(0, 5), textcoords="offset points", zorder=8, fontsize=9, bbox=style)
+    turn = np.radians(-Proj(frame.crs).get_factors(lon0, lat0).meridian_convergence)
+    tip = 26 * np.sin(turn), 26 * np.cos(turn)
+    foot = frame.east - 0.05 * (frame.east - frame.west), frame.north - 0.09 * (frame.north - frame.south)
+    arrow = {"arrowstyle": "<|-", "color": DARK, "lw": 1.4}
+    label: dict[str, Any] = {"xytext": tip, "textcoords": "offset points", "ha": "center", "va": "center"}
+    axes.annotate("N", foot, **label, arrowprops=arrow, zorder=8, fontsize=10, fontweight="bold", bbox=style)
+
+
+def _graticule(axes: Axes, frame: Frame) -> None:
+    """Draw lines of equal longitude and latitude, labelled where they meet the lower and the left edge."""
+    edge = np.linspace(0, 1, 50)
+    x = frame.west + (frame.east - frame.west) * np.concatenate([edge, edge, 0 * edge, 0 * edge + 1])
+    y = frame.south + (frame.north - frame.south) * np.concatenate([0 * edge, 0 * edge + 1, edge, edge])
+    lon, lat = frame.to_degrees().transform(x, y)
+    step = next((s for s in STEPS_DEG if min(np.ptp(lon), np.ptp(lat)) / s >= 2), STEPS_DEG[-1])
+    meridians, parallels = _multiples(lon, step), _multiples(lat, step)
+    along_lat, along_lon = np.linspace(lat.min(), lat.max(), 200), np.linspace(lon.min(), lon.max(), 200)
+    bottom, left = [], []
+    for value in meridians:
+        px, py = frame.to_degrees().transform(np.full(200, value), along_lat, direction="INVERSE")
+        axes.plot(px, py, color="#6b7780", lw=0.4, alpha=0.6, zorder=3)
+        bottom.append((float(np.interp(frame.south, py, px)), _degrees(value, "E", "W")))
+    for value in parallels:
+        px, py = frame.to_degrees().transform(along_lon, np.full(200, value), direction="INVERSE")
+        axes.plot(px, py, color="#6b7780", lw=0.4, alpha=0.6, zorder=3)
+        left.append((float(np.interp(frame.west, px, py)), _degrees(value, "N", "S")))
+    bottom = [tick for tick in bottom if frame.west <= tick[0] <= frame.east]
+    left = [tick for tick in left if frame.south <= tick[0] <= frame.north]
+    axes.set_xticks([place for place, _ in bottom], [text for _, text in bottom], fontsize=9)
+    axes.set_yticks([place for place, _ in left], [text for _, text in left], fontsize=9, rotation=90, va="center")
+    axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north))
+
+
+def _multiples(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    first, last = np.ceil(values.min() / step), np.floor(values.max() / step)
+    return np.round(np.arange(first, last + 1) * step, 6)
+
+
+def _degrees(value: float, positive: str, negative: str) -> str:
+    return f"{abs(value):g}°{positive if value >= 0 else negative}"

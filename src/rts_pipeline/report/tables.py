@@ -1,0 +1,67 @@
+"""The tables of the report, as rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+from pandas.errors import EmptyDataError
+
+from rts_pipeline.errors import InputError
+
+MAX_ROWS = 40
+N_LARGEST = 10
+
+
+def file_account(files: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the delivered files by status, role and reason (status, role, reason, files, megabytes), and how many rows more.
+
+    Raises:
+        InputError: the table is missing or damaged.
+    """
+    try:
+        table = pd.read_csv(files, keep_default_na=False)
+        table["bytes"] = pd.to_numeric(table["bytes"])
+        groups = table.groupby(["status", "role", "reason"])["bytes"].agg(["size", "sum"]).reset_index()
+    except FileNotFoundError:
+        raise InputError(files, "no such file", do="run the stage catalog") from None
+    except (EmptyDataError, KeyError, ValueError) as error:
+        raise InputError(files, f"not the table of delivered files ({error})", do="remove it and run again") from None
+    groups = _used_first(groups).rename(columns={"size": "files"})
+    groups["megabytes"] = groups.pop("sum") / 1e6
+    return _records(groups.head(MAX_ROWS)), max(0, len(groups) - MAX_ROWS)
+
+
+def item_account(catalog: gpd.GeoDataFrame) -> tuple[list[dict[str, Any]], int]:
+    """Return the items by status and reason (status, reason, items, first, last), and how many rows more there are."""
+    table = catalog.assign(reason=catalog["reason"].fillna(""))
+    groups = table.groupby(["status", "reason"])["acquired"].agg(["size", "min", "max"]).reset_index()
+    groups = _used_first(groups).rename(columns={"size": "items", "min": "first", "max": "last"})
+    for name in ("first", "last"):
+        groups[name] = groups[name].fillna("").astype(str).str[:10]
+    return _records(groups.head(MAX_ROWS)), max(0, len(groups) - MAX_ROWS)
+
+
+def _used_first(groups: pd.DataFrame) -> pd.DataFrame:
+    rank = groups["status"].map({"used": 0, "ignored": 1}).fillna(2)
+    return groups.assign(rank=rank).sort_values(["rank", "size"], ascending=[True, False]).drop(columns="rank")
+
+
+def largest(slumps: gpd.GeoDataFrame) -> list[dict[str, Any]]:
+    """Return the largest slumps; empty values are None."""
+    rows = slumps.sort_values(["area_m2", "rts_id"], ascending=[False, True]).head(N_LARGEST)
+    return _records(rows.drop(columns="geometry"))
+
+
+def possibilities(slumps: gpd.GeoDataFrame, levels: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the number of slumps of each class of possibility, the surest first."""
+    counts = slumps["possibility_class"].fillna("not given").value_counts()
+    return [(name, int(counts[name])) for name in (*levels, "not given") if name in counts]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    values = frame.astype(object).where(frame.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in values.to_dict("records")]

@@ -1,0 +1,269 @@
+"""Stage report: one HTML file, read without a network, that says plainly what is known and what isn't."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from shapely import Point, Polygon, box
+
+from rts_pipeline.config import AttributesOptions, GridSection, InventoryOptions, Place, Report, ReportOptions, Time
+from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.inventory.attributes import build_attributes
+from rts_pipeline.inventory.build import build_inventory
+from rts_pipeline.io import new_cog, sha256_file, write_json
+from rts_pipeline.report.build import area_text, build_report, share_text
+from rts_pipeline.report.coverage import coverage
+
+CRS = "EPSG:32646"
+GRID = GridSection(crs=CRS, cell_px=64, block_cells=2)
+CELL_M = 192.0
+EAST, NORTH = 2604 * CELL_M, 20156 * CELL_M
+PLACE = Place(region="Beiluhe <north>")
+NOTE = "<script>alert('x')</script> & \"quoted\""
+
+
+class Project:
+    """A small finished project: an area of columns x rows cells of which the eastmost column was not observed."""
+
+    def __init__(self, folder, columns=6, rows=4, n_seeds=4, new_by_round=(3, 0), dem=None, grid=GRID):
+        self.folder, self.grid, self.dem = folder, grid, dem
+        self.cell_m = grid.cell_px * grid.pixel_m
+        self.rng = np.random.default_rng(7)
+        self.results, self.reviews = folder / "results", folder / "reviews"
+        self.width, self.height = columns * self.cell_m, rows * self.cell_m
+        self.aoi, self.attributes = folder / "aoi.gpkg", self.results / "attributes.parquet"
+        gpd.GeoDataFrame(geometry=[box(EAST, NORTH, EAST + self.width, NORTH + self.height)], crs=CRS).to_file(self.aoi)
+        for x in range(columns - 1):
+            for y in range(rows):
+                self.source(EAST + (x + 0.5) * self.cell_m, NORTH + (y + 0.5) * self.cell_m)
+        self.delivered()
+        self.seeds = self.outlines(n_seeds)
+        self.rounds = [self.round(k, n_new) for k, n_new in enumerate(new_by_round, 1)]
+
+    def outlines(self, n):
+        x = EAST + self.rng.uniform(0.05, 0.8, n) * self.width
+        y = NORTH + self.rng.uniform(0.05, 0.95, n) * self.height
+        return [Point(*place).buffer(r) for *place, r in zip(x, y, self.rng.lognormal(2.5, 0.4, n), strict=True)]
+
+    def source(self, x, y):
+        cell = self.grid.grid().cell(self.grid.grid().cell_at(x, y))
+        path = self.results / "mosaic" / f"{cell.id}_source.tif"
+        items = [{"index": 1, "id": "20190715_040000_1001", "acquired": "2019-07-15T04:00:00Z"}]
+        with new_cog(path, overview_resampling="nearest", count=1, dtype="uint16", nodata=0, **cell.profile) as dataset:
+            dataset.write(self.observed(cell).astype("uint16"), 1)
+            dataset.update_tags(ITEMS=json.dumps(items))
+
+    def observed(self, cell):
+        return np.ones(cell.shape)
+
+    def delivered(self):
+        """Write the tables of items and files."""
+        items = {
+            "item_id": ["a", "b", "c"],
+            "acquired": ["2019-07-15T04:00:00Z", "2019-08-01T04:00:00Z", None],
+            "status": ["used", "rejected", "ignored"],
+            "reason": ["", "no usable data mask", "outside the area"],
+        }
+        folder = self.results / "scenes"
+        folder.mkdir(parents=True)
+        gpd.GeoDataFrame(items, geometry=[box(92, 34, 93, 35)] * 3, crs=4326).to_parquet(folder / "catalog.parquet")
+        files = {"path": ["a_SR.tif", "<x>.txt"], "bytes": [3_000_000, 10], "status": ["used", "rejected"]}
+        files |= {"role": ["surface_reflectance", "other"], "reason": ["", "no role <known>"]}
+        pd.DataFrame(files).to_csv(folder / "files.csv", index=False)
+
+    def round(self, number, n_new):
+        """Sign a round off: n_new accepted, redrawn and added in turn, four others."""
+        name = f"{number:02d}"
+        folder = self.reviews / f"round_{name}"
+        folder.mkdir(parents=True)
+        decisions = ["reject", "unsure", "reject", "unseen", *(("accept", "edit", "missed")[i % 3] for i in range(n_new))]
+        row = {
+            **{"round": number, "possibility": 0.75, "reject_reason": None, "reviewers": "ann", "n_reviews": 1},
+            **{"agreement": None, "note": NOTE, "reviewed_at": f"2024-01-{number:02d}T08:00:00Z", "base_sha256": "b"},
+            **{"model_sha256": f"{number}" * 64, "prob_mean": 0.8, "prob_max": 0.9, "guideline_version": "1"},
+        }
+        rows = [{"candidate_id": f"r{name}-{n:04d}", "decision": decision, **row} for n, decision in enumerate(decisions, 1)]
+        gpd.GeoDataFrame(rows, geometry=self.outlines(len(rows)), crs=CRS).to_parquet(folder / "reviewed.parquet")
+        before = self.reviews / f"round_{number - 1:02d}" / "signoff.json"
+        signoff = {
+            **{"round": name, "after": sha256_file(before) if before.exists() else None},
+            **{"n_candidates": sum(decision != "missed" for decision in decisions), "n_new": n_new, "cells": []},
+            **{"rows_sha256": sha256_file(folder / "reviewed.parquet"), "candidates_sha256": "c" * 64},
+            **{"at": f"2024-01-{number:02d}T09:00:00Z", "reviewers": ["ann"]},
+        }
+        write_json(folder / "signoff.json", signoff)
+        if number == 1:  # the models of later rounds were removed
+            model = {"sha256": {"weights.pt": "f" * 64}, "threshold": 0.42, "min_area_m2": 288.0, "n_chips": {"positive": 12}}
+            write_json(self.results / "rounds" / name / "model" / "model.json", model)
+        return name
+
+    def measure(self):
+        """Make the inventory with its attributes."""
+        inventory, seeds = self.results / "outlines.parquet", self.folder / "seeds.parquet"
+        gpd.GeoDataFrame(geometry=self.seeds, crs=CRS).to_parquet(seeds)
+        reviewed = [self.reviews / f"round_{name}" / "reviewed.parquet" for name in self.rounds]
+        options = InventoryOptions(area=PLACE, time=Time(), grid=self.grid)
+        build_inventory(seeds if self.seeds else None, reviewed, inventory, options)
+        sources, options = sorted((self.results / "mosaic").glob("*_source.tif")), AttributesOptions(grid=self.grid)
+        build_attributes(inventory, sources, self.dem, None, None, self.attributes, options)
+        return self
+
+    def report(self):
+        """Make the report and return its text."""
+        options = ReportOptions(area=PLACE, time=Time(), grid=self.grid, report=Report())
+        catalog, out = self.results / "scenes" / "catalog.parquet", self.folder / "report.html"
+        build_report(self.attributes, self.results, self.reviews, catalog, self.aoi, out, options, self.rounds)
+        return out.read_text(encoding="utf-8")
+
+
+def hill(path, columns=6, rows=4, cell_m=CELL_M):
+    """A DEM of the project's area that falls to the north."""
+    height, width = int(rows * cell_m / 30) + 20, int(columns * cell_m / 30) + 20
+    rows_, columns_ = np.mgrid[:height, :width]
+    elevation = 4500 + 3.0 * rows_ + 40 * np.sin(columns_ / 9)
+    transform = rasterio.Affine(30, 0, EAST - 300, 0, -30, NORTH + rows * cell_m + 300)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "height": height, "width": width}
+    with rasterio.open(path, "w", crs=CRS, transform=transform, **profile) as dataset:
+        dataset.write(elevation.astype("float32"), 1)
+    return path
+
+
+def text(page):
+    """Return what a reader sees."""
+
+    class Reader(HTMLParser):
+        seen = ""
+        hidden = False
+
+        def handle_starttag(self, tag, attrs):
+            self.hidden = tag in ("style", "script")
+
+        def handle_endtag(self, tag):
+            self.hidden = False
+
+        def handle_data(self, data):
+            self.seen += "" if self.hidden else data + " "
+
+    reader = Reader()
+    reader.feed(page)
+    return " ".join(reader.seen.split())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return Project(folder, dem=hill(folder / "dem.tif")).measure()
+
+
+@pytest.fixture(scope="module")
+def page(project):
+    return project.report()
+
+
+def test_report_needs_no_network_and_no_script(page):
+    addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+    assert addresses
+    assert all(address.startswith("data:image/") for address in addresses)
+    assert "<script" not in page
+
+
+def test_figures_are_images(page):
+    images = re.findall(r'src="data:image/(png|svg\+xml);base64,([^"]+)"', page)
+    assert [kind for kind, _ in images] == ["png", *["svg+xml"] * 6]
+    assert all(len(base64.b64decode(data)) > 3000 for _, data in images)
+
+
+def test_headline_agrees_with_the_inventory(project, page):
+    slumps = gpd.read_parquet(project.results / "attributes.parquet")
+    seen = text(page)
+    assert f"{len(slumps)} retrogressive thaw slumps" in seen
+    assert f"{area_text(slumps['area_m2'].sum())} total area" in seen
+    assert "Converged: the last round (round 02) brought no new slump." in seen
+    assert f"4 of {len(slumps)} slumps were known at the start" in seen
+
+
+def test_what_was_not_observed_is_said(page):
+    seen = text(page)
+    assert "83.3 % of the area of interest (0.7 of 0.9 km²)" in seen
+    assert "The other 16.7 % was not" in seen
+
+
+def test_reviewers_words_are_escaped(page):
+    assert NOTE in text(page)
+    assert "Beiluhe &lt;north&gt;" in page
+    assert "no role &lt;known&gt;" in page
+
+
+def test_every_round_has_its_row_and_model(page):
+    seen = text(page)
+    assert "01 6 1 1 1 2 1 1 50 % ann 2024-01-01T09:00:00Z" in seen
+    assert "02 4 0 0 0 2 1 1 0 % ann 2024-01-02T09:00:00Z" in seen
+    assert "ffffffffffffffff 0.42 288 m² 12 positive" in seen
+    assert "2222222222222222 – – –" in seen
+
+
+def test_equal_input_gives_equal_bytes(project, page):
+    assert project.report() == page
+
+
+def test_a_project_without_slumps_rounds_and_images_has_a_report(tmp_path):
+    project = Project(tmp_path, columns=1, n_seeds=0, new_by_round=())
+    seen = text(project.measure().report())
+    assert "0 retrogressive thaw slumps" in seen
+    assert "Not converged: no round has been reviewed." in seen
+    assert "No part of the area of interest was observed" in seen
+    assert "The inventory holds no slump." in seen
+    assert "nan" not in seen.lower().split()
+
+
+def test_a_last_round_with_new_slumps_is_not_converged(tmp_path):
+    seen = text(Project(tmp_path, columns=1, new_by_round=(1,)).measure().report())
+    assert "Not converged: the last reviewed round (round 01) still brought 1 new slump. Expect more." in seen
+    assert "Terrain" not in seen
+
+
+def test_slumps_in_unseen_ground_and_outside_the_area_are_counted(tmp_path):
+    project = Project(tmp_path, new_by_round=())
+    project.seeds = [Point(EAST + 5.5 * CELL_M, NORTH + 100).buffer(20), Point(EAST - 3000, NORTH).buffer(20)]
+    seen = text(project.measure().report())
+    assert "2 of 2 slumps lie for more than half in ground that was not observed" in seen
+    assert "1 of 2 slumps lies outside the area of interest" in seen
+
+
+def test_a_changed_review_is_refused(tmp_path):
+    project = Project(tmp_path, columns=1, new_by_round=(1,)).measure()
+    with (project.reviews / "round_01" / "reviewed.parquet").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(RefusedError, match="changed after the sign-off"):
+        project.report()
+
+
+def test_a_missing_table_of_files_is_named(tmp_path):
+    project = Project(tmp_path, columns=1, new_by_round=()).measure()
+    (project.results / "scenes" / "files.csv").unlink()
+    with pytest.raises(InputError, match=r"files\.csv: no such file"):
+        project.report()
+
+
+def test_coverage_counts_the_area_only(tmp_path):
+    Project(tmp_path, new_by_round=(), n_seeds=0)
+    corners = [(EAST, NORTH), (EAST + 960, NORTH), (EAST, NORTH + 768)]
+    triangle = gpd.GeoSeries([Polygon(corners)], crs=CRS)
+    seen = coverage(tmp_path / "results" / "mosaic", triangle, GRID.grid())
+    assert seen.share == 1
+    assert seen.area_km2 == pytest.approx(960 * 768 / 2 / 1e6, rel=2e-3)
+    assert 0.4 < np.mean([tile.mean() for _, tile in seen.tiles]) * len(seen.tiles) / 20 < 0.6
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0, "0 %"), (1, "100 %"), (0.5, "50 %"), (0.99999, "> 99.9 %"), (0.00001, "< 0.1 %"), (0.1234, "12.3 %"), (None, "–")],
+)
+def test_a_share_is_never_rounded_to_all_or_nothing(share, shown):
+    assert share_text(share) == shown
