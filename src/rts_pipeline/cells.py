@@ -1,0 +1,111 @@
+"""The cells' mosaics as one seamless raster: every file is checked against the grid before a pixel is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
+
+from rts_pipeline.errors import InputError
+from rts_pipeline.grid import GeoBox, Grid
+
+MOST_OPEN = 128
+"""Files held open at a time: a system allows a process about a thousand."""
+
+
+class Mosaics:
+    """Reads windows anywhere in the grid from the mosaics of cells (`<cell>.tif`); where no mosaic is, all is 0 (nodata).
+
+    Use as a context manager. Files are opened when first needed.
+    """
+
+    def __init__(self, paths: Sequence[Path], grid: Grid, bands: Sequence[str]) -> None:
+        """Take the `paths` of mosaics on `grid` and the `bands` to return, in that order."""
+        self.grid = grid
+        self.bands = tuple(bands)
+        self.boxes = {path: grid.cell(path.stem) for path in sorted(paths)}
+        self._at = {(box.column // grid.cell_px, box.row // grid.cell_px): path for path, box in self.boxes.items()}
+        self._open: dict[Path, rasterio.DatasetReader] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for dataset in self._open.values():
+            dataset.close()
+        self._open.clear()
+
+    def check(self) -> None:
+        """Open every file.
+
+        Raises:
+            InputError: a file is missing, unreadable, on another grid, or lacks a band.
+        """
+        for path in self.boxes:
+            self._dataset(path)
+
+    def read(self, box: GeoBox) -> np.ndarray:
+        """Return the pixels of `box` as uint16 (bands, rows, columns); 0 = not observed.
+
+        Raises:
+            InputError: a file can't be read, is on another grid, or lacks a band.
+        """
+        pixels = np.zeros((len(self.bands), *box.shape), np.uint16)
+        size = self.grid.cell_px
+        columns = range(box.column // size, (box.column + box.width - 1) // size + 1)
+        rows = range(box.row // size, (box.row + box.height - 1) // size + 1)
+        for path in (self._at.get(place) for place in product(columns, rows)):
+            part = self.boxes[path].intersection(box) if path else None
+            if path and part:
+                pixels[(slice(None), *box.slices_of(part))] = self._read(path, self.boxes[path].window_of(part), part.shape)
+        return pixels
+
+    def observed(self, path: Path, step: int) -> np.ndarray:
+        """Return which pixels of one cell are observed, one bool for `step` x `step` pixels (from overviews: fast, rough)."""
+        box = self.boxes[path]
+        shape = (box.height // step, box.width // step)
+        seen: np.ndarray = self._read(path, Window(0, 0, box.width, box.height), shape) != 0
+        return np.logical_or.reduce(seen)
+
+    def _read(self, path: Path, window: Window, shape: tuple[int, int]) -> np.ndarray:
+        dataset = self._dataset(path)
+        indexes = [dataset.descriptions.index(band) + 1 for band in self.bands]
+        try:
+            return dataset.read(indexes, window=window, out_shape=(len(indexes), *shape))
+        except RasterioIOError as error:
+            raise InputError(
+                path, f"a part can't be read ({error})", do="remove the file and run again to rebuild it"
+            ) from None
+
+    def _dataset(self, path: Path) -> rasterio.DatasetReader:
+        if path not in self._open:
+            if len(self._open) == MOST_OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[path] = self._opened(path)
+        return self._open[path]
+
+    def _opened(self, path: Path) -> rasterio.DatasetReader:
+        try:
+            dataset = rasterio.open(path)
+        except RasterioIOError as error:
+            raise InputError(path, f"can't be opened ({error})", expected="the mosaic of a cell") from None
+        box = self.boxes[path]
+        if dataset.crs != self.grid.rasterio_crs or dataset.shape != box.shape or dataset.transform != box.transform:
+            raise InputError(
+                path,
+                f"lies on another grid ({dataset.crs}, {dataset.width} x {dataset.height} px, pixel {dataset.res[0]} m)",
+                expected=f"cell {box.id} ({box.crs}, {box.width} x {box.height} px, pixel {box.pixel_m} m)",
+                do="remove the mosaics that were made with another grid",
+            )
+        missing = [band for band in self.bands if band not in dataset.descriptions]
+        if missing:
+            have = ", ".join(str(name) for name in dataset.descriptions)
+            raise InputError(path, f"lacks band {', '.join(missing)}", expected=f"bands {', '.join(self.bands)}; it has {have}")
+        return dataset

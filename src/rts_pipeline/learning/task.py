@@ -1,0 +1,124 @@
+"""The segmentation task: torchgeo's, with losses and metrics that ignore unlabelled pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchgeo.trainers import SemanticSegmentationTask
+
+from rts_pipeline.errors import UsageError
+from rts_pipeline.learning.datasets import IGNORE
+from rts_pipeline.learning.network import build_network
+
+BINS = 250
+
+
+class SegmentationLoss(nn.Module):
+    """Binary cross-entropy (or focal loss) plus Dice loss over the pixels that are not ignored."""
+
+    def __init__(self, kind: str) -> None:
+        """Take "bce+dice" or "focal+dice"."""
+        super().__init__()
+        self.pixel = (
+            nn.BCEWithLogitsLoss() if kind == "bce+dice" else smp.losses.FocalLoss("binary", alpha=0.5, normalized=True)
+        )
+        self.dice = smp.losses.DiceLoss("binary", smooth=1.0)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of `logits` (n, 1, rows, columns) against `target` (n, rows, columns; 1, 0, 255 ignored)."""
+        scored = target != IGNORE
+        given, wanted = logits.squeeze(1)[scored].float(), target[scored].float()
+        if given.numel() == 0:
+            return logits.sum() * 0
+        return self.pixel(given, wanted) + self.dice(given[None, None], wanted[None, None])
+
+
+class SlumpTask(SemanticSegmentationTask):
+    """Slump or not, for each pixel."""
+
+    def __init__(
+        self,
+        architecture: str,
+        encoder: str,
+        bands: int,
+        loss: str,
+        lr: float,
+        weight_decay: float,
+        steps: int,
+    ) -> None:
+        """Take the network's name and the optimiser's settings; `steps` is the length of the one-cycle schedule."""
+        self.steps, self.weight_decay, self.loss_kind = steps, weight_decay, loss
+        super().__init__(model=architecture, backbone=encoder, in_channels=bands, task="binary", lr=lr, ignore_index=IGNORE)
+
+    def configure_models(self) -> None:
+        """Build the network."""
+        self.model = build_network(self.hparams["model"], self.hparams["backbone"], self.hparams["in_channels"])
+
+    def configure_losses(self) -> None:
+        """Build the loss."""
+        self.criterion = SegmentationLoss(self.loss_kind)
+
+    def configure_metrics(self) -> None:
+        """Count validation pixels by class and probability."""
+        self.register_buffer("counts", torch.zeros(2, BINS + 1, dtype=torch.int64), persistent=False)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            UsageError: the loss is not a number.
+        """
+        loss: Tensor = self.criterion(self(batch["image"]), batch["mask"])
+        if not torch.isfinite(loss):
+            raise UsageError(
+                "train.learning_rate",
+                f"the loss became {float(loss)} at step {self.global_step}",
+                expected="a finite loss",
+                do="lower train.learning_rate, or set train.precision to '32'",
+            )
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add a batch to the validation's loss and counts."""
+        logits = self(batch["image"])
+        self.log("val_loss", self.criterion(logits, batch["mask"]), on_epoch=True, batch_size=len(batch["image"]))
+        bins = (logits.squeeze(1).float().sigmoid() * BINS).round().long()
+        for value in (0, 1):
+            self.counts[value] += torch.bincount(bins[batch["mask"] == value], minlength=BINS + 1)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log F1 and IoU of pixels at the best threshold."""
+        scores = pixel_scores(self.counts.cpu().numpy())
+        best = int(np.argmax(scores["f1"]))
+        self.log_dict({f"val_{name}": float(values[best]) for name, values in scores.items()})
+        self.counts.zero_()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with one cycle of the learning rate."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams["lr"], weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.hparams["lr"], total_steps=self.steps, pct_start=0.2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def pixel_scores(counts: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return precision, recall, f1 and iou of pixels for each threshold.
+
+    Args:
+        counts: int (2, BINS + 1), pixels of class 0 and 1 by rounded probability x BINS. Entry t of a score takes the
+            bins from t upwards as slumps.
+    """
+    false, true = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1].astype(float)
+    total = true[0]
+    precision, recall = _ratio(true, true + false), _ratio(true, np.full_like(true, total))
+    f1, iou = _ratio(2 * true, true + false + total), _ratio(true, false + total)
+    return {"precision": precision, "recall": recall, "f1": f1, "iou": iou}
+
+
+def _ratio(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
