@@ -100,8 +100,8 @@ def write_item(
         udm2 = clear_udm2((height, width), (reflectance > 0).any(axis=0)) if udm2 is None else udm2
         _write(place / f"{item_id}_3B_udm2{end}", udm2, crs, udm2_transform or transform, UDM2_BANDS)
     if with_metadata:
-        west, north = transform * (0, 0)
-        east, south = transform * (width, height)
+        west, north = transform @ (0, 0)
+        east, south = transform @ (width, height)
         feature = metadata(item_id, acquired, transform_bounds(crs, "EPSG:4326", west, south, east, north), **properties)
         feature["properties"] = {key: value for key, value in feature["properties"].items() if value is not None}
         (place / f"{item_id}_metadata.json").write_text(json.dumps(feature))
@@ -114,6 +114,6 @@ def _write(
     count, height, width = values.shape
     profile = {**TILES, "count": count, "height": height, "width": width, "dtype": values.dtype, **options}
     with rasterio.open(path, "w", crs=crs, transform=transform, **profile) as dataset:
-        dataset.write(values)
-        if names:
+        if names and len(names) == count:  # before the pixels, so that the header stays at the file's beginning
             dataset.descriptions = names
+        dataset.write(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,9 @@ class Headers:
         self._known: dict[str, list[Any]] = {}
         self._used: dict[str, list[Any]] = {}
         if cache is not None:
-            try:
+            with suppress(OSError, ValueError, TypeError, KeyError):
                 stored = json.loads(cache.read_text(encoding="utf-8"))
-                self._known = stored["files"] if stored["format"] == FORMAT else {}
-            except (OSError, ValueError, TypeError, KeyError):
-                self._known = {}
+                self._known = dict(stored["files"]) if stored["format"] == FORMAT else {}
 
     def of(self, path: Path, role: str) -> Facts:
         """Return the facts of a file; what is read depends on its role."""
@@ -39,7 +38,7 @@ class Headers:
         stamp = [stat.st_size, stat.st_mtime_ns, role]
         key = str(path)
         entry = self._known.get(key)
-        if entry is None or entry[:3] != stamp:
+        if not isinstance(entry, list) or entry[:3] != stamp:
             entry = [*stamp, _read(path, role)]
         self._used[key] = entry
         facts: Facts = entry[3]

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes
 from rasterio.windows import Window
@@ -179,7 +180,7 @@ def _summary(counts: NDArray[np.int64], options: ScenesOptions) -> dict[str, Any
 
 def _outline(coarse: NDArray[np.bool_], factor: int, dataset: rasterio.DatasetReader) -> BaseGeometry:
     """Return an outline, in the dataset's CRS, that holds all valid pixels: at most two coarse pixels too wide."""
-    transform = dataset.transform * dataset.transform.scale(factor)
+    transform = dataset.transform @ Affine.scale(factor)
     parts = [shape(geometry) for geometry, _ in shapes(coarse.astype(np.uint8), mask=coarse, transform=transform)]
     if not parts:
         return MultiPolygon()

@@ -217,7 +217,7 @@ def aligned_offset(crs: CRS, transform: Affine, box: GeoBox) -> tuple[int, int] 
     limit = ALIGNED_PX * box.pixel_m
     if abs(transform.a - box.pixel_m) * box.width > limit or abs(transform.e + box.pixel_m) * box.height > limit:
         return None
-    column, row = ~box.transform * (transform.c, transform.f)
+    column, row = ~box.transform @ (transform.c, transform.f)
     if abs(column - round(column)) > ALIGNED_PX or abs(row - round(row)) > ALIGNED_PX:
         return None
     return round(row), round(column)
@@ -225,7 +225,7 @@ def aligned_offset(crs: CRS, transform: Affine, box: GeoBox) -> tuple[int, int] 
 
 def _warp_window(crs: CRS, transform: Affine, size: tuple[int, int], box: GeoBox) -> Window | None:
     west, south, east, north = transform_bounds(_crs(box), crs, *box.bounds)
-    (left, top), (right, bottom) = ~transform * (west, north), ~transform * (east, south)
+    (left, top), (right, bottom) = ~transform @ (west, north), ~transform @ (east, south)
     margin = ceil(KERNEL_PX * max(1.0, box.pixel_m / transform.a))
     return _clipped(floor(top) - margin, floor(left) - margin, ceil(bottom) + margin, ceil(right) + margin, size)
 

@@ -1,0 +1,609 @@
+"""Scenes: discovery, measurement and the two tables, on small items and on real deliveries."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pystac
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shapely.geometry import shape
+
+from items import clear_udm2, write_item
+from rts_pipeline.config import Scenes, ScenesOptions, Usability
+from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.scenes.catalog import write_tables
+from rts_pipeline.scenes.discover import Delivery, Item, discover
+from rts_pipeline.scenes.measure import measure
+from rts_pipeline.scenes.metadata import acquired_of
+from rts_pipeline.scenes.names import parse
+from rts_pipeline.scenes.usable import classify
+
+REAL = Path(os.environ.get("RTS_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")) / "planet"
+CRS = "EPSG:32646"
+PLACE = Affine(3, 0, 480_000, 0, -3, 3_860_001)
+ITEM = "20190801_041000_1003"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="no real PlanetScope files (RTS_REAL_DATA)")
+
+
+def plain(shape=(60, 80), value=1000):
+    return np.full((4, *shape), value, np.uint16)
+
+
+def found(folder: Path, **options) -> Delivery:
+    return discover([folder], Scenes(folders=[str(folder)], **options))
+
+
+def measured(item: Item, out: Path, **options) -> tuple[dict, np.ndarray]:
+    usable = out / "usable.tif"
+    files = (item.reflectance, item.mask, item.mask_kind, item.metadata, item.xml)
+    measure(item.id, *files, out / "item.json", usable, ScenesOptions(scenes=Usability(**options)))
+    with rasterio.open(usable) as dataset:
+        assert (dataset.dtypes[0], dataset.nodata, dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"]) == ("uint8", 0, "COG")
+        return json.loads((out / "item.json").read_text()), dataset.read(1)
+
+
+def reasons(delivery: Delivery) -> dict[str, str]:
+    return {Path(row.path).name: f"{row.status}: {row.reason}" for row in delivery.files}
+
+
+# --- names and times ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "item_id", "role"),
+    [
+        ("20151119_025740_0c74_3B_AnalyticMS_SR.tif", "20151119_025740_0c74", "reflectance"),
+        ("20221221_084022_18_2414_3B_AnalyticMS_SR_clip.tif", "20221221_084022_18_2414", "reflectance"),
+        ("20221221_084022_18_2414_3B_AnalyticMS_SR_8b_clip.tif", "20221221_084022_18_2414", "reflectance"),
+        ("20221221_084022_18_2414_3B_AnalyticMS_SR_8b_harmonized_clip.tif", "20221221_084022_18_2414", "reflectance"),
+        ("20170831_172754_101c_3B_AnalyticMS.tif", "20170831_172754_101c", "radiance"),
+        ("20170831_172754_101c_1B_AnalyticMS.tif", "20170831_172754_101c", "other product"),
+        ("20170831_172754_101c_3B_Visual.tif", "20170831_172754_101c", "other product"),
+        ("20170831_172754_101c_3B_AnalyticMS_DN_udm_clip.tif", "20170831_172754_101c", "udm"),
+        ("20221221_084022_18_2414_3B_udm2.tif", "20221221_084022_18_2414", "udm2"),
+        ("20221221_084022_18_2414_metadata.json", "20221221_084022_18_2414", "metadata"),
+        ("20221221_084022_18_2414.json", "20221221_084022_18_2414", "json"),
+        ("20221221_084022_18_2414_3B_AnalyticMS_8b_metadata_clip.xml", "20221221_084022_18_2414", "xml"),
+        ("20221221_084022_18_2414_3B_AnalyticMS_SR.tif.aux.xml", "", "side file"),
+        ("order.zip", "", "archive"),
+        ("notes.txt", "", "unknown"),
+        (".DS_Store", "", "unknown"),
+    ],
+)
+def test_a_name_is_cut_at_the_product(name, item_id, role):
+    assert (parse(Path(name)).item_id, parse(Path(name)).role) == (item_id, role)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("2019-08-01T04:10:00Z", "2019-08-01T04:10:00.000000Z"),
+        ("2019-08-01T04:10:00.12345Z", "2019-08-01T04:10:00.123450Z"),
+        ("2019-08-01T04:10:00.123456Z", "2019-08-01T04:10:00.123456Z"),
+        ("2019-08-01T12:10:00+08:00", "2019-08-01T04:10:00.000000Z"),
+        ("soon", "2019-08-02T05:06:07.000000Z"),
+        (None, "2019-08-02T05:06:07.000000Z"),
+    ],
+)
+def test_times_have_any_number_of_decimals(told, expected):
+    assert acquired_of("20190802_050607_18_2414", told) == expected
+
+
+def test_an_id_without_a_date_gives_no_time():
+    assert acquired_of("20191345_050607_2414") is None
+
+
+# --- discovery ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_item_is_found_at_any_depth_with_all_its_files(tmp_path):
+    write_item(tmp_path / "a" / "b" / "PSScene", ITEM, plain(), crs=CRS, transform=PLACE, clip=True)
+    (tmp_path / ".hidden").write_text("")
+    delivery = found(tmp_path)
+    item = delivery.items[0]
+    assert (item.id, item.mask_kind, item.shape, item.crs) == (ITEM, "udm2", (60, 80), CRS)
+    assert item.bounds == (480_000, 3_860_001 - 180, 480_240, 3_860_001)
+    assert item.acquired == "2019-08-01T04:10:00.123456Z"
+    assert set(item.fingerprint) == {item.reflectance.name, item.mask.name, item.metadata.name}
+    assert Counter(row.status for row in delivery.files) == {"used": 3, "ignored": 1}
+
+
+def test_the_fingerprint_knows_no_place_and_no_time(tmp_path):
+    first = write_item(tmp_path / "one", ITEM, plain(), crs=CRS, transform=PLACE)
+    shutil.copytree(first, tmp_path / "two" / "deep" / ITEM)
+    os.utime(next((tmp_path / "two").rglob("*.tif")), (1, 1))
+    one, two = (found(tmp_path / name).items[0].fingerprint for name in ("one", "two"))
+    assert one == two
+    assert json.loads(json.dumps(one)) == one
+
+
+def test_the_manifest_gives_checksums_where_the_size_agrees(tmp_path):
+    folder = write_item(tmp_path / "files", ITEM, plain(), crs=CRS, transform=PLACE)
+    listed = []
+    for path in sorted(folder.iterdir()):
+        wrong = 1 if path.name.endswith("udm2.tif") else 0
+        size = path.stat().st_size + wrong
+        listed.append({"path": f"files/{ITEM}/{path.name}", "size": size, "digests": {"sha256": path.name[::-1]}})
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": listed}))
+    delivery = found(tmp_path)
+    fingerprint = delivery.items[0].fingerprint
+    sr, udm2 = f"{ITEM}_3B_AnalyticMS_SR.tif", f"{ITEM}_3B_udm2.tif"
+    assert fingerprint[sr]["sha256"] == sr[::-1]
+    assert "sha256" not in fingerprint[udm2]
+    assert "manifest gives another size" in reasons(delivery)[udm2]
+    assert reasons(delivery)["manifest.json"].startswith("used")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"product": "AnalyticMS"}, "at-sensor radiance, not surface reflectance"),
+        ({"product": "Visual"}, "no surface reflectance delivered"),
+        ({"mask": False}, "no udm2 and no udm delivered"),
+        ({"udm2": np.ones((8, 60, 79), np.uint8)}, "is not on the grid of the reflectance"),
+        ({"udm2_transform": Affine(3, 0, 480_003, 0, -3, 3_860_001)}, "is not on the grid of the reflectance"),
+        ({"udm2": np.ones((5, 60, 80), np.uint8)}, "has 5 bands, not 8"),
+        ({"reflectance": np.ones((3, 60, 80), np.uint16)}, "has 3 bands of uint16, not 4 or 8 of uint16"),
+        ({"reflectance": np.ones((4, 60, 80), np.uint8)}, "has 4 bands of uint8, not 4 or 8 of uint16"),
+        ({"crs": None, "with_metadata": False}, "declares no CRS"),
+        ({"transform": PLACE @ Affine.rotation(10)}, "is not north-up"),
+    ],
+)
+def test_an_item_that_cant_be_used_is_rejected_with_its_reason(tmp_path, change, reason):
+    write_item(tmp_path, ITEM, **{"reflectance": plain(), "crs": CRS, "transform": PLACE, **change})
+    delivery = found(tmp_path)
+    assert delivery.items == []
+    assert reason in delivery.rejected[0].reason
+    assert {row.status for row in delivery.files} == {"rejected"}
+
+
+def test_an_item_without_mask_is_used_when_the_configuration_says_so(tmp_path):
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, mask=False)
+    item = found(tmp_path, without_mask="use").items[0]
+    assert (item.mask, item.mask_kind) == (None, "none")
+    told, classes = measured(item, tmp_path / "out")
+    assert told["properties"]["rts:mask"] == "none"
+    assert (classes == 1).all()
+
+
+def test_an_excluded_item_says_why(tmp_path):
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE)
+    delivery = found(tmp_path, exclude={ITEM: "smoke"})
+    assert delivery.rejected[0].reason == "excluded by the configuration: smoke"
+
+
+@pytest.mark.parametrize("name", ["3B_AnalyticMS_SR.tif", "3B_udm2.tif"])
+def test_a_damaged_header_rejects_the_item_and_names_the_file(tmp_path, name):
+    folder = write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE)
+    (folder / f"{ITEM}_{name}").write_bytes(b"II*\0 not a raster")
+    reason = found(tmp_path).rejected[0].reason
+    assert reason.startswith(f"damaged: {ITEM}_{name}: ")
+    assert str(tmp_path) not in reason
+
+
+def test_damaged_metadata_are_told_and_the_item_is_used_without_them(tmp_path):
+    folder = write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE)
+    (folder / f"{ITEM}_metadata.json").write_text('{"type": "Feat')
+    delivery = found(tmp_path)
+    assert delivery.items[0].metadata is None
+    assert delivery.items[0].acquired == "2019-08-01T04:10:00.000000Z"
+    assert reasons(delivery)[f"{ITEM}_metadata.json"].startswith("rejected: damaged: not valid JSON")
+
+
+def test_metadata_of_another_item_are_not_believed(tmp_path):
+    folder = write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE)
+    other = write_item(tmp_path / "x", "20170101_000000_1003", plain(), crs=CRS, transform=PLACE)
+    shutil.copy(other / "20170101_000000_1003_metadata.json", folder / f"{ITEM}_metadata.json")
+    shutil.rmtree(tmp_path / "x")
+    delivery = found(tmp_path)
+    assert delivery.items[0].acquired[:4] == "2019"
+    assert "describes another item" in reasons(delivery)[f"{ITEM}_metadata.json"]
+
+
+def test_of_two_deliveries_the_newest_is_used(tmp_path):
+    for name, updated in (("a", "2019-09-01T00:00:00Z"), ("b", "2020-01-01T00:00:00Z"), ("c", "2019-12-01T00:00:00Z")):
+        write_item(tmp_path / name, ITEM, plain(), crs=CRS, transform=PLACE, updated=updated)
+    delivery = found(tmp_path)
+    assert len(delivery.items) == 1
+    assert delivery.items[0].reflectance.parts[-3] == "b"
+    told = {(Path(row.path).parts[-3], row.status, row.reason) for row in delivery.files}
+    second = "second delivery of the same item"
+    assert told == {("a", "ignored", second), ("b", "used", ""), ("c", "ignored", second)}
+
+
+def test_of_equal_deliveries_the_first_by_path_is_used(tmp_path):
+    for name in ("b", "a"):
+        write_item(tmp_path / name, ITEM, plain(), crs=CRS, transform=PLACE)
+    assert found(tmp_path).items[0].reflectance.parts[-3] == "a"
+
+
+def test_files_of_an_item_in_several_folders_belong_together(tmp_path):
+    folder = write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE)
+    below = folder / "analytic_sr_udm2"
+    below.mkdir()
+    (folder / f"{ITEM}_3B_udm2.tif").rename(below / f"{ITEM}_3B_udm2.tif")
+    item = found(tmp_path).items[0]
+    assert item.mask == below / f"{ITEM}_3B_udm2.tif"
+    assert item.metadata == folder / f"{ITEM}_metadata.json"
+
+
+def test_four_bands_and_udm2_are_taken_before_eight_and_udm(tmp_path):
+    bits = np.zeros((60, 80), np.uint8)
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE)
+    write_item(tmp_path, ITEM, np.ones((8, 60, 80), np.uint16), crs=CRS, transform=PLACE, udm=bits, product="AnalyticMS_SR_8b")
+    delivery = found(tmp_path)
+    assert delivery.items[0].reflectance.name.endswith("_SR.tif")
+    told = reasons(delivery)
+    assert told[f"{ITEM}_3B_AnalyticMS_DN_udm.tif"] == "ignored: the udm2 is used instead"
+    assert "another reflectance of the item is used" in told[f"{ITEM}_3B_AnalyticMS_SR_8b.tif"]
+
+
+@pytest.mark.parametrize("prepare", ["missing", "empty", "foreign", "file"])
+def test_a_folder_without_an_item_is_told_in_one_line(tmp_path, prepare):
+    folder = tmp_path / "orders"
+    if prepare == "file":
+        folder.write_text("")
+    elif prepare != "missing":
+        folder.mkdir()
+    if prepare == "foreign":
+        (folder / "readme.txt").write_text("hello")
+        (folder / f"{ITEM}.json").write_text('{"stac_version": "1.0.0"}')
+    with pytest.raises(InputError) as error:
+        found(folder)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="names no folder"):
+        discover([], Scenes(folders=["x"]))
+
+
+def test_links_that_lead_back_or_nowhere_are_survived(tmp_path):
+    folder = write_item(tmp_path / "real", ITEM, plain(), crs=CRS, transform=PLACE)
+    (folder / "loop").symlink_to(tmp_path)
+    (folder / f"{ITEM}_3B_udm.tif").symlink_to(tmp_path / "gone")
+    delivery = found(tmp_path)
+    assert len(delivery.files) == 4
+    assert reasons(delivery)[f"{ITEM}_3B_udm.tif"] == "ignored: a link that leads nowhere"
+    twice = discover([tmp_path, tmp_path / "real"], Scenes(folders=["x"]))
+    assert [row.path for row in twice.files] == [row.path for row in delivery.files]
+
+
+def test_headers_are_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    folder = write_item(tmp_path / "in", ITEM, plain(), crs=CRS, transform=PLACE)
+    cache = tmp_path / "headers.json"
+    options = Scenes(folders=["x"])
+    first = discover([tmp_path / "in"], options, cache)
+    opened = []
+    original = rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda path, *more, **named: opened.append(path) or original(path, *more, **named))
+    written = cache.stat().st_mtime_ns
+    assert discover([tmp_path / "in"], options, cache) == first
+    assert opened == []
+    assert cache.stat().st_mtime_ns == written
+    write_item(tmp_path / "in", ITEM, plain((70, 80)), crs=CRS, transform=PLACE)
+    opened.clear()
+    assert discover([tmp_path / "in"], options, cache).items[0].shape == (70, 80)
+    assert {Path(path).parent for path in opened} == {folder}
+    for damage in ("", "{}", "[1]", '{"format": 1, "files": 3}', '{"format": 1, "files": {"a": 1}}'):
+        cache.write_text(damage)
+        assert len(discover([tmp_path / "in"], options, cache).items) == 1
+
+
+PRODUCTS = [
+    *("3B_AnalyticMS_SR.tif", "3B_AnalyticMS.tif", "3B_udm2.tif", "3B_udm2_clip.tif", "3B_AnalyticMS_DN_udm.tif"),
+    *("metadata.json", "3B_AnalyticMS_metadata.xml", "3B_Visual.tif", "1B_AnalyticMS.tif", "3A_udm2.tif"),
+]
+OTHERS = ["notes.txt", ".DS_Store", "manifest.json", "collection.json", "order.zip", "x.tif", "a_metadata.json"]
+IDS = ["20190801_041000_1003", "20190801_041000_18_1003", "20190801_041000", "19990101_000000_zz"]
+NAMES = st.one_of(st.sampled_from(OTHERS), st.builds("{}_{}".format, st.sampled_from(IDS), st.sampled_from(PRODUCTS)))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(["", "a", "a/b", "c", ".d"]), NAMES),
+        st.sampled_from([b"", b"{}", b'{"type": "Feature", "properties": {}}', b"\xff\xfe", b"<a/>", b"II*\0", b"[]", b"null"]),
+        max_size=12,
+    )
+)
+def test_every_file_has_exactly_one_row_whatever_is_there(tmp_path, files):
+    folder = Path(shutil.rmtree(tmp_path / "in", ignore_errors=True) or tmp_path / "in")
+    write_item(folder / "good", "20180701_000000_0f00", plain((16, 16)), crs=CRS, transform=PLACE)
+    for (place, name), content in files.items():
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (folder / place / name).write_bytes(content)
+    delivery = found(folder)
+    assert sorted(row.path for row in delivery.files) == sorted(str(p) for p in folder.rglob("*") if p.is_file())
+    assert all(row.status == "used" or row.reason for row in delivery.files)
+    assert [item.id for item in delivery.items] == ["20180701_000000_0f00"]
+
+
+# --- measurement -------------------------------------------------------------------------------------------------------
+
+
+def test_classes_of_pixels_follow_the_rules():
+    cases = {  # name -> reflectance, udm2 bands that differ from clear, class
+        "clear": ([900, 900, 900, 900], {}, 1),
+        "outside": ([0, 0, 0, 0], {}, 0),
+        "floor at a swath edge": ([1, 1, 1, 1800], {}, 3),
+        "zero in one band": ([900, 0, 900, 900], {}, 3),
+        "all at one": ([1, 1, 1, 1], {}, 3),
+        "cloud": ([900] * 4, {"clear": 0, "cloud": 1}, 2),
+        "shadow": ([900] * 4, {"clear": 0, "shadow": 1}, 2),
+        "snow": ([900] * 4, {"clear": 0, "snow": 1}, 2),
+        "heavy haze": ([900] * 4, {"clear": 0, "heavy_haze": 1}, 2),
+        "light haze": ([900] * 4, {"clear": 0, "light_haze": 1}, 1),
+        "nothing known": ([900] * 4, {"clear": 0}, 2),
+        "low confidence": ([900] * 4, {"confidence": 10}, 1),
+        "blackfill": ([900] * 4, {"udm1": 1}, 0),
+        "other bits of udm1": ([900] * 4, {"udm1": 208}, 1),
+        "blackfill among bits": ([900] * 4, {"udm1": 29}, 0),
+    }
+    reflectance = np.array([case[0] for case in cases.values()], np.uint16).T[:, np.newaxis]
+    names = ("clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud", "confidence", "udm1")
+    clear = {"clear": 1, "confidence": 90}
+    mask = {n: np.array([[(clear | case[1]).get(n, 0) for case in cases.values()]], np.uint8) for n in names}
+    got = classify(reflectance, mask, accept_light_haze=True, min_confidence=0)[0]
+    assert dict(zip(cases, got.tolist(), strict=True)) == {name: case[2] for name, case in cases.items()}
+    strict = classify(reflectance, mask, accept_light_haze=False, min_confidence=50)[0]
+    changed = {name for name, old, new in zip(cases, got, strict, strict=True) if old != new}
+    assert changed == {"light haze", "low confidence"}
+    assert not (strict == 1)[list(cases).index("light haze")]
+
+
+def test_an_old_udm_is_read_as_bits_although_its_nodata_is_one(tmp_path):
+    bits = np.zeros((60, 80), np.uint8)
+    bits[:10], bits[10:20], bits[20:30] = 1, 2, 4
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, udm=bits)
+    item = found(tmp_path).items[0]
+    told, classes = measured(item, tmp_path / "out")
+    assert item.mask_kind == told["properties"]["rts:mask"] == "udm"
+    assert (classes[:10] == 0).all()
+    assert (classes[10:20] == 2).all()
+    assert (classes[20:] == 1).all()
+
+
+def test_of_eight_bands_the_four_that_we_know_are_taken(tmp_path):
+    eight = np.zeros((8, 60, 80), np.uint16)
+    eight[[1, 3, 5, 7]] = 1000
+    write_item(tmp_path, ITEM, eight, crs=CRS, transform=PLACE, product="AnalyticMS_SR_8b")
+    told, classes = measured(found(tmp_path).items[0], tmp_path / "out")
+    assert told["properties"]["rts:bands"] == {"blue": 2, "green": 4, "red": 6, "nir": 8}
+    assert (classes == 1).all()
+
+
+def test_what_is_measured_comes_from_the_pixels(tmp_path):
+    height, width = 1300, 1100  # several windows, and a footprint that is drawn coarsely
+    rows, columns = np.mgrid[:height, :width]
+    inside = (columns + rows > 600) & (columns + rows < 2000)
+    reflectance = plain((height, width)) * inside
+    reflectance[:3, inside & (columns + rows < 640)] = 1
+    udm2 = clear_udm2((height, width), inside)
+    cloud = inside & (rows > 900)
+    udm2[0, cloud], udm2[5, cloud] = 0, 1
+    write_item(tmp_path, ITEM, reflectance, crs=CRS, transform=PLACE, udm2=udm2, cloud_percent=None, cloud_cover=0.07)
+    told, classes = measured(found(tmp_path).items[0], tmp_path / "out")
+    expected = np.where(~inside, 0, np.where(columns + rows < 640, 3, np.where(cloud, 2, 1)))
+    assert np.array_equal(classes, expected)
+    valid, usable = (np.isin(expected, kinds) for kinds in ([1, 2], [1]))
+    properties = told["properties"]
+    assert properties["rts:valid_fraction"] == pytest.approx(valid.mean(), abs=1e-6)
+    assert properties["rts:usable_fraction"] == pytest.approx(usable.sum() / valid.sum(), abs=1e-6)
+    assert (properties["rts:status"], properties["eo:cloud_cover"]) == ("used", 7)
+    place = gpd.GeoSeries([shape(told["geometry"])], crs=4326).to_crs(CRS)[0]
+    pixels = gpd.points_from_xy(*(PLACE @ (columns[valid][::997] + 0.5, rows[valid][::997] + 0.5)))
+    assert place.is_valid
+    assert place.contains(pixels).all()
+    assert place.area < 9 * valid.sum() * 1.05
+
+
+def test_the_item_is_valid_stac(tmp_path):
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE)
+    measured(found(tmp_path).items[0], tmp_path / "out")
+    item = pystac.Item.from_file(str(tmp_path / "out" / "item.json"))
+    item.stac_extensions, extensions = [], item.stac_extensions  # their schemas are on the network
+    item.validate()
+    assert [name.split("/")[3] for name in extensions] == ["projection", "eo", "view"]
+    assert item.properties["proj:code"] == CRS
+    assert item.properties["proj:transform"] == list(PLACE)[:6]
+    assert item.properties["platform"] == "1003"
+    assert Path(item.assets["surface_reflectance"].href).is_file()
+    assert Path(item.assets["usable"].get_absolute_href()) == tmp_path / "out" / "usable.tif"
+
+
+def test_keys_that_old_metadata_lack_are_left_out(tmp_path):
+    absent = dict.fromkeys(["cloud_percent", "cloud_cover", "clear_percent", "view_angle", "gsd", "instrument"])
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, sun_elevation="high", **absent)
+    told, _ = measured(found(tmp_path).items[0], tmp_path / "out")
+    assert not {"eo:cloud_cover", "view:off_nadir", "gsd", "instruments", "view:sun_elevation"} & set(told["properties"])
+
+
+@pytest.mark.parametrize(
+    ("good", "options", "reason"),
+    [
+        (np.s_[:0], {}, "0.00 % of the valid pixels are usable, fewer than 1 %"),
+        (np.s_[:3], {"min_usable_fraction": 0.06}, "5.00 % of the valid pixels are usable, fewer than 6 %"),
+    ],
+)
+def test_an_item_with_few_usable_pixels_is_rejected(tmp_path, good, options, reason):
+    udm2 = clear_udm2((60, 80))
+    clear = np.zeros((60, 80), bool)
+    clear[good] = True
+    udm2[0], udm2[5] = clear, ~clear
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, udm2=udm2)
+    told, _ = measured(found(tmp_path).items[0], tmp_path / "out", **options)
+    assert (told["properties"]["rts:status"], told["properties"]["rts:reason"]) == ("rejected", reason)
+
+
+def test_an_item_without_a_valid_pixel_is_rejected(tmp_path):
+    write_item(tmp_path, ITEM, plain(value=0), crs=CRS, transform=PLACE)
+    told, classes = measured(found(tmp_path).items[0], tmp_path / "out")
+    assert (told["properties"]["rts:reason"], told["geometry"]) == ("no valid pixel", None)
+    assert not classes.any()
+    pystac.Item.from_dict(told | {"stac_extensions": []}).validate()
+
+
+def test_equal_input_gives_equal_bytes(tmp_path):
+    write_item(tmp_path / "in", ITEM, plain(), crs=CRS, transform=PLACE)
+    item = found(tmp_path / "in").items[0]
+    for name in ("a", "b"):
+        measured(item, tmp_path / name)
+    for name in ("item.json", "usable.tif"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_mask_on_another_grid_is_an_error(tmp_path):
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, udm2_transform=PLACE @ Affine.translation(1, 0))
+    paths = [tmp_path / ITEM / f"{ITEM}_3B_{name}.tif" for name in ("AnalyticMS_SR", "udm2")]
+    out = (tmp_path / "out" / "item.json", tmp_path / "out" / "usable.tif", ScenesOptions(scenes=Usability()))
+    with pytest.raises(InputError, match=r"udm2\.tif: is .*expected the grid of"):
+        measure(ITEM, *paths, "udm2", None, None, *out)
+    with pytest.raises(UsageError, match="expected udm2 or udm with a mask"):
+        measure(ITEM, *paths, "none", None, None, *out)
+    with pytest.raises(InputError, match="no such file"):
+        measure(ITEM, tmp_path / "gone.tif", None, "none", None, None, *out)
+
+
+@pytest.fixture(scope="module")
+def noisy_item(tmp_path_factory):
+    """An item of several blocks that don't compress."""
+    folder = tmp_path_factory.mktemp("noisy")
+    values = np.random.default_rng(0).integers(300, 4000, (4, 300, 300)).astype(np.uint16)
+    write_item(folder, ITEM, values, crs=CRS, transform=PLACE)
+    return found(folder).items[0]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    which=st.sampled_from(["reflectance", "mask"]),
+    where=st.floats(0, 1),
+    cut=st.booleans(),
+    noise=st.binary(min_size=40, max_size=40),
+)
+def test_a_damaged_raster_is_told_or_read_and_never_half_written(tmp_path, noisy_item, which, where, cut, noise):
+    folder = tmp_path / "in"
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    shutil.copytree(noisy_item.reflectance.parent, folder)
+    path = folder / getattr(noisy_item, which).name
+    whole = path.read_bytes()
+    position = int(where * len(whole))
+    path.write_bytes(whole[:position] if cut else whole[:position] + noise + whole[position + len(noise) :])
+    delivery = found(tmp_path)
+    out = tmp_path / "out"
+    for item in delivery.items:
+        try:
+            measured(item, out)
+        except InputError as error:
+            told = str(error)
+            assert path.name in told
+            assert "\n" not in told
+            assert not out.exists() or list(out.iterdir()) == []
+    for item in delivery.rejected:
+        assert path.name in item.reason
+
+
+def test_a_read_that_fails_half_way_says_what_to_do(tmp_path, noisy_item):
+    folder = Path(shutil.copytree(noisy_item.reflectance.parent, tmp_path / "in"))
+    path = folder / noisy_item.reflectance.name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    item = found(tmp_path).items[0]
+    with pytest.raises(InputError, match=r"deliver it again, or list the item under scenes\.exclude") as error:
+        measured(item, tmp_path / "out")
+    assert str(path) in str(error.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# --- the tables --------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_account_for_every_item_and_file(tmp_path):
+    ids = [f"2019080{n}_041000_1003" for n in range(1, 6)]
+    cloudy = clear_udm2((60, 80)) * 0
+    for item_id in ids:
+        udm2 = cloudy if item_id == ids[1] else None
+        write_item(tmp_path / "in", item_id, plain(), crs=CRS, transform=PLACE, udm2=udm2, mask=item_id != ids[2])
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    delivery = found(tmp_path / "in")
+    for item in delivery.items[:2]:
+        measured(item, tmp_path / "out" / item.id)
+    jsons = {item_id: tmp_path / "out" / item_id / "item.json" for item_id in (*ids[:2], ids[4])}
+    tables = tmp_path / "catalog.parquet", tmp_path / "files.csv"
+    write_tables(delivery, jsons, {ids[3]: "outside the season"}, *tables)
+    catalog = gpd.read_parquet(tables[0]).set_index("item_id")
+    assert catalog.index.tolist() == ids
+    assert catalog.crs == "EPSG:4326"
+    assert catalog.status.tolist() == ["used", "rejected", "rejected", "ignored", "ignored"]
+    assert catalog.reason.tolist()[0] == ""
+    assert "fewer than 1 %" in catalog.reason.iloc[1]
+    assert catalog.reason.tolist()[2:] == [
+        "no udm2 and no udm delivered",
+        "outside the season",
+        "arrived while the workflow ran: run it again",
+    ]
+    assert catalog.item_json.isna().tolist() == [False, False, True, True, True]
+    assert catalog.geometry.is_valid.all()
+    files = pd.read_csv(tables[1], keep_default_na=False)
+    assert files.path.tolist() == sorted(str(path) for path in (tmp_path / "in").rglob("*") if path.is_file())
+    by_item = files[files.item_id != ""].groupby("item_id").status.unique()
+    assert [by_item[item_id].tolist() for item_id in ids] == [["used"], ["rejected"], ["rejected"], ["ignored"], ["ignored"]]
+    assert files.set_index("path").loc[str(tmp_path / "in" / "notes.txt"), "reason"] == "not part of a PlanetScope item"
+
+
+# --- real deliveries ---------------------------------------------------------------------------------------------------
+
+
+@real
+def test_every_real_file_gets_a_true_statement(tmp_path):
+    folder = tmp_path / "planet"
+    shutil.copytree(REAL, folder)
+    delivery = found(folder, without_mask="use")
+    assert [row.path for row in delivery.files] == sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    assert [item.id for item in delivery.items] == ["20221221_084022_18_2414"]
+    assert {item.id: item.reason for item in delivery.rejected} == {
+        "20170831_172754_101c": "at-sensor radiance, not surface reflectance",
+        "20200629_030740_0f28": "no surface reflectance delivered",
+        "20200727_014458_104b": "no surface reflectance delivered",
+        "20200814_024229_65_2278": "no surface reflectance delivered",
+    }
+    told = {Path(row.path).relative_to(folder).as_posix(): (row.status, row.reason) for row in delivery.files}
+    stac = ("ignored", "STAC description, not a delivered file")
+    assert {told[name] for name in told if name.startswith("stac/")} == {stac}
+    assert told["harvey/20170831_172754_101c.json"] == stac
+    assert told["qgis_plugin_20221221/manifest.json"][0] == "used"
+    assert found(folder).items == []  # came without its udm2, which is a reason by default
+    item, classes = measured(delivery.items[0], tmp_path / "out")
+    assert item["properties"]["rts:status"] == "used"
+    assert item["properties"]["datetime"] == "2022-12-21T08:40:22.180138Z"
+    assert (classes == 1).mean() > 0.9
+
+
+@real
+@pytest.mark.parametrize("item_id", ["20200727_014458_104b", "20200814_024229_65_2278"])
+def test_real_masks_are_read_by_the_rules(tmp_path, item_id):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for path in (REAL / "sumatra_2020").glob(f"{item_id}_*"):
+        shutil.copy(path, folder)
+    mask = folder / f"{item_id}_3B_udm2_clip.tif"
+    with rasterio.open(mask) as dataset:
+        udm2, profile = dataset.read(), dataset.profile
+    profile |= {"count": 4, "dtype": "uint16", "nodata": 0}
+    with rasterio.open(folder / f"{item_id}_3B_AnalyticMS_SR_clip.tif", "w", **profile) as dataset:
+        dataset.write(np.where(udm2[7] & 1, 0, 1000).astype(np.uint16) * np.ones((4, 1, 1), np.uint16))
+    told, classes = measured(found(tmp_path).items[0], tmp_path / "out", accept_light_haze=False)
+    inside = (udm2[7] & 1) == 0
+    clear = inside & (udm2[0] == 1)
+    assert np.array_equal(classes == 1, clear)
+    assert np.array_equal(classes == 0, ~inside)
+    assert told["properties"]["rts:usable_fraction"] == pytest.approx(clear.sum() / inside.sum(), abs=1e-6)
+    assert told["properties"]["platform"] == item_id.rsplit("_", 1)[-1]
