@@ -1,4 +1,4 @@
-"""The simulated corridor: files as delivered, a truth that grows, equal bytes for equal seeds, and no trivial way to solve it."""
+"""The simulated corridor: files as delivered, a growing truth, equal bytes for equal seeds, and no trivial way to solve it."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def items_of(out, year):
 
 
 def mosaic_of(out, options):
-    """Return the first usable pixel of the target year's items on the corridor's grid (4, rows, columns), 0 where there is none."""
+    """Return the first usable pixel of the target year on the corridor's grid (4, rows, columns), 0 where there is none."""
     area = options.area
     mosaic = np.zeros((4, *area.shape), np.uint16)
     for item in items_of(out, options.target_year):
@@ -186,7 +186,8 @@ def test_elevation_model_covers_the_corridor(corridor):
     with rasterio.open(corridor / "dem.tif") as dem:
         area = gpd.read_file(corridor / "aoi.gpkg").to_crs(dem.crs).geometry[0]
         values = dem.read(1, window=from_bounds(*area.bounds, dem.transform))
-    assert 4_400 < values[values > -9999].min() and values.max() < 5_200
+    assert values[values > -9999].min() > 4_400
+    assert values.max() < 5_200
 
 
 def test_a_target_year_without_items_is_refused():

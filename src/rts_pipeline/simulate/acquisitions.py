@@ -75,7 +75,7 @@ def make_fleet(rng: np.random.Generator) -> dict[str, list[Satellite]]:
 
 
 def plan(rng: np.random.Generator, options: CorridorOptions) -> list[Acquisition]:
-    """Return all items: each year a first pass of strips over the whole corridor and, cloudier, a second one (in the target year) or a strip of it."""
+    """Return all items: each year a pass over the whole corridor and a cloudier strip, in the target year a cloudier pass."""
     fleet = make_fleet(rng)
     items: list[Acquisition] = []
     for year in sorted(options.years):

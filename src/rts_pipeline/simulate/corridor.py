@@ -134,7 +134,7 @@ _shared: Ground | None = None
 
 
 def _deliver(folder: Path, ground: Ground, options: CorridorOptions, items: list[Acquisition]) -> list[dict[str, Any]]:
-    global _shared  # noqa: PLW0603
+    global _shared
     _shared = ground
     try:
         with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("fork")) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ def make_sky(rng: np.random.Generator, item: Acquisition, box: GeoBox) -> Sky | 
     pad = 30
     shape = (box.height // CLOUD_PX + 2 + 2 * pad, box.width // CLOUD_PX + 2 + 2 * pad)
     field = fractal(rng, shape, pixel=30, longest=2500, shortest=240, slope=3.0)
-    core = np.quantile(field, 1 - item.cloud)
+    core = float(np.quantile(field, 1 - item.cloud))
     cloud = ramp(field, core - 0.25, core + 0.35)
     length = rng.uniform(400, 900) / np.tan(np.radians(item.sun_elevation)) / 30
     azimuth = np.radians(item.sun_azimuth + 180)
@@ -106,7 +107,7 @@ def _swath(item: Acquisition, part: GeoBox) -> tuple[NDArray[np.bool_], NDArray[
     y = (north - (np.arange(part.height) + 0.5) * part.pixel_m)[:, None]
     corners = np.array(item.swath.exterior.coords)
     distance = np.full(part.shape, np.inf, np.float32)
-    for (x0, y0), (x1, y1) in zip(corners[:-1], corners[1:], strict=True):
+    for (x0, y0), (x1, y1) in pairwise(corners):
         length = np.hypot(x1 - x0, y1 - y0)
         across = ((x - x0) * ((y1 - y0) / length)).astype(np.float32) - ((y - y0) * ((x1 - x0) / length)).astype(np.float32)
         np.minimum(distance, across, out=distance)

@@ -27,7 +27,7 @@ def _spectrum(blue: int, green: int, red: int, nir: int) -> Array:
 
 MEADOW = _spectrum(430, 680, 700, 2350)
 SWAMP = _spectrum(330, 520, 470, 2050)
-STEPPE = _spectrum(760, 1080, 1380, 2250)
+STEPPE = _spectrum(800, 1120, 1460, 2170)
 BARE = _spectrum(960, 1330, 1740, 2330)
 MUD = _spectrum(640, 850, 1120, 1520)
 GRAVEL = _spectrum(1350, 1640, 1900, 2350)
@@ -93,14 +93,14 @@ def make_layers(rng: np.random.Generator, terrain: Terrain) -> Layers:
     patchy = fractal(rng, shape, pixel=step, longest=1400, shortest=60, slope=2.2)
     steep = np.hypot(south, east)
     wet = 0.38 + 0.22 * np.exp(-near / 180) + 0.12 * np.tanh(curvature / 2.5) - 0.7 * steep + 0.11 * patchy
-    green = 0.30 + 0.95 * wet - 0.9 * steep - 0.0012 * (middle - middle.mean())
-    green += 0.13 * fractal(rng, shape, pixel=step, longest=900, shortest=45, slope=1.8)
-    bare = fractal(rng, shape, pixel=step, longest=420, shortest=60, slope=2.6) - 0.8 * green
+    green = 0.16 + 0.95 * wet - 0.9 * steep - 0.0012 * (middle - middle.mean())
+    green += 0.22 * fractal(rng, shape, pixel=step, longest=1100, shortest=45, slope=2.0)
+    bare = fractal(rng, shape, pixel=step, longest=520, shortest=80, slope=3.0) - 0.6 * green
     return Layers(
         green=green.astype(np.float32),
         wet=np.clip(wet, 0, 1).astype(np.float32),
         shade=_shade(south, east),
-        bare=(bare - np.quantile(bare, 0.94)).astype(np.float32),
+        bare=(bare - np.quantile(bare, 0.92)).astype(np.float32),
         tone=np.clip(0.5 + 0.3 * fractal(rng, shape, pixel=step, longest=900, shortest=90, slope=2), 0, 1),
         channel_m=channel_m,
         channel_km2=channel_km2,
@@ -186,6 +186,6 @@ def lay_line(ground: NDArray[np.uint16], terrain: Terrain, line: LineString, lay
     """Lay a road or railway over the ground, in place: (half width in metres, colour, cover) from the widest inward."""
     for half_width, colour, cover in layers:
         mask = rasterize([line.buffer(half_width)], out_shape=ground.shape[1:], transform=terrain.box.transform, dtype="uint8")
-        where = np.nonzero(mask)
-        below = ground[:, *where].astype(np.float32)
-        ground[:, *where] = np.rint(below + (colour[:, :, 0] - below) * np.float32(cover))
+        rows, columns = np.nonzero(mask)
+        below = ground[:, rows, columns].astype(np.float32)
+        ground[:, rows, columns] = np.rint(below + (colour[:, :, 0] - below) * np.float32(cover))

@@ -16,7 +16,7 @@ from rts_pipeline.simulate.placing import Room, draw_places
 from rts_pipeline.simulate.shapes import Patch, blend, blob, patch
 from rts_pipeline.simulate.terrain import Terrain
 
-SHARE = {"pond": 1.2, "scar": 0.7, "snow": 0.35}
+SHARE = {"pond": 1.2, "scar": 1.3, "snow": 0.35}
 """Objects of each kind for each slump."""
 FLAGGED_SNOW_M2 = 8_000.0
 
@@ -52,7 +52,7 @@ def make_lookalikes(rng: np.random.Generator, terrain: Terrain, room: Room, road
 def _draw(rng: np.random.Generator, kind: str, x: float, y: float) -> LookAlike:
     mean, largest, roughness, aspect = {
         "pond": (5_000.0, 40_000.0, 0.16, (1.0, 1.7)),
-        "scar": (13_000.0, 60_000.0, 0.6, (1.1, 2.6)),
+        "scar": (17_000.0, 60_000.0, 0.6, (1.1, 2.6)),
         "snow": (5_000.0, 25_000.0, 0.5, (1.3, 4.0)),
     }[kind]
     area = float(np.clip(rng.lognormal(np.log(mean) - 0.25, 0.7), 700, largest))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely import Polygon
 
 from rts_pipeline.simulate.noise import Array
@@ -26,7 +27,7 @@ def draw_places(rng: np.random.Generator, terrain: Terrain, weight: Array) -> It
 class Room:
     """The outlines placed so far."""
 
-    def __init__(self, terrain: Terrain, blocked: Array) -> None:
+    def __init__(self, terrain: Terrain, blocked: NDArray[np.bool_]) -> None:
         """Keep to a terrain; cells where `blocked` (n, m) is true take no outline."""
         self.terrain = terrain
         self.blocked = blocked
@@ -40,7 +41,14 @@ class Room:
         x, y = np.array(outline.exterior.coords).T
         if self.blocked[self.terrain.cells(x, y)].any():
             return False
-        if self.taken and shapely.distance(np.array(self.taken), outline).min() < gap_m:
+        west, south, east, north = outline.bounds
+        near = (west - gap_m, south - gap_m, east + gap_m, north + gap_m)
+        if any(shapely.dwithin(other, outline, gap_m) for other in self.taken if _meet(other.bounds, near)):
             return False
         self.taken.append(outline)
         return True
+
+
+def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Tell whether two bounding boxes share a point: far cheaper than the distance of two outlines."""
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]

@@ -73,7 +73,7 @@ class Patch:
 
 
 def patch(box: GeoBox, outline: Polygon, x: float, y: float, azimuth: float, margin_px: int = 8) -> Patch:
-    """Return the pixels of `box` within `margin_px` of an outline that lies inside it, in the local frame of (x, y, azimuth)."""
+    """Return the pixels of `box` within `margin_px` of an outline, in the local frame of (x, y, azimuth)."""
     west, _, _, north = box.bounds
     left, bottom, right, top = outline.bounds
     columns = slice(
@@ -103,6 +103,6 @@ def patch(box: GeoBox, outline: Polygon, x: float, y: float, azimuth: float, mar
 
 
 def blend(ground: NDArray[np.uint16], where: tuple[slice, slice], colour: Array, cover: Array) -> None:
-    """Lay `colour` (4, h, w) or (4, 1, 1), reflectance x 10,000, over the ground (4, rows, columns) with `cover` (h, w), in place."""
+    """Lay `colour` (4, h, w), reflectance x 10,000, over the ground (4, rows, columns) with `cover` (h, w), in place."""
     below = ground[:, *where].astype(np.float32)
     ground[:, *where] = np.rint(below + (colour - below) * cover)

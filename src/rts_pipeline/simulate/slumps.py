@@ -11,13 +11,13 @@ from scipy import ndimage
 from shapely import Polygon
 
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.simulate.landcover import BARE, GRAVEL, MUD, SHADED, Textures
+from rts_pipeline.simulate.landcover import BARE, GRAVEL, MEADOW, MUD, SHADED, Textures
 from rts_pipeline.simulate.noise import Array, fractal, ramp
 from rts_pipeline.simulate.placing import Room, draw_places
 from rts_pipeline.simulate.shapes import VERTICES, Patch, blend, patch, place, ring
 from rts_pipeline.simulate.terrain import CELL_M, Terrain
 
-MEAN_M2, SIGMA_LOG, SMALLEST_M2, LARGEST_M2 = 20_000.0, 0.55, 6_000.0, 80_000.0
+MEAN_M2, SIGMA_LOG, SMALLEST_M2, LARGEST_M2 = 21_500.0, 0.55, 6_000.0, 80_000.0
 GAP_M = 40.0
 
 
@@ -34,7 +34,7 @@ class Slump:
         activity: "active", "stable" or "new".
         first_year: the year that it appears (0: before all years).
         growth: share of its upslope length added a year, before and after the target year.
-        fresh: 1 bare, towards 0 overgrown.
+        plants: share of its floor that plants cover again.
         dry: 0 wet mud to 1 dry soil.
     """
 
@@ -46,7 +46,7 @@ class Slump:
     activity: str
     first_year: int
     growth: float
-    fresh: float
+    plants: float
     dry: float
 
     def outline(self, year: int, target_year: int) -> Polygon | None:
@@ -116,7 +116,7 @@ def _draw(
         activity=activity,
         first_year=first,
         growth=float(rng.uniform(low, high)),
-        fresh=float(rng.uniform(0.55, 0.8) if activity == "stable" else rng.uniform(0.88, 1.0)),
+        plants=float(rng.uniform(0.2, 0.32) if activity == "stable" else rng.uniform(0, 0.18)),
         dry=float(rng.uniform(0.15, 0.85)),
     )
 
@@ -144,31 +144,34 @@ def paint_slump(ground: NDArray[np.uint16], box: GeoBox, textures: Textures, slu
     """Paint a slump of one year onto the ground (4, rows, columns), in place."""
     part = patch(box, outline, slump.x, slump.y, slump.upslope)
     texture = _along_flow(textures.flow, part, slump.truth_id)
-    length = float(part.along_m[part.inside_m > 0].max() - part.along_m[part.inside_m > 0].min())
-    height = (part.along_m - part.along_m[part.inside_m > 0].min()) / length
+    inside = part.inside_m > 0
+    toe = part.along_m[inside].min()
+    length = float(part.along_m[inside].max() - toe)
+    height = (part.along_m - toe) / np.float32(length)
     colour = _floor_and_lobe(slump, part, texture, height)
-    wall = min(14.0, 6.0 + length / 40)
+    plants = np.float32(slump.plants) * (1 + ramp(texture, -0.6, 0.9)) * ramp(height, 1.3, 0.3)
+    colour += (MEADOW - colour) * np.clip(plants, 0, 0.8)
+    _headwall(colour, part, texture, wall_m=min(14.0, 6.0 + length / 40))
+    light = 1 + np.float32(0.035) * textures.speckle[: inside.shape[0], : inside.shape[1]]
+    blend(ground, part.window, colour * light, part.cover)
+
+
+def _headwall(colour: Array, part: Patch, texture: Array, wall_m: float) -> None:
+    """Shade the wall along the uphill edge and lay fresh debris before it, in place."""
     facing = ramp(part.along_m / np.maximum(np.hypot(part.along_m, part.right_m), 1), 0.05, 0.45)
-    ragged = part.inside_m + 1.5 * texture
-    colour += (
-        (GRAVEL - colour) * np.float32(0.55) * facing * ramp(ragged, wall + 10, wall + 5) * ramp(ragged, wall - 2, wall + 2)
-    )
-    colour += (SHADED - colour) * np.float32(0.95) * facing * ramp(ragged, wall + 1.5, wall - 1.5)
-    window = part.window
-    overgrown = ramp(texture + 0.8 * part.along_m / length, 1.4 * slump.fresh, 1.4 * slump.fresh + 1.2) * np.float32(
-        1 - 0.5 * slump.fresh
-    )
-    light = 1 + 0.035 * textures.speckle[: overgrown.shape[0], : overgrown.shape[1]]
-    keep = 1 - (1 - np.float32(slump.fresh)) * 0.6
-    blend(ground, window, colour * light, part.cover * (1 - overgrown * (1 - facing * ramp(part.inside_m, 20, 10))) * keep)
+    ragged = part.inside_m + np.float32(1.5) * texture
+    debris = ramp(ragged, wall_m + 10, wall_m + 5) * ramp(ragged, wall_m - 2, wall_m + 2)
+    colour += (GRAVEL - colour) * (np.float32(0.5) * facing * debris)
+    colour += (SHADED - colour) * (np.float32(0.9) * facing * ramp(ragged, wall_m + 1.5, wall_m - 1.5))
 
 
 def _floor_and_lobe(slump: Slump, part: Patch, texture: Array, height: Array) -> Array:
+    """Return the colour of the wet floor uphill and of the drier lobe with its arcs and levees downhill (4, h, w)."""
     lobe = ramp(height, 0.42, 0.28)
-    arcs = np.sin(part.along_m / 7 + 0.0012 * part.right_m**2 + texture)
-    dry = slump.dry * 0.7 + 0.2 * texture + lobe * (0.25 + 0.12 * arcs) - 0.15 * (1 - lobe)
+    arcs = np.sin(part.along_m / 7 + np.float32(0.0012) * part.right_m**2 + texture)
     levee = lobe * ramp(part.inside_m, 11, 6) * ramp(part.inside_m, 0, 4)
-    return MUD + (BARE - MUD) * np.clip(dry + 0.45 * levee, -0.15, 1.25)
+    dry = slump.dry * np.float32(0.7) + np.float32(0.2) * texture - 0.15 + lobe * (0.4 + np.float32(0.12) * arcs) + 0.45 * levee
+    return MUD + (BARE - MUD) * np.clip(dry, -0.15, 1.25)
 
 
 def _along_flow(tile: Array, part: Patch, number: int) -> Array:
