@@ -193,3 +193,20 @@ def test_stretch_and_composition():
     assert shown[..., 0].tolist() == [[GREY, 0], [128, 255]]
     flat = stretch({"a": np.full((2, 2), 7, np.uint16)}, np.ones((2, 2), bool))
     assert flat["a"] == (7.0, 8.0)
+
+
+def test_ground_beyond_the_image_and_another_utm_zone(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))]
+    beyond = box(WEST + 400, NORTH - 200, WEST + 460, NORTH - 140)  # the image ends at 360
+    items[0]["geometry"] = items[0]["geometry"].buffer(500)
+    table = build(tmp_path, items, [beyond, SLUMP], years=(2019,))
+    assert table["reason"].tolist() == ["no usable pixel in 1 image(s) of the season of 2019", ""]
+    zone = gpd.GeoSeries([SLUMP], crs=CRS).to_crs("EPSG:32647")[0].envelope
+    catalog, candidates = tmp_path / "catalog.parquet", tmp_path / "candidates.parquet"
+    gpd.GeoDataFrame({"candidate_id": ["r01-0001"]}, geometry=[zone], crs="EPSG:32647").to_parquet(candidates)
+    values = {"years": [2019], "margin_m": 30.0, "min_size_px": 32, "scale": 1}
+    options = json.dumps({"time": {}, "grid": {"crs": "EPSG:32647"}, "evidence": values})
+    build_evidence(candidates, catalog, tmp_path / "evidence", parse_options(EvidenceOptions, options))
+    row = pd.read_parquet(tmp_path / "evidence/evidence.parquet").iloc[0]
+    assert row["usable_fraction"] == 1.0
+    assert image(tmp_path, row).std() > 30

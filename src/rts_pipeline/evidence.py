@@ -25,7 +25,7 @@ from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.imagery import COLOURS, Limits, Values, compose, stretch
 from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, read_json, write_parquet
 from rts_pipeline.progress import track
-from rts_pipeline.scenes.measure import opened
+from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.usable import OUTSIDE, USABLE
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 MAX_EDGE_PX = 2048
 """Largest edge of a chip, read and on the screen; larger ground is shown with larger pixels."""
-BATCH = 64
+BATCH = 16
 """Candidates (neighbours) worked on together, so that each raster is opened once for all of them."""
-QUALITY, WEBP_METHOD = 85, 2
+QUALITY, WEBP_METHOD = 80, 1
 TYPES = {
     "candidate_id": "str",
     "year": "int64",
@@ -250,13 +250,13 @@ def _on_grid(path: Path, resampling: str) -> Iterator[Reader]:
     """Open a raster and give a function that reads bands of it onto the pixels of a box; 0 is nodata."""
     from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
+    from rasterio.windows import Window
 
-    with opened(path) as dataset:
+    with delivered.opened(path) as dataset:
 
         def read(bands: list[int], box: GeoBox) -> NDArray[Any]:
             place = {"crs": box.crs, "transform": box.transform, "width": box.width, "height": box.height}
             with WarpedVRT(dataset, resampling=Resampling[resampling], src_nodata=0, nodata=0, **place) as warped:
-                values: NDArray[Any] = warped.read(bands)
-            return values
+                return delivered.read(path, warped, bands, Window(0, 0, box.width, box.height))
 
         yield read
