@@ -202,14 +202,18 @@ def test_reviewers_words_are_escaped(page):
 
 def test_every_round_has_its_row_and_model(page):
     seen = text(page)
-    assert "01 6 1 1 1 2 1 1 50 % ann 2024-01-01T09:00:00Z" in seen
-    assert "02 4 0 0 0 2 1 1 0 % ann 2024-01-02T09:00:00Z" in seen
-    assert "ffffffffffffffff 0.42 288 m² 12 positive" in seen
-    assert "2222222222222222 – – –" in seen
+    assert "01 6 1 1 1 2 1 1 50 % ann 2024-01-01 09:00" in seen
+    assert "02 4 0 0 0 2 1 1 0 % ann 2024-01-02 09:00" in seen
+    assert "f" * 64 + " 0.42 288 m² 12 positive" in seen
+    assert "2" * 64 + " – – –" in seen
 
 
-def test_equal_input_gives_equal_bytes(project, page):
-    assert project.report() == page
+def test_equal_input_gives_equal_bytes(tmp_path):
+    project = Project(tmp_path, columns=1, n_seeds=2, new_by_round=(1,)).measure()
+    first = project.report()
+    assert "Not converged: the last reviewed round (round 01) still brought 1 new slump. Expect more." in text(first)
+    assert "Terrain" not in text(first)
+    assert project.report() == first
 
 
 def test_a_project_without_slumps_rounds_and_images_has_a_report(tmp_path):
@@ -220,12 +224,6 @@ def test_a_project_without_slumps_rounds_and_images_has_a_report(tmp_path):
     assert "No part of the area of interest was observed" in seen
     assert "The inventory holds no slump." in seen
     assert "nan" not in seen.lower().split()
-
-
-def test_a_last_round_with_new_slumps_is_not_converged(tmp_path):
-    seen = text(Project(tmp_path, columns=1, new_by_round=(1,)).measure().report())
-    assert "Not converged: the last reviewed round (round 01) still brought 1 new slump. Expect more." in seen
-    assert "Terrain" not in seen
 
 
 def test_slumps_in_unseen_ground_and_outside_the_area_are_counted(tmp_path):

@@ -48,7 +48,7 @@ def build_attributes(
     measured = [
         acquisitions(outlines, sources, options.grid.grid()),
         shape.describe(outlines),
-        _terrain(outlines, slumps["cell_id"], dem),
+        _terrain(outlines, dem),
     ]
     slumps = slumps.assign(**{str(name): values for frame in measured for name, values in frame.items()})
     slumps["dist_road_m"] = _distance(outlines, roads, "roads")
@@ -57,10 +57,10 @@ def build_attributes(
     write_parquet(out, conform(slumps, measured=True))
 
 
-def _terrain(outlines: gpd.GeoSeries, cells: pd.Series, dem: Path | None) -> pd.DataFrame:
+def _terrain(outlines: gpd.GeoSeries, dem: Path | None) -> pd.DataFrame:
     if dem is None or len(outlines) == 0:
         return pd.DataFrame(np.nan, index=outlines.index, columns=list(COLUMNS))
-    return terrain(outlines, cells, dem)
+    return terrain(outlines, dem)
 
 
 def _distance(outlines: gpd.GeoSeries, lines: Path | None, what: str) -> pd.Series:

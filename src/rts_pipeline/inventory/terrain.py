@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil, floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,20 +33,21 @@ COLUMNS = ("elevation_min_m", "elevation_mean_m", "elevation_max_m", "slope_deg"
 NODATA = -9999.0
 MARGIN_PX = 3
 """DEM pixels around the outlines: slope needs one neighbour, bilinear resampling another."""
+TILE_PX = 1024
+"""Edge, in DEM pixels, of the tiles whose outlines are worked on together: it bounds the memory for any resolution."""
 PLAUSIBLE_M = (-500.0, 9000.0)
 MIN_CONCENTRATION = 1e-6
 
 
-def terrain(outlines: gpd.GeoSeries, groups: pd.Series, dem: Path) -> pd.DataFrame:
+def terrain(outlines: gpd.GeoSeries, dem: Path) -> pd.DataFrame:
     """Return COLUMNS, a row an outline; empty (nan) where the DEM doesn't cover MIN_COVERED of the outline.
 
-    The part of the DEM around each group of outlines is brought onto the projection (bilinear; unchanged where the DEM is in
-    that CRS already); statistics weigh each pixel by its share inside. Aspect is averaged as sine and cosine over the
+    The part of the DEM around the outlines of a tile is brought onto the projection (bilinear; unchanged where the DEM is
+    in that CRS already); statistics weigh each pixel by its share inside. Aspect is averaged as sine and cosine over the
     sloping pixels and turned from grid north to true north.
 
     Args:
         outlines: polygons in a projected CRS in metres.
-        groups: names of neighbouring outlines to work on together (cells), same index; they bound the memory.
         dem: elevation in metres, band 1 of any raster with a CRS.
 
     Raises:
@@ -61,8 +62,7 @@ def terrain(outlines: gpd.GeoSeries, groups: pd.Series, dem: Path) -> pd.DataFra
             if dataset.crs is None:
                 raise InputError(dem, "declares no CRS", expected="a DEM with a CRS", do="assign it (gdal_edit.py -a_srs)")
             lattice = _lattice(dataset, outlines)
-            parts = track(outlines.groupby(groups), groups.nunique(), "terrain", "cells")
-            found = [_of_group(dataset, lattice, part, program) for _, part in parts] if lattice else []
+            found = list(_of_tiles(dataset, lattice, outlines, program)) if lattice else []
     except rasterio.errors.RasterioError as error:
         raise InputError(dem, f"can't be read ({error})", expected="a DEM (attributes.dem)") from None
     result = pd.concat(found) if found else pd.DataFrame(columns=COLUMNS, dtype="float64")
@@ -106,7 +106,21 @@ def _lattice(dem: DatasetReader, outlines: gpd.GeoSeries) -> Affine | None:
     return Affine(size, 0, 0, 0, -size, 0)
 
 
-def _of_group(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, program: str) -> pd.DataFrame:
+def _of_tiles(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, program: str) -> Iterator[pd.DataFrame]:
+    tiles = _by_tile(outlines, lattice)
+    for part in track(tiles, len(tiles), "terrain", "tiles"):
+        yield _of_tile(dem, lattice, part, program)
+
+
+def _by_tile(outlines: gpd.GeoSeries, lattice: Affine) -> list[gpd.GeoSeries]:
+    """Return the outlines grouped by the tile that the centre of their bounds lies in."""
+    bounds = outlines.bounds
+    x, y = (bounds["minx"] + bounds["maxx"]) / 2, (bounds["miny"] + bounds["maxy"]) / 2
+    edge_x, edge_y = TILE_PX * abs(lattice.a), TILE_PX * abs(lattice.e)
+    return [part for _, part in outlines.groupby([np.floor(x / edge_x), np.floor(y / edge_y)])]
+
+
+def _of_tile(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, program: str) -> pd.DataFrame:
     """Return COLUMNS for neighbouring outlines; aspect still from grid north."""
     with TemporaryDirectory(prefix="rts-terrain-") as folder:
         window = Path(folder) / "dem.tif"

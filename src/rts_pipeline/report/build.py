@@ -65,7 +65,7 @@ def build_report(
         options=options,
         converged=converged,
         verdict=sentence,
-        facts=_facts(slumps, seen, area),
+        facts=_facts(slumps, area),
         seen=seen,
         figures=_figures(slumps, area, seen, past, grid.crs),
         rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
@@ -87,7 +87,7 @@ def _template() -> Any:
     return environment.from_string(files("rts_pipeline.report").joinpath("report.html").read_text(encoding="utf-8"))
 
 
-def _facts(slumps: gpd.GeoDataFrame, seen: Coverage, area: gpd.GeoSeries) -> dict[str, Any]:
+def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:
     sizes = slumps["area_m2"]
     inside = slumps.geometry.intersects(area.union_all())
     return {
@@ -96,7 +96,6 @@ def _facts(slumps: gpd.GeoDataFrame, seen: Coverage, area: gpd.GeoSeries) -> dic
         "total_m2": float(sizes.sum()),
         "mean_m2": float(sizes.mean()) if len(slumps) else None,
         "median_m2": float(sizes.median()) if len(slumps) else None,
-        "density": len(slumps) / seen.observed_km2 * 100 if seen.observed_km2 else None,
         "outside": int((~inside).sum()),
         "unobserved": int((slumps["observed_frac"] < 0.5).sum()),
         "with_terrain": int(slumps["elevation_mean_m"].notna().sum()),
@@ -109,7 +108,8 @@ def _figures(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, past
     drawn = {"map": draw_map(slumps, area, seen, crs)}
     if len(past):
         found = slumps["iteration"].value_counts().reindex([0, *past["round"].astype(int)], fill_value=0)
-        drawn |= {"growth": figures.growth_by_round(past, found.tolist()), "decisions": figures.decisions_by_round(past)}
+        drawn["growth"] = figures.growth_by_round(past["round"].tolist(), found.tolist())
+        drawn["decisions"] = figures.decisions_by_round(past)
     if len(slumps):
         drawn["sizes"] = figures.sizes(slumps["area_m2"])
     if slumps["elevation_mean_m"].notna().any():

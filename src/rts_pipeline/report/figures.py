@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 COLOURS = {
     "accept": "#0072B2",
@@ -47,7 +47,8 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "rts-pipeline",
     "hatch.linewidth": 0.5,
 }
-SIZE = (5.4, 3.5)
+SIZE, SMALL = (5.4, 3.5), (4.0, 3.1)
+TICKS_HA = [factor * 10.0**power for power in range(-4, 5) for factor in (1, 2, 5)]
 
 
 @contextmanager
@@ -68,44 +69,46 @@ def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
 
 
 def decisions_by_round(rounds: pd.DataFrame) -> str:
-    """Draw what became of each round's candidates, as stacked bars."""
+    """Draw what became of each round's candidates as stacked bars, with the precision of the queue above."""
     with drawing() as (figure, axes):
         bottom = np.zeros(len(rounds))
         for decision in (name for name in NAMES if rounds[name].any()):
             counts = rounds[decision].to_numpy(float)
             axes.bar(rounds["round"], counts, 0.6, bottom=bottom, color=COLOURS[decision], label=NAMES[decision])
             bottom += counts
+        for name, top, precision in zip(rounds["round"], bottom, rounds["precision"], strict=True):
+            if np.isfinite(precision):
+                _label(axes, f"{precision:.0%}".replace("%", " %"), name, top)
         _count_axis(axes, "Candidates and additions")
         axes.set_xlabel("Round")
-        axes.set_ylim(0, max(1.0, bottom.max(initial=0) * 1.05))
+        axes.set_ylim(0, max(1.0, bottom.max(initial=0) * 1.12))
         if bottom.any():
             figure.legend(loc="outside upper center", ncols=3, fontsize=9)
         return data_uri(figure)
 
 
-def growth_by_round(rounds: pd.DataFrame, found: Sequence[int]) -> str:
-    """Draw the slumps that the seeds and each round brought, how they add up, and the precision of the queue.
+def growth_by_round(rounds: Sequence[str], found: Sequence[int]) -> str:
+    """Draw the slumps that the seeds and each round brought, and how they add up.
 
     Args:
-        rounds: the rounds, with `round` and `precision`.
+        rounds: names of the rounds.
         found: number of the inventory's slumps known at the start, and found first in each round.
     """
     with drawing() as (figure, axes):
-        names, new = ["start", *rounds["round"]], np.array(found, dtype=float)
+        names, new = ["start", *rounds], np.array(found, dtype=float)
         axes.bar(names, new, 0.6, color=["#8c8c8c"] + [MAIN] * len(rounds), label="new")
         axes.plot(names, new.cumsum(), color=DARK, marker="o", label="all so far")
         for name, total in zip(names, new.cumsum(), strict=True):
-            axes.annotate(f"{total:.0f}", (name, total), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9)
+            _label(axes, f"{total:.0f}", name, total)
         _count_axis(axes, "Slumps")
         axes.set_ylim(0, max(1.0, new.sum() * 1.15))
         axes.set_xlabel("Round")
-        right: Any = axes.twinx()
-        right.spines["right"].set_visible(True)
-        right.plot(names, [np.nan, *rounds["precision"] * 100], color="#D55E00", marker="s", ls="--", label="queue precision")
-        right.set_ylim(0, 105)
-        right.set_ylabel("Slumps among decided candidates (%)", color="#a84300")
-        figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+        figure.legend(loc="outside upper center", ncols=2, fontsize=9)
         return data_uri(figure)
+
+
+def _label(axes: Axes, text: str, x: str, y: float) -> None:
+    axes.annotate(text, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
 
 
 def sizes(area_m2: pd.Series) -> str:
@@ -117,10 +120,10 @@ def sizes(area_m2: pd.Series) -> str:
         axes.hist(hectares, edges.tolist(), color=MAIN, edgecolor="white", linewidth=0.6)
         for value, name, style in ((hectares.mean(), "mean", "-"), (np.median(hectares), "median", "--")):
             axes.axvline(value, color=DARK, ls=style, lw=1.4, label=f"{name} {value:.2f} ha")
+        ticks = [tick for tick in TICKS_HA if edges[0] <= tick <= edges[-1]]
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.ticklabel_format(axis="x", style="plain")
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("Area (ha)")
         _count_axis(axes, "Slumps")
         figure.legend(loc="outside upper center", ncols=2, fontsize=9)
@@ -129,7 +132,7 @@ def sizes(area_m2: pd.Series) -> str:
 
 def histogram(values: pd.Series, label: str) -> str:
     """Draw the distribution of a terrain attribute; `label` names it with its unit."""
-    with drawing() as (figure, axes):
+    with drawing(*SMALL) as (figure, axes):
         axes.hist(values.dropna(), bins="auto" if values.nunique() > 1 else 1, color=MAIN, edgecolor="white", linewidth=0.6)
         axes.set_xlabel(label)
         _count_axis(axes, "Slumps")
@@ -138,7 +141,7 @@ def histogram(values: pd.Series, label: str) -> str:
 
 def aspects(aspect_deg: pd.Series) -> str:
     """Draw how many slumps face each of sixteen directions; the area of a wedge stands for the number."""
-    with drawing(projection="polar") as (figure, axes):
+    with drawing(*SMALL, projection="polar") as (figure, axes):
         polar: Any = axes
         width = 22.5
         sector = (((aspect_deg.dropna() + width / 2) % 360) // width).astype(int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor, log10
 from typing import Any
 
 import geopandas as gpd
@@ -12,8 +13,11 @@ import shapely
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch
+from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea
+from matplotlib.patches import FancyArrow, Patch, PathPatch
 from matplotlib.path import Path as MplPath
+from matplotlib.text import Text
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 from pyproj import Proj, Transformer
 
@@ -72,8 +76,10 @@ def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs:
 def _frame(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> Frame:
     bounds = np.array([area.total_bounds] + ([slumps.total_bounds] if len(slumps) else []))
     (west, south), (east, north) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
-    margin = 0.03 * max(east - west, north - south)
-    return Frame(west - margin, south - margin, east + margin, north + margin, crs)
+    long_side = max(east - west, north - south)
+    # Above and below is room for the arrow and the scale bar, so that they hide nothing.
+    aside, above = 0.03 * long_side, 0.09 * long_side
+    return Frame(west - aside, south - above, east + aside, north + above, crs)
 
 
 def _ground(axes: Axes, area: gpd.GeoSeries, seen: Coverage) -> list[Patch]:
@@ -102,7 +108,7 @@ def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[L
         group.plot(ax=axes, facecolor=colour, edgecolor=colour, lw=0.6, zorder=5, aspect=None)
         points = group.geometry.representative_point()
         small = np.sqrt(group.geometry.area) * inches_per_m < 0.06
-        style: dict[str, Any] = {"s": 16, "color": [colour], "edgecolors": "white", "linewidths": 0.5, "zorder": 6}
+        style: dict[str, Any] = {"s": 22, "color": [colour], "edgecolors": "white", "linewidths": 0.5, "zorder": 6}
         axes.scatter(points.x[small], points.y[small], marker="^" if number == 0 else "o", **style)
         name = "known at the start" if number == 0 else f"found in round {number:02d}"
         marker: dict[str, Any] = {"marker": "^" if number == 0 else "o", "ls": "", "color": colour, "ms": 6}
@@ -112,7 +118,7 @@ def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[L
 
 def _decorate(axes: Axes, frame: Frame) -> None:
     """Set the extent and draw the scale bar and the arrow to true north."""
-    axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north), aspect="equal")
+    axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north), aspect="equal", xlabel="", ylabel="")
     for side in ("top", "right"):
         axes.spines[side].set_visible(True)
     x, y = frame.centre
@@ -120,17 +126,22 @@ def _decorate(axes: Axes, frame: Frame) -> None:
     ground_per_grid = WGS84.inv(lon0, lat0, lon1, lat1)[2] / 1000.0
     room = (frame.east - frame.west) * ground_per_grid / 4
     length = STEPS_M[max(room, STEPS_M[0]) >= STEPS_M][-1]
-    left, low = frame.west + 0.03 * (frame.east - frame.west), frame.south + 0.03 * (frame.north - frame.south)
-    style = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 2}
-    axes.plot([left, left + length / ground_per_grid], [low, low], color=DARK, lw=3, solid_capstyle="butt", zorder=8)
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    axes.annotate(text, (left, low), xytext=(0, 5), textcoords="offset points", zorder=8, fontsize=9, bbox=style)
+    thick = (frame.north - frame.south) / 160
+    style: dict[str, Any] = {"size_vertical": thick, "color": DARK, "sep": 4, "borderpad": 0.5, "frameon": False}
+    axes.add_artist(AnchoredSizeBar(axes.transData, length / ground_per_grid, text, "lower left", **style))
     turn = np.radians(-Proj(frame.crs).get_factors(lon0, lat0).meridian_convergence)
-    tip = 26 * np.sin(turn), 26 * np.cos(turn)
-    foot = frame.east - 0.05 * (frame.east - frame.west), frame.north - 0.09 * (frame.north - frame.south)
-    arrow = {"arrowstyle": "<|-", "color": DARK, "lw": 1.4}
-    label: dict[str, Any] = {"xytext": tip, "textcoords": "offset points", "ha": "center", "va": "center"}
-    axes.annotate("N", foot, **label, arrowprops=arrow, zorder=8, fontsize=10, fontweight="bold", bbox=style)
+    axes.add_artist(AnchoredOffsetbox("upper right", child=_north(turn), borderpad=0.2, pad=0, frameon=False))
+
+
+def _north(turn: float) -> DrawingArea:
+    """Return an arrow to true north, `turn` radians clockwise from the top of the map, with its letter at the tip."""
+    room = DrawingArea(48, 48)
+    east, north = np.sin(turn), np.cos(turn)
+    foot, step = (24 - 18 * east, 24 - 18 * north), (26 * east, 26 * north)
+    room.add_artist(FancyArrow(*foot, *step, head_width=8, head_length=9, length_includes_head=True, width=1.2, color=DARK))
+    room.add_artist(Text(24 + 17 * east, 24 + 17 * north, "N", ha="center", va="center", fontsize=10, fontweight="bold"))
+    return room
 
 
 def _graticule(axes: Axes, frame: Frame) -> None:
@@ -146,15 +157,15 @@ def _graticule(axes: Axes, frame: Frame) -> None:
     for value in meridians:
         px, py = frame.to_degrees().transform(np.full(200, value), along_lat, direction="INVERSE")
         axes.plot(px, py, color="#6b7780", lw=0.4, alpha=0.6, zorder=3)
-        bottom.append((float(np.interp(frame.south, py, px)), _degrees(value, "E", "W")))
+        bottom.append((float(np.interp(frame.south, py, px)), _degrees(value, step, "E", "W")))
     for value in parallels:
         px, py = frame.to_degrees().transform(along_lon, np.full(200, value), direction="INVERSE")
         axes.plot(px, py, color="#6b7780", lw=0.4, alpha=0.6, zorder=3)
-        left.append((float(np.interp(frame.west, px, py)), _degrees(value, "N", "S")))
+        left.append((float(np.interp(frame.west, px, py)), _degrees(value, step, "N", "S")))
     bottom = [tick for tick in bottom if frame.west <= tick[0] <= frame.east]
     left = [tick for tick in left if frame.south <= tick[0] <= frame.north]
     axes.set_xticks([place for place, _ in bottom], [text for _, text in bottom], fontsize=9)
-    axes.set_yticks([place for place, _ in left], [text for _, text in left], fontsize=9, rotation=90, va="center")
+    axes.set_yticks([place for place, _ in left], [text for _, text in left], fontsize=9)
     axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north))
 
 
@@ -163,5 +174,6 @@ def _multiples(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     return np.round(np.arange(first, last + 1) * step, 6)
 
 
-def _degrees(value: float, positive: str, negative: str) -> str:
-    return f"{abs(value):g}°{positive if value >= 0 else negative}"
+def _degrees(value: float, step: float, positive: str, negative: str) -> str:
+    decimals = max(0, -floor(log10(step)))
+    return f"{abs(value):.{decimals}f}°{positive if value >= 0 else negative}"
