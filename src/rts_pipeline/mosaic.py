@@ -79,7 +79,9 @@ def _target_day(time: Time) -> date:
 
 
 def _touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
-    reach = rectangle(*transform_bounds(part.crs, "EPSG:4326", *part.bounds))
+    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
+    # Over the antimeridian west is the greater: then the items' own rasters decide.
+    reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
     return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
 
 

@@ -16,6 +16,9 @@ from rts_pipeline.scenes.names import parse
 FORMAT = 1
 """Version of the remembered facts: facts of another version are read again."""
 
+LARGEST_STAC = 10_000_000
+"""Bytes of a JSON file above which it isn't read to see whether it is a STAC description."""
+
 Facts = dict[str, Any]
 
 
@@ -96,5 +99,7 @@ def _manifest(path: Path) -> Facts:
 
 
 def _json(path: Path) -> Facts:
+    if path.stat().st_size > LARGEST_STAC:
+        return {"stac": False}
     value = io.read_json(path)
     return {"stac": isinstance(value, dict) and "stac_version" in value}

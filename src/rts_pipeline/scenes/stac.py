@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from pyproj import Transformer
 from shapely.geometry import mapping
@@ -27,12 +28,17 @@ EDGE_M = 1000.0
 
 
 def footprint(outline: BaseGeometry, crs: rasterio.crs.CRS) -> BaseGeometry:
-    """Return an outline in WGS84, rounded to 0.01 m (1e-7 degrees)."""
+    """Return an outline in WGS84, rounded to 0.01 m (1e-7 degrees), and cut at the antimeridian (RFC 7946, 3.1.9)."""
     import shapely
 
     to_wgs84: Any = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True).transform
     placed = shapely.transform(shapely.segmentize(outline, EDGE_M), to_wgs84, interleaved=False)
-    return shapely.make_valid(shapely.set_precision(placed, 1e-7))
+    west, _, east, _ = placed.bounds
+    if east - west > 180:
+        placed = shapely.transform(placed, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
+        halves = [placed & shapely.box(side, -90, side + 180, 90) for side in (0, 180)]
+        placed = halves[0] | shapely.transform(halves[1], lambda xy: xy - (360, 0))
+    return shapely.make_valid(shapely.set_precision(shapely.make_valid(placed), 1e-7))
 
 
 def stac_item(
