@@ -1,0 +1,90 @@
+"""A tiny world: mosaics of a few cells with bright round slumps, their seeds and options."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+
+from rts_pipeline import config, io
+from rts_pipeline.grid import Grid
+
+CELL_PX = 128
+CRS = "EPSG:32646"
+WEST, NORTH = 10, 20
+
+
+@dataclass
+class World:
+    folder: Path
+    grid: Grid
+    mosaics: list[Path]
+    pixels: np.ndarray
+    slumps: list[shapely.Polygon]
+    column: int
+    row: int
+
+    @property
+    def section(self):
+        return config.GridSection(crs=CRS, cell_px=self.grid.cell_px, block_cells=self.grid.block_cells)
+
+    @property
+    def seeds(self):
+        return self.folder / "seeds.gpkg"
+
+    def mosaic(self, name):
+        return self.folder / f"{name}.tif"
+
+
+def make_world(folder, *, cells=3, block_cells=3, step=48, seed=0, gap=None):
+    """Write cells x cells mosaics and seeds; `gap` (rows, columns) slices of the whole are not observed."""
+    grid = Grid(CRS, 3.0, CELL_PX, block_cells)
+    random = np.random.default_rng(seed)
+    size = cells * CELL_PX
+    column, row = WEST * CELL_PX, -(NORTH + cells) * CELL_PX
+    pixels = random.normal([[[600]], [[900]], [[1100]], [[2200]]], 40, (4, size, size))
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    slumps = []
+    for y in range(step // 2, size, step):
+        for x in range(step // 2, size, step):
+            radius = random.uniform(5, 9)
+            pixels[:, (rows - y) ** 2 + (columns - x) ** 2 < radius**2] += np.array([[300], [400], [600], [-700]])
+            slumps.append(shapely.Point((column + x) * 3, -(row + y) * 3).buffer(radius * 3))
+    pixels = pixels.clip(1, 9000).astype(np.uint16)
+    if gap is not None:
+        pixels[(slice(None), *gap)] = 0
+    world = World(folder, grid, [], pixels, slumps, column, row)
+    for j in range(cells):
+        for i in range(cells):
+            world.mosaics.append(write_mosaic(world, f"e{WEST + i:04d}_n{NORTH + j:04d}"))
+    gpd.GeoDataFrame(geometry=slumps, crs=CRS).to_file(world.seeds)
+    return world
+
+
+def write_mosaic(world, name, bands=("blue", "green", "red", "nir")):
+    cell = world.grid.cell(name)
+    top, left = cell.row - world.row, cell.column - world.column
+    part = world.pixels[: len(bands), top : top + cell.height, left : left + cell.width]
+    with io.new_cog(world.mosaic(name), count=len(bands), dtype="uint16", nodata=0, **cell.profile) as dataset:
+        dataset.write(part)
+        dataset.descriptions = bands
+    return world.mosaic(name)
+
+
+def review_row(candidate, decision, geometry, round=1):
+    return {
+        "candidate_id": candidate,
+        "round": round,
+        "decision": decision,
+        "possibility": 0.75,
+        "reject_reason": "bare ground" if decision == "reject" else None,
+        "reviewers": "ann,bo",
+        "reviewed_at": "2024-01-01T00:00:00Z",
+        "geometry": geometry,
+    }
+
+
+def write_review(path, rows):
+    io.write_parquet(path, gpd.GeoDataFrame(rows, geometry="geometry", crs=CRS))
+    return path
