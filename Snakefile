@@ -38,7 +38,7 @@ rule preliminary:
 rule all_rounds:
     input:
         scene_files(),
-        round_files(project.rounds.active),
+        round_files(project.rounds.finished + project.wanted_rounds()),
         verified_files(project.rounds.finished),
         inventory_files() if project.wants_inventory() else [],
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rts_pipeline import config_file
 from rts_pipeline import config as configuration
+from rts_pipeline import config_file
 from rts_pipeline.config import Config, Section, load_config, options_json, parse_options, validate_config
 from rts_pipeline.errors import UsageError
 

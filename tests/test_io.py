@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -28,7 +27,7 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert io.read_json(path) == {"a": 1}
-    assert os.listdir(tmp_path) == ["value.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["value.json"]
 
 
 def test_kill_during_write_leaves_no_half_file(tmp_path):
@@ -76,7 +75,7 @@ def test_cog_is_one_and_keeps_pixels(tmp_path):
         assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert dataset.overviews(1)
         assert dataset.transform == cell.transform
-    assert os.listdir(tmp_path) == ["x.tif"]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.tif"]
 
 
 @pytest.mark.parametrize(

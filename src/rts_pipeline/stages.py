@@ -10,39 +10,41 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rts_pipeline.errors import RefusedError
 
 PACKAGE = Path(__file__).parent
-COMMON = ("io.py", "grid.py")
+NO_RESULT = {"__init__", "config", "errors", "progress", "stages"}
+"""Modules that change no result: what they say reaches the stages as options, or people as messages."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's version, the sources it depends on (globs below the package) and their digest."""
+    """A stage's version, the module that does it, and the digest of that module and of all that it imports from us."""
 
     version: int
-    sources: tuple[str, ...]
+    module: str
     digest: str
 
 
 STAGES = {
-    "scenes": Stage(1, ("scenes/*.py",), ""),
-    "catalog": Stage(1, ("scenes/*.py",), ""),
-    "mosaic": Stage(1, ("mosaic.py",), ""),
-    "labels": Stage(1, ("labels.py",), ""),
-    "chips": Stage(1, ("chips.py",), ""),
-    "train": Stage(1, ("learning/*.py", "metrics.py"), ""),
-    "predict": Stage(1, ("predict.py",), ""),
-    "polygonize": Stage(1, ("polygonize.py",), ""),
-    "candidates": Stage(1, ("candidates.py",), ""),
-    "evidence": Stage(1, ("evidence.py",), ""),
-    "inventory": Stage(1, ("inventory/*.py",), ""),
-    "attributes": Stage(1, ("inventory/*.py",), ""),
-    "export": Stage(1, ("inventory/*.py",), ""),
-    "report": Stage(1, ("report/*.py", "report/*.html"), ""),
+    "scenes": Stage(1, "scenes.measure", ""),
+    "catalog": Stage(1, "scenes.catalog", ""),
+    "mosaic": Stage(1, "mosaic", ""),
+    "labels": Stage(1, "labels", ""),
+    "chips": Stage(1, "chips", ""),
+    "train": Stage(1, "learning.train", ""),
+    "predict": Stage(1, "predict", ""),
+    "polygonize": Stage(1, "polygonize", ""),
+    "candidates": Stage(1, "candidates", ""),
+    "evidence": Stage(1, "evidence", ""),
+    "inventory": Stage(1, "inventory.build", ""),
+    "attributes": Stage(1, "inventory.attributes", ""),
+    "export": Stage(1, "inventory.export", ""),
+    "report": Stage(1, "report.build", ""),
 }
 
 
@@ -66,17 +68,35 @@ def check_code(stage: str, wanted: str | None) -> None:
         )
 
 
+def sources(stage: str) -> list[Path]:
+    """Return the stage's module and all modules of the package that it imports, directly or not, sorted.
+
+    A folder's files that aren't Python (templates) belong to the modules beside them.
+    """
+    found: set[Path] = set()
+    waiting = [_file(STAGES[stage].module)]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        waiting += _imported(path)
+        if path.parent != PACKAGE:
+            found |= {other for other in path.parent.iterdir() if other.suffix in {".html", ".xml"}}
+    return sorted(found)
+
+
 def digest(stage: str) -> str:
     """Return the digest of a stage's sources, without comments and docstrings."""
     total = hashlib.sha256()
-    patterns = (*COMMON, *STAGES[stage].sources)
-    for path in sorted({path for pattern in patterns for path in PACKAGE.glob(pattern)}):
+    for path in sources(stage):
         text = path.read_text(encoding="utf-8")
-        total.update(_meaning(text).encode() if path.suffix == ".py" else text.encode())
+        total.update(meaning(text).encode() if path.suffix == ".py" else text.encode())
     return total.hexdigest()[:16]
 
 
-def _meaning(source: str) -> str:
+def meaning(source: str) -> str:
+    """Return what a Python source does: its syntax tree without comments and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
@@ -84,11 +104,27 @@ def _meaning(source: str) -> str:
     return ast.dump(tree)
 
 
+def _file(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imported(path: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(PACKAGE.name):
+            continue
+        base = (node.module or "").removeprefix(PACKAGE.name).removeprefix(".")
+        for name in [base, *(f"{base}.{alias.name}".removeprefix(".") for alias in node.names)]:
+            file = _file(name) if name else None
+            if file is not None and file.exists() and name not in NO_RESULT:
+                yield file
+
+
 def _refresh() -> None:
     """Write the present digests into this file."""
     text = Path(__file__).read_text(encoding="utf-8")
     for stage in STAGES:
-        pattern = rf'("{stage}": Stage\(\d+, \(.*\), )"[0-9a-f]*"\)'
+        pattern = rf'("{stage}": Stage\(\d+, "[\w.]+", )"[0-9a-f]*"\)'
         text = re.sub(pattern, rf'\1"{digest(stage)}")', text)
     Path(__file__).write_text(text, encoding="utf-8")
 

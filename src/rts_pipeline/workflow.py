@@ -60,13 +60,11 @@ class Rounds:
         signed: the sign-offs, first round first.
         open: name of the round to be made or reviewed, or None when the loop has ended.
         draft: name of the round whose review is in progress, or None.
-        active: the rounds whose files may be (re)built.
     """
 
     signed: list[Signoff]
     open: str | None
     draft: str | None
-    active: list[str]
 
     @property
     def finished(self) -> list[str]:
@@ -78,21 +76,13 @@ class Rounds:
         return [signoff for signoff in self.signed if int(signoff.round) < int(k)]
 
 
-def read_rounds(config: Config, *, rebuild: bool = False) -> Rounds:
-    """Read the state of the rounds from the sign-off files.
-
-    Finished rounds are leaves of the graph: their files are taken as they are, unless `rebuild` is asked for or the
-    network that the open round starts from has been removed.
-    """
-    signed = read_signoffs(Path(config.reviews))
+def read_rounds(config: Config) -> Rounds:
+    """Read the state of the rounds from the sign-off files: leaves that no rule makes, so finished rounds stay finished."""
+    reviews = Path(config.reviews)
+    signed = read_signoffs(reviews)
     productive = max((number for number, signoff in enumerate(signed, 1) if signoff.n_new > 0), default=0)
     converged = len(signed) - productive > config.rounds.extra
-    open_round = None if converged else round_name(len(signed) + 1)
-    finished = [signoff.round for signoff in signed]
-    last_model = Path(config.results, "rounds", finished[-1], "model", "weights.pt") if finished else None
-    missing = open_round is not None and last_model is not None and config.train.warm_start and not last_model.exists()
-    active = (finished if rebuild or missing else []) + ([open_round] if open_round else [])
-    return Rounds(signed, open_round, open_draft(Path(config.reviews)), active)
+    return Rounds(signed, None if converged else round_name(len(signed) + 1), open_draft(reviews))
 
 
 class Project:
@@ -139,7 +129,7 @@ class Project:
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,
-                f"none of the {len(self.delivery.items)} usable items lies in the area and in the season of {config.time.target_year}",
+                f"none of the {len(self.delivery.items)} usable items lies in it in the season of {config.time.target_year}",
                 expected="items that cover the area of interest",
                 do="check area.aoi, time and scenes.folders",
             )
@@ -182,18 +172,22 @@ class Project:
         return [cell for cell in self.cells if cell in labelled]
 
     @property
-    def ancillary(self) -> list[str]:
+    def ancillary(self) -> dict[str, str]:
         """Files of terrain and setting that the configuration names."""
         attributes = self.config.attributes
-        return [path for path in (attributes.dem, attributes.roads, attributes.railway) if path is not None]
+        paths = {"dem": attributes.dem, "roads": attributes.roads, "railway": attributes.railway}
+        return {name: path for name, path in paths.items() if path is not None}
 
     # --- rounds --------------------------------------------------------------------------------------------------
 
     def previous_model(self, k: str) -> str | None:
-        """Return the folder of the network that round `k` starts from, or None."""
+        """Return the folder of the network that round `k` starts from, or None.
+
+        The sign-off kept it beside the verdicts, so that it outlives the results and belongs to no rule.
+        """
         if not self.config.train.warm_start or k == round_name(1):
             return None
-        return f"{self.config.results}/rounds/{round_name(int(k) - 1)}/model"
+        return f"{self.config.reviews}/round_{round_name(int(k) - 1)}/model"
 
     def wanted_rounds(self) -> list[str]:
         """Return the open round, unless its review is in progress: then nothing changes under the reviewer's hands."""
@@ -226,7 +220,7 @@ class Project:
         )
 
 
-def load_project(values: Mapping[str, Any], source: str, *, main_process: bool, rebuild: bool = False) -> Project:
+def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) -> Project:
     """Make the project at the parse of the Snakefile.
 
     The main process validates the configuration and freezes it, with the state of the rounds, in the environment; jobs
@@ -238,7 +232,7 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool, 
             config = Config.model_validate(frozen["config"])
             return Project(config, _thaw(frozen["rounds"]), source)
         config = resolve_grid(configuration.validate_config(dict(values), source))
-        rounds = read_rounds(config, rebuild=rebuild)
+        rounds = read_rounds(config)
         os.environ[FROZEN] = canonical_json({"config": config.model_dump(mode="json"), "rounds": _freeze(rounds)})
         project = Project(config, rounds, source)
         # every mistake that can be known now is told now, before any job runs
@@ -255,7 +249,7 @@ def _freeze(rounds: Rounds) -> dict[str, Any]:
 
 def _thaw(frozen: dict[str, Any]) -> Rounds:
     signed = [Signoff(**signoff) for signoff in frozen["signed"]]
-    return Rounds(signed, frozen["open"], frozen["draft"], frozen["active"])
+    return Rounds(signed, frozen["open"], frozen["draft"])
 
 
 def stop(error: PipelineError) -> NoReturn:

@@ -8,21 +8,21 @@ rule predict:
         mosaics=lambda wildcards: mosaics_of(project.cells_near(wildcards.block)),
     output:
         "<results>/rounds/{k}/probability/{block}.tif",
-    params:
-        options=project.options("predict"),
-        code=project.code("predict"),
-        folder=subpath(input.model, parent=True),
     log:
         "<logs>/rounds/{k}/predict/{block}.log",
     benchmark:
         "<benchmarks>/rounds/{k}/predict/{block}.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Round {wildcards.k}: predict block {wildcards.block}"
     threads: 8
     resources:
         mem_mb=3000,
+    params:
+        options=project.options("predict"),
+        code=project.code("predict"),
+        folder=subpath(input.model, parent=True),
+    message:
+        "Round {wildcards.k}: predict block {wildcards.block}"
     shell:
         "rts-pipeline predict {wildcards.block} {input.mosaics} --model {params.folder} --out {output}"
         " --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
@@ -34,19 +34,19 @@ rule polygonize:
         model="<results>/rounds/{k}/model/model.json",
     output:
         "<results>/rounds/{k}/outlines/{block}.parquet",
-    params:
-        options=project.options("polygonize"),
-        code=project.code("polygonize"),
     log:
         "<logs>/rounds/{k}/polygonize/{block}.log",
     benchmark:
         "<benchmarks>/rounds/{k}/polygonize/{block}.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Round {wildcards.k}: outlines of block {wildcards.block}"
     resources:
         mem_mb=4000,
+    params:
+        options=project.options("polygonize"),
+        code=project.code("polygonize"),
+    message:
+        "Round {wildcards.k}: outlines of block {wildcards.block}"
     shell:
         "rts-pipeline polygonize {wildcards.block} --probability {input.probability} --model {input.model} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
@@ -54,7 +54,9 @@ rule polygonize:
 
 rule candidates:
     input:
-        outlines=expand("<results>/rounds/{{k}}/outlines/{block}.parquet", block=project.blocks),
+        outlines=expand(
+            "<results>/rounds/{{k}}/outlines/{block}.parquet", block=project.blocks
+        ),
         labels="<results>/rounds/{k}/labels.parquet",
         model="<results>/rounds/{k}/model/model.json",
         aoi=project.config.area.aoi,
@@ -62,19 +64,19 @@ rule candidates:
         outlines="<results>/rounds/{k}/outlines.parquet",
         candidates="<results>/rounds/{k}/candidates.parquet",
         gpkg="<results>/rounds/{k}/candidates.gpkg",
-    params:
-        options=project.options("polygonize"),
-        code=project.code("candidates"),
     log:
         "<logs>/rounds/{k}/candidates.log",
     benchmark:
         "<benchmarks>/rounds/{k}/candidates.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Round {wildcards.k}: candidates for review"
     resources:
         mem_mb=2000,
+    params:
+        options=project.options("polygonize"),
+        code=project.code("candidates"),
+    message:
+        "Round {wildcards.k}: candidates for review"
     shell:
         "rts-pipeline candidates {wildcards.k} {input.outlines} --labels {input.labels} --aoi {input.aoi:q}"
         " --model {input.model} --out-outlines {output.outlines} --out {output.candidates} --out-gpkg {output.gpkg}"
@@ -88,19 +90,19 @@ rule evidence:
         usable=masks_of(project.items),
     output:
         directory("<results>/rounds/{k}/evidence"),
-    params:
-        options=project.options("evidence"),
-        code=project.code("evidence"),
     log:
         "<logs>/rounds/{k}/evidence.log",
     benchmark:
         "<benchmarks>/rounds/{k}/evidence.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Round {wildcards.k}: image chips of every year"
     resources:
         mem_mb=2000,
+    params:
+        options=project.options("evidence"),
+        code=project.code("evidence"),
+    message:
+        "Round {wildcards.k}: image chips of every year"
     shell:
         "rts-pipeline evidence --candidates {input.candidates} --catalog {input.catalog} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
@@ -112,16 +114,17 @@ rule verify:
         signoff="<reviews>/round_{k}/signoff.json",
     output:
         "<results>/rounds/{k}/verified.json",
-    params:
-        reviews=project.config.reviews,
     log:
         "<logs>/rounds/{k}/verify.log",
     benchmark:
         "<benchmarks>/rounds/{k}/verify.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
+    params:
+        reviews=REVIEWS,
+        results=RESULTS,
     message:
         "Round {wildcards.k}: compare the rebuilt candidates with those reviewed"
     shell:
-        "rts-pipeline review verify {wildcards.k} --reviews {params.reviews:q} --candidates {input.candidates}"
+        "rts-pipeline review verify {wildcards.k} --reviews {params.reviews:q} --results {params.results:q}"
         " --out {output} 2> {log}"

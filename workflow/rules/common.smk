@@ -1,5 +1,6 @@
 # The project's state and the functions that name the files: read once, when the Snakefile is parsed.
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -7,14 +8,9 @@ from pathlib import Path
 from rts_pipeline.io import canonical_json
 from rts_pipeline.workflow import load_project, read_rounds, Project
 
-CONFIG_SOURCE = str(next(iter(workflow.overwrite_configfiles), "config/config.yaml"))
+CONFIG_SOURCE = os.path.relpath(next(iter(workflow.overwrite_configfiles), "config/config.yaml"))
 
-project = load_project(
-    config,
-    CONFIG_SOURCE,
-    main_process=workflow.is_main_process,
-    rebuild="all_rounds" in workflow.dag_settings.targets,
-)
+project = load_project(config, CONFIG_SOURCE, main_process=workflow.is_main_process)
 
 
 pathvars:
@@ -25,20 +21,22 @@ pathvars:
 
 
 wildcard_constraints:
-    # files of rounds that are not active have no rule: a finished round is a leaf
-    k="|".join(project.rounds.active) or "none",
+    k=r"\d\d+",
     cell=r"[ew]\d+_[ns]\d+",
     block=r"b_[ew]\d+_[ns]\d+",
     item=r"[0-9A-Za-z_-]+",
 
 
 RESULTS = project.config.results
+REVIEWS = project.config.reviews
 MODEL = ["weights.pt", "network.onnx", "model.json", "metrics.csv", "curves.png"]
 
 
 def current_state():
     """Say where the project stands now; the reviews may have moved on since the parse."""
-    return Project(project.config, read_rounds(project.config), CONFIG_SOURCE).state_line()
+    return Project(
+        project.config, read_rounds(project.config), CONFIG_SOURCE
+    ).state_line()
 
 
 if workflow.is_main_process:
@@ -52,14 +50,29 @@ def scene_files():
     return [
         f"{RESULTS}/scenes/catalog.parquet",
         f"{RESULTS}/scenes/files.csv",
-        *expand(f"{RESULTS}/scenes/{{item}}/{{file}}", item=project.items, file=["item.json", "usable.tif"]),
-        *expand(f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif", cell=project.cells, kind=["", "_source"]),
+        *expand(
+            f"{RESULTS}/scenes/{{item}}/{{file}}",
+            item=project.items,
+            file=["item.json", "usable.tif"],
+        ),
+        *expand(
+            f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif",
+            cell=project.cells,
+            kind=["", "_source"],
+        ),
     ]
 
 
 def round_files(rounds):
     folder = f"{RESULTS}/rounds/{{k}}"
-    single = ["labels.parquet", "chips.parquet", "outlines.parquet", "candidates.parquet", "candidates.gpkg", "evidence"]
+    single = [
+        "labels.parquet",
+        "chips.parquet",
+        "outlines.parquet",
+        "candidates.parquet",
+        "candidates.gpkg",
+        "evidence",
+    ]
     return [
         *expand(f"{folder}/{{file}}", k=rounds, file=single),
         *expand(f"{folder}/model/{{file}}", k=rounds, file=MODEL),
@@ -73,7 +86,13 @@ def verified_files(rounds):
 
 
 def inventory_files():
-    names = ["outlines.parquet", "attributes.parquet", "rts_inventory.gpkg", "rts_inventory.parquet", "rts_inventory.csv"]
+    names = [
+        "outlines.parquet",
+        "attributes.parquet",
+        "rts_inventory.gpkg",
+        "rts_inventory.parquet",
+        "rts_inventory.csv",
+    ]
     return [
         *expand(f"{RESULTS}/inventory/{{name}}", name=[*names, "data_dictionary.csv"]),
         f"{RESULTS}/report/report.html",
@@ -100,7 +119,12 @@ def delivered_files(wildcards):
 
 
 def item_files(item):
-    named = [("reflectance", item.reflectance), ("mask", item.mask), ("metadata", item.metadata), ("xml", item.xml)]
+    named = [
+        ("reflectance", item.reflectance),
+        ("mask", item.mask),
+        ("metadata", item.metadata),
+        ("xml", item.xml),
+    ]
     return [(name, str(path)) for name, path in named if path is not None]
 
 
@@ -111,11 +135,11 @@ def item_arguments(item):
 
 def reviewed(rounds):
     """The reviewed rows; rules depend on the sign-off, which holds their sha256."""
-    return ancient(expand("<reviews>/round_{k}/reviewed.parquet", k=rounds))
+    return ancient(expand(f"{REVIEWS}/round_{{k}}/reviewed.parquet", k=rounds))
 
 
 def signoffs(rounds):
-    return expand("<reviews>/round_{k}/signoff.json", k=rounds)
+    return expand(f"{REVIEWS}/round_{{k}}/signoff.json", k=rounds)
 
 
 def rounds_before(k):

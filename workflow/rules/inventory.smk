@@ -8,19 +8,19 @@ rule inventory:
         reviewed=reviewed(project.rounds.finished),
     output:
         "<results>/inventory/outlines.parquet",
-    params:
-        options=project.options("inventory"),
-        code=project.code("inventory"),
     log:
         "<logs>/inventory.log",
     benchmark:
         "<benchmarks>/inventory.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Inventory of the accepted slumps"
     resources:
         mem_mb=1000,
+    params:
+        options=project.options("inventory"),
+        code=project.code("inventory"),
+    message:
+        "Inventory of the accepted slumps"
     shell:
         "rts-pipeline inventory {input.reviewed} --seeds {input.seeds:q} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
@@ -28,26 +28,29 @@ rule inventory:
 
 rule attributes:
     input:
+        **project.ancillary,
         inventory="<results>/inventory/outlines.parquet",
         sources=mosaics_of(project.labelled_cells(), kind="_source"),
-        ancillary=project.ancillary,
     output:
         "<results>/inventory/attributes.parquet",
-    params:
-        options=project.options("attributes"),
-        code=project.code("attributes"),
     log:
         "<logs>/attributes.log",
     benchmark:
         "<benchmarks>/attributes.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Attributes of the inventory"
     resources:
         mem_mb=2000,
+    params:
+        options=project.options("attributes"),
+        code=project.code("attributes"),
+        ancillary=" ".join(
+            f"--{name} {shlex.quote(path)}" for name, path in project.ancillary.items()
+        ),
+    message:
+        "Attributes of the inventory"
     shell:
-        "rts-pipeline attributes {input.sources} --inventory {input.inventory} --out {output}"
+        "rts-pipeline attributes {input.sources} --inventory {input.inventory} {params.ancillary} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -59,20 +62,20 @@ rule export:
         parquet="<results>/inventory/rts_inventory.parquet",
         csv="<results>/inventory/rts_inventory.csv",
         dictionary="<results>/inventory/data_dictionary.csv",
-    params:
-        options=project.options("export"),
-        code=project.code("export"),
-        folder=subpath(output.gpkg, parent=True),
     log:
         "<logs>/export.log",
     benchmark:
         "<benchmarks>/export.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Export the inventory"
     resources:
         mem_mb=1000,
+    params:
+        options=project.options("export"),
+        code=project.code("export"),
+        folder=subpath(output.gpkg, parent=True),
+    message:
+        "Export the inventory"
     shell:
         "rts-pipeline export {input} --out {params.folder} --options {params.options:q} --code {params.code} 2> {log}"
 
@@ -87,21 +90,21 @@ rule report:
         aoi=project.config.area.aoi,
     output:
         "<results>/report/report.html",
-    params:
-        options=project.options("report"),
-        code=project.code("report"),
-        results=RESULTS,
-        reviews=project.config.reviews,
     log:
         "<logs>/report.log",
     benchmark:
         "<benchmarks>/report.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Report"
     resources:
         mem_mb=2000,
+    params:
+        options=project.options("report"),
+        code=project.code("report"),
+        results=RESULTS,
+        reviews=project.config.reviews,
+    message:
+        "Report"
     shell:
         "rts-pipeline report --results {params.results:q} --reviews {params.reviews:q} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"

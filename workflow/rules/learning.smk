@@ -8,19 +8,19 @@ rule labels:
         reviewed=lambda wildcards: reviewed(rounds_before(wildcards.k)),
     output:
         "<results>/rounds/{k}/labels.parquet",
-    params:
-        options=project.options("labels"),
-        code=project.code("labels"),
     log:
         "<logs>/rounds/{k}/labels.log",
     benchmark:
         "<benchmarks>/rounds/{k}/labels.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Round {wildcards.k}: labels"
     resources:
         mem_mb=1000,
+    params:
+        options=project.options("labels"),
+        code=project.code("labels"),
+    message:
+        "Round {wildcards.k}: labels"
     shell:
         "rts-pipeline labels {input.reviewed} --seeds {input.seeds:q} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
@@ -32,19 +32,19 @@ rule chips:
         mosaics=lambda wildcards: mosaics_of(project.labelled_cells(wildcards.k)),
     output:
         "<results>/rounds/{k}/chips.parquet",
-    params:
-        options=project.options("chips"),
-        code=project.code("chips"),
     log:
         "<logs>/rounds/{k}/chips.log",
     benchmark:
         "<benchmarks>/rounds/{k}/chips.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Round {wildcards.k}: training and validation windows"
     resources:
         mem_mb=1000,
+    params:
+        options=project.options("chips"),
+        code=project.code("chips"),
+    message:
+        "Round {wildcards.k}: training and validation windows"
     shell:
         "rts-pipeline chips {input.mosaics} --labels {input.labels} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
@@ -62,23 +62,25 @@ rule train:
         model="<results>/rounds/{k}/model/model.json",
         metrics="<results>/rounds/{k}/model/metrics.csv",
         curves="<results>/rounds/{k}/model/curves.png",
-    params:
-        options=project.options("train"),
-        code=project.code("train"),
-        folder=subpath(output.model, parent=True),
-        previous=lambda wildcards, input: f"--previous {Path(input.previous).parent}" if input.previous else "",
     log:
         "<logs>/rounds/{k}/train.log",
     benchmark:
         "<benchmarks>/rounds/{k}/train.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
-    message:
-        "Round {wildcards.k}: train the network"
     threads: 16
     resources:
         mem_mb=8000,
         gpu=1,
+    params:
+        options=project.options("train"),
+        code=project.code("train"),
+        folder=subpath(output.model, parent=True),
+        previous=lambda wildcards, input: (
+            f"--previous {Path(input.previous).parent}" if input.previous else ""
+        ),
+    message:
+        "Round {wildcards.k}: train the network"
     shell:
         "rts-pipeline train {wildcards.k} {input.mosaics} --chips {input.chips} --labels {input.labels}"
         " {params.previous} --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"

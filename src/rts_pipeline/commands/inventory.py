@@ -41,6 +41,9 @@ def attributes(
     sources: Annotated[list[Path], typer.Argument(help="Source maps (<cell>_source.tif) of the mosaics.")],
     inventory: Annotated[Path, typer.Option(help="The inventory's outlines.")],
     out: Out,
+    dem: Annotated[Path | None, typer.Option(help="Elevation raster in metres.")] = None,
+    roads: Annotated[Path | None, typer.Option(help="Vector file of roads.")] = None,
+    railway: Annotated[Path | None, typer.Option(help="Vector file of railways.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
@@ -52,7 +55,7 @@ def attributes(
     parsed = stage_options("attributes", AttributesOptions, options, config, code)
     from rts_pipeline.inventory.attributes import build_attributes
 
-    build_attributes(inventory, sources, out, parsed)
+    build_attributes(inventory, sources, dem, roads, railway, out, parsed)
 
 
 def export(

@@ -92,7 +92,7 @@ def simulate(
     from rts_pipeline.review.simulated import simulate_review
 
     settings = load_config(config)
-    simulate_review(
+    counts = simulate_review(
         Path(settings.reviews),
         round,
         truth,
@@ -104,6 +104,7 @@ def simulate(
         target_year=settings.time.target_year,
         at=now(),
     )
+    typer.echo(f"Round {round}: " + ", ".join(f"{count} {decision}" for decision, count in counts.items()))
 
 
 @review.command()
@@ -118,18 +119,13 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from rts_pipeline.review.status import status
 
     settings = load_config(config)
-    table = Table("round", "candidates", "decided by", "undecided", "disagreements", "signed off", "new slumps")
+    table = Table("round", "state", "candidates", "decided by", "undecided", "disagreements", "added", "new slumps")
     for row in status(Path(settings.reviews), Path(settings.results)):
         decided = ", ".join(f"{name} {count}" for name, count in row.decided.items())
-        table.add_row(
-            row.round,
-            str(row.candidates),
-            decided,
-            str(row.undecided),
-            str(row.disagreements),
-            "yes" if row.signed_off else "no",
-            "" if row.n_new is None else str(row.n_new),
-        )
+        conflicts = len(row.disagreements) + len(row.forks)
+        new = "" if row.n_new is None else row.n_new
+        columns = (row.round, row.state, row.n_candidates, decided, row.undecided, conflicts, row.n_missed, new)
+        table.add_row(*(str(value) for value in columns))
     Console().print(table)
 
 
@@ -151,14 +147,15 @@ def finish(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 def verify(
     round: Round,
     reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
-    candidates: Annotated[Path, typer.Option(help="The rebuilt candidates.parquet.")],
+    results: Annotated[Path, typer.Option(help="The results folder.")],
     out: Out,
 ) -> None:
     """Compare a round's rebuilt candidates with those that were reviewed.
 
-    Example: rts-pipeline review verify 01 --reviews reviews --candidates results/rounds/01/candidates.parquet --out v.json
+    Example: rts-pipeline review verify 01 --reviews reviews --results results --out verified.json
     """
     from rts_pipeline.io import write_json
     from rts_pipeline.review.finish import verify
 
-    write_json(out, {"round": round, "candidates_sha256": verify(reviews, candidates, round)})
+    signoff = verify(reviews, results, round)
+    write_json(out, {"round": round, "candidates_sha256": signoff.candidates_sha256, "n_candidates": signoff.n_candidates})

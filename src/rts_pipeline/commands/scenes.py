@@ -49,7 +49,6 @@ def catalog(
     scenes_folder: Annotated[Path, typer.Argument(help="Folder with the measured items.")],
     out: Out,
     out_files: Annotated[Path, typer.Option(help="CSV with a row for every file.")],
-    listing: Annotated[str | None, typer.Option(help="Digest of the delivered files when the run was planned.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
@@ -61,7 +60,7 @@ def catalog(
     parsed = stage_options("catalog", CatalogOptions, options, config, code)
     from rts_pipeline.scenes.catalog import catalog
 
-    catalog(scenes_folder, listing, out, out_files, parsed)
+    catalog(scenes_folder, out, out_files, parsed)
 
 
 @scenes.command()

@@ -97,8 +97,8 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
     return signoff
 
 
-def verify(reviews: Path, results: Path, round: str) -> None:
-    """Check that the candidates in the results are those that were judged.
+def verify(reviews: Path, results: Path, round: str) -> Signoff:
+    """Check that the candidates in the results are those that were judged, and return the sign-off.
 
     Raises:
         RefusedError: not signed off, no such candidates, or other ones.
@@ -116,6 +116,7 @@ def verify(reviews: Path, results: Path, round: str) -> None:
             expected=f"sha256 {signoff.candidates_sha256}",
             do="the judged ones are kept in the reviews folder; review the new ones as another round",
         )
+    return signoff
 
 
 def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Rounds on disk: the draft that keeps a review open and the chain of sign-offs that closes the finished ones.
 
-A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `draft.json` while the review
-is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
+A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge) and `model/` (the network that
+proposed them), `draft.json` while the review is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from rts_pipeline.io import atomic, read_json, sha256_file, write_json
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
+KEPT = ("model/weights.pt", "model/model.json", CANDIDATES)
+"""What a review copies from the round's results: the network and what it proposed."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ def read_draft(reviews: Path, round: str) -> Draft:
 def start(reviews: Path, results: Path, round: str, *, at: str, guideline_version: str = "1") -> Draft:
     """Open the review of a round on a copy of its candidates; starting it again on the same candidates changes nothing.
 
+    The network that proposed them is kept too: the next round starts from it, whatever becomes of the results.
+
     Args:
         reviews: the folder of all reviews.
         results: the folder of computed results.
@@ -228,8 +232,8 @@ def start(reviews: Path, results: Path, round: str, *, at: str, guideline_versio
     with locked(folder):
         if (folder / DRAFT).exists():
             return _continue(reviews, round, source)
-        with atomic(folder / CANDIDATES) as temporary:
-            shutil.copyfile(source, temporary)
+        for name in KEPT:
+            _keep(source.parent / name, folder / name)
         draft = Draft(
             round=round,
             candidates_sha256=sha256_file(folder / CANDIDATES),
@@ -239,6 +243,13 @@ def start(reviews: Path, results: Path, round: str, *, at: str, guideline_versio
         )
         draft.write(folder / DRAFT)
     return draft
+
+
+def _keep(source: Path, path: Path) -> None:
+    if not source.exists():
+        raise RefusedError(source, "no such file beside the round's candidates", do="run 'snakemake --cores N' first")
+    with atomic(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _continue(reviews: Path, round: str, source: Path) -> Draft:

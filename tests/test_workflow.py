@@ -1,0 +1,249 @@
+"""The real snakemake on a small project: what runs after which change, and what a user is told."""
+
+import fcntl
+import json
+import os
+import shutil
+
+import geopandas as gpd
+import pytest
+import shapely
+
+from workflow_case import Case, make_case
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, worker_id):
+    """The project with the candidates of round 01 waiting; made once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    with (shared / "case.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = shared / "case.done"
+        if not done.exists():
+            make_case(shared / "case")
+            done.touch()
+    return Case(shared / "case")
+
+
+@pytest.fixture
+def case(made, tmp_path):
+    return made.copy(tmp_path / "case")
+
+
+def touch_later(path):
+    stat = path.stat()
+    os.utime(path, (stat.st_atime + 3600, stat.st_mtime + 3600))
+
+
+ROUND = {"labels": 1, "chips": 1, "train": 1, "predict": 4, "polygonize": 4, "candidates": 1, "evidence": 1}
+
+
+def test_nothing_changed_nothing_planned(case):
+    assert case.plan() == {}
+
+
+def test_touched_seeds_and_area_change_nothing(case):
+    touch_later(case.folder / "corridor/seeds.gpkg")
+    touch_later(case.folder / "corridor/aoi.gpkg")
+    assert case.plan() == {}
+
+
+def test_minimum_area_redoes_outlines_only(case):
+    case.configure(polygonize={"min_area_m2": 1200})
+    assert case.plan() == {"polygonize": 4, "candidates": 1, "evidence": 1}
+
+
+def test_learning_rate_redoes_training_and_below(case):
+    case.configure(train={"learning_rate": 5e-4})
+    assert case.plan() == {rule: count for rule, count in ROUND.items() if rule not in {"labels", "chips"}}
+
+
+def test_a_value_that_moves_from_one_key_to_another_is_noticed(case):
+    # Snakemake compares params as a set of values without names: the sections travel as one JSON text instead
+    before = case.plan()
+    case.configure(predict={"window_px": 256, "overlap_px": 64}, chips={"stride_px": 32})
+    assert before == {}
+    assert case.plan()["chips"] == 1
+
+
+def add_item(case, like, new_id, year):
+    """Deliver an item again under another id, as another satellite's."""
+    source = next((case.folder / f"corridor/orders/{year}/PSScene").glob(like))
+    target = source.with_name(new_id)
+    target.mkdir()
+    for file in source.iterdir():
+        copy = target / file.name.replace(source.name, new_id)
+        shutil.copyfile(file, copy)
+        if copy.name.endswith("_metadata.json"):
+            values = json.loads(copy.read_text())
+            values["id"] = new_id
+            copy.write_text(json.dumps(values))
+    return target
+
+
+def test_a_new_scene_redoes_what_it_touches(case):
+    item = sorted(path.name for path in (case.folder / "corridor/orders/2019/PSScene").iterdir())[0]
+    add_item(case, item, f"{item[:-4]}ffff", 2019)
+    plan = case.plan()
+    assert plan["scenes"] == 1
+    assert plan["catalog"] == 1
+    assert 1 <= plan["mosaic"] <= 9
+    assert plan["evidence"] == 1
+
+
+def test_a_new_scene_of_another_year_leaves_the_mosaics(case):
+    item = sorted(path.name for path in (case.folder / "corridor/orders/2018/PSScene").iterdir())[0]
+    add_item(case, item, f"{item[:-4]}ffff", 2018)
+    assert case.plan() == {"scenes": 1, "catalog": 1, "evidence": 1}
+
+
+def test_a_new_scene_in_a_cell_without_labels_spares_the_training(case):
+    # one item over the north-eastern cell only, away from the seeds in the west
+    import numpy as np
+    from affine import Affine
+
+    from items import write_item
+
+    labelled = set(case_labelled_cells(case))
+    cell, bounds = next((cell, bounds) for cell, bounds in case_cells(case).items() if cell not in labelled)
+    west, south, east, north = bounds
+    rng = np.random.default_rng(0)
+    reflectance = rng.integers(400, 900, (4, 100, 100)).astype(np.uint16)
+    centre_x, centre_y = (west + east) / 2, (south + north) / 2
+    write_item(
+        case.folder / "corridor/orders/extra",
+        "20190801_040000_0f0f",
+        reflectance,
+        crs="EPSG:32646",
+        transform=Affine(3, 0, centre_x - 150, 0, -3, centre_y + 150),
+        acquired="2019-08-01T04:00:00.000000Z",
+    )
+    plan = case.plan()
+    assert plan["scenes"] == 1, cell
+    assert plan["mosaic"] == 1
+    assert plan["predict"] >= 1
+    assert plan["predict"] == plan["polygonize"]
+    assert not {"labels", "chips", "train"} & set(plan)
+
+
+def case_cells(case):
+    import rasterio
+
+    cells = {}
+    for path in sorted((case.results / "mosaic").glob("*_source.tif")):
+        with rasterio.open(path) as dataset:
+            cells[path.name.removesuffix("_source.tif")] = tuple(dataset.bounds)
+    return cells
+
+
+def case_labelled_cells(case):
+    seeds = gpd.read_file(case.folder / "corridor/seeds.gpkg").to_crs("EPSG:32646")
+    return [cell for cell, bounds in case_cells(case).items() if seeds.intersects(shapely.box(*bounds)).any()]
+
+
+def test_a_scene_removed_redoes_what_it_touched(case):
+    folder = sorted((case.folder / "corridor/orders/2019/PSScene").iterdir())[0]
+    shutil.rmtree(folder)
+    plan = case.plan()
+    assert "scenes" not in plan
+    assert plan["catalog"] == 1
+    assert plan["mosaic"] >= 1
+
+
+def test_a_reviewed_round_opens_the_next_and_touches_no_scene(case):
+    case.review("01")
+    signoff = json.loads((case.reviews / "round_01/signoff.json").read_text())
+    plan = case.plan()
+    if signoff["n_new"]:
+        assert plan == ROUND
+    else:
+        assert plan == {"inventory": 1, "attributes": 1, "export": 1, "report": 1}
+    touch_later(case.reviews / "round_01/signoff.json")
+    touch_later(case.reviews / "round_01/reviewed.parquet")
+    assert case.plan() == plan
+
+
+def test_an_open_review_freezes_its_round(case):
+    at = ("--config", case.config)
+    case.cli("review", "start", "01", *at)
+    case.configure(train={"learning_rate": 5e-4})
+    done = case.snakemake("--dry-run", "--quiet", "rules")
+    assert "Round 01: review in progress" in done.stderr
+    assert case.plan() == {}
+
+
+def test_a_second_round_and_the_inventory_so_far(case):
+    """A slump that the reviewer adds opens a second round that starts from the first one's network."""
+    at = ("--config", case.config)
+    case.cli("review", "start", "01", *at)
+    case.cli("review", "simulate", "01", "--truth", "corridor/truth.gpkg", *at)
+    missed = gpd.read_file(case.folder / "corridor/truth.gpkg").query("year == 2019 and not seed").head(1)
+    case.cli("review", "export", "01", "--reviewer", "simulated", "--out", "verdicts.gpkg", *at)
+    layer = missed[["geometry"]].assign(possibility=1.0, note="seen on the map")
+    layer.to_file(case.folder / "verdicts.gpkg", layer="missed", mode="w")
+    case.cli("review", "import", "01", "verdicts.gpkg", "--reviewer", "simulated", *at)
+    case.cli("review", "finish", "01", *at)
+    assert case.plan() == ROUND
+    case.snakemake()
+    model = json.loads((case.results / "rounds/02/model/model.json").read_text())
+    first = json.loads((case.results / "rounds/01/model/model.json").read_text())
+    assert model["parent_sha256"] == first["sha256"]["weights.pt"]
+    case.snakemake("preliminary")
+    inventory = gpd.read_file(case.results / "inventory/rts_inventory.gpkg")
+    seeds = gpd.read_file(case.folder / "corridor/seeds.gpkg")
+    assert len(inventory) > len(seeds)
+    assert inventory.geometry.is_valid.all()
+    assert (case.results / "report/report.html").stat().st_size > 10_000
+    assert case.plan("all_rounds") == {"verify": 1}
+    shutil.rmtree(case.results / "rounds/01")
+    assert case.plan() == {}, "a finished round is a leaf: its files aren't needed any more"
+    case.configure(chips={"stride_px": 32})
+    assert case.plan()["train"] == 1, "only the open round is trained again"
+
+
+def test_a_job_that_fails_in_a_rerun_is_not_taken_for_done(case):
+    mosaic = sorted((case.results / "mosaic").glob("*_source.tif"))[0]
+    cell = mosaic.name.removesuffix("_source.tif")
+    item = sorted((case.folder / "corridor/orders/2019/PSScene").glob("*/*SR_clip.tif"))[0]
+    whole = item.read_bytes()
+    case.configure(time={"target_date": "08-02"})
+    # the delivered file breaks after it was measured: the mosaics that read it fail
+    item.write_bytes(whole[: len(whole) // 3] + bytes(len(whole) - len(whole) // 3))
+    failed = case.snakemake("--keep-going", check=False)
+    assert failed.returncode == 1
+    assert item.name in failed.stdout + failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    item.write_bytes(whole)
+    assert case.plan()["mosaic"] >= 1, cell
+
+
+def test_killed_half_way_the_next_run_does_the_rest(case):
+    import signal
+    import subprocess
+    import time
+
+    from workflow_case import ROOT
+
+    case.configure(polygonize={"min_area_m2": 1200})
+    command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", case.config, "--cores", "1"]
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=case.folder,
+        env=case.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    redone = case.results / "benchmarks/rounds/01/polygonize"
+    before = {path: path.stat().st_mtime_ns for path in redone.iterdir()}
+    deadline = time.monotonic() + 120
+    while {path: path.stat().st_mtime_ns for path in redone.iterdir()} == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    case.snakemake("--unlock")
+    left = case.plan()
+    assert 1 <= left["polygonize"] <= 4
+    case.snakemake()
+    assert case.plan() == {}

@@ -1,0 +1,99 @@
+"""A small project on disk that the real snakemake runs on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Case:
+    """A project folder with corridor/, config.yaml, results/ and reviews/."""
+
+    folder: Path
+
+    @property
+    def environment(self):
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "RTS_TEST_CASE": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    @property
+    def config(self):
+        return self.folder / "config.yaml"
+
+    @property
+    def results(self):
+        return self.folder / "results"
+
+    @property
+    def reviews(self):
+        return self.folder / "reviews"
+
+    def configure(self, **sections):
+        """Change keys of sections of the configuration."""
+        values = yaml.safe_load(self.config.read_text())
+        for section, keys in sections.items():
+            values.setdefault(section, {}).update(keys)
+        self.config.write_text(yaml.safe_dump(values))
+
+    def run(self, *command, check=True):
+        """Run a command in the project's folder, with the repository's workflow."""
+        done = subprocess.run(
+            [str(part) for part in command], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def snakemake(self, *arguments, check=True):
+        """Run the workflow on two cores."""
+        return self.run(
+            "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", self.config, "--cores", 2, *arguments, check=check
+        )
+
+    def plan(self, *arguments):
+        """Return what a dry run would execute: rule -> number of jobs (targets left out)."""
+        text = self.snakemake("--dry-run", "--quiet", "rules", *arguments).stdout
+        table = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
+        return {rule: int(count) for rule, count in table.items() if rule not in {"all", "all_rounds", "preliminary", "total"}}
+
+    def cli(self, *arguments, check=True):
+        """Run rts-pipeline."""
+        return self.run("rts-pipeline", *arguments, check=check)
+
+    def review(self, k):
+        """Judge and sign off a round."""
+        at = ("--config", self.config)
+        self.cli("review", "start", k, *at)
+        self.cli("review", "simulate", k, "--truth", self.folder / "corridor/truth.gpkg", *at)
+        self.cli("review", "finish", k, *at)
+
+    def copy(self, folder: Path) -> Case:
+        """Return a copy with the same times, so that nothing becomes stale by copying.
+
+        The copy takes the place that the configuration names through the environment, and Snakemake's records, which
+        hold absolute paths, would not fit another one: so results are addressed relative to the folder.
+        """
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Case(folder)
+
+
+def make_case(folder: Path) -> Case:
+    """Make the project and run it until the candidates of round 01 wait for review."""
+    case = Case(folder)
+    folder.mkdir(parents=True)
+    text = (ROOT / "tests/config.yaml").read_text().replace("$RTS_TEST_CASE/", "")
+    case.config.write_text(text)
+    case.cli("simulate", "corridor", "--width-km", 3, "--height-km", 3, "--slumps", 8)
+    case.snakemake()
+    return case
