@@ -98,9 +98,9 @@ class Project:
             **{"at": f"2024-01-{number:02d}T09:00:00Z", "reviewers": ["ann"]},
         }
         write_json(folder / "signoff.json", signoff)
-        if number == 1:  # the models of later rounds were removed
+        if number == 1:  # the models of later rounds were not kept
             model = {"sha256": {"weights.pt": "f" * 64}, "threshold": 0.42, "min_area_m2": 288.0, "n_chips": {"positive": 12}}
-            write_json(self.results / "rounds" / name / "model" / "model.json", model)
+            write_json(folder / "model" / "model.json", model)
         return name
 
     def measure(self):

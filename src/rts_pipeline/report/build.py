@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import resources
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def build_report(
 
     Args:
         attributes: what stage attributes wrote.
-        results: folder of the results: source maps below mosaic/, models below rounds/, and scenes/files.csv beside `catalog`.
+        results: folder of the results: source maps below mosaic/, models below rounds/.
         reviews: folder of the reviews.
         catalog: table of the items, with files.csv in the same folder.
         aoi: vector file of the area of interest.
@@ -58,8 +58,6 @@ def build_report(
     area = read_outlines(aoi, "area of interest (area.aoi)", crs=grid.crs).geometry
     seen = coverage(results / "mosaic", area, grid)
     past = history(reviews, results, rounds)
-    item_rows, more_items = tables.item_account(read_geoparquet(catalog))
-    file_rows, more_files = tables.file_account(catalog.with_name("files.csv"))
     converged, sentence = verdict(past)
     page = _template().render(
         options=options,
@@ -69,22 +67,30 @@ def build_report(
         seen=seen,
         figures=_figures(slumps, area, seen, past, grid.crs),
         rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
-        largest=tables.largest(slumps),
-        possibilities=tables.possibilities(slumps, list(POSSIBILITY)[::-1]),
-        items=item_rows,
-        more_items=more_items,
-        files=file_rows,
-        more_files=more_files,
         versions=_versions(),
         crs=grid.rasterio_crs.to_string(),
+        **_tables(slumps, catalog),
     )
     write_text(out, page)
+
+
+def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
+    items, more_items = tables.item_account(read_geoparquet(catalog))
+    files, more_files = tables.file_account(catalog.with_name("files.csv"))
+    return {
+        "items": items,
+        "more_items": more_items,
+        "files": files,
+        "more_files": more_files,
+        "largest": tables.largest(slumps),
+        "possibilities": tables.possibilities(slumps, list(POSSIBILITY)[::-1]),
+    }
 
 
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(area=area_text, share=share_text, number=number_text)
-    return environment.from_string(files("rts_pipeline.report").joinpath("report.html").read_text(encoding="utf-8"))
+    return environment.from_string(resources.files("rts_pipeline.report").joinpath("report.html").read_text(encoding="utf-8"))
 
 
 def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:

@@ -19,7 +19,7 @@ NEW = ("accept", "edit", "missed")
 
 def history(reviews: Path, results: Path, rounds: Sequence[str]) -> pd.DataFrame:
     """Return a row a round: round, at, reviewers, n_candidates, n_new, one count a decision, precision, after, rows_sha256,
-    model_sha256, threshold, min_area_m2, n_chips (None where the model's folder was removed).
+    model_sha256, threshold, min_area_m2, n_chips (None where the model wasn't kept).
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
 
@@ -61,14 +61,16 @@ def _round(signoff: Signoff, reviews: Path, results: Path) -> dict[str, Any]:
         **counts.to_dict(),
         "precision": right / (right + wrong) if right + wrong else np.nan,
         "model_sha256": shas[0] if shas else None,
-        **_model(results / "rounds" / signoff.round / "model" / "model.json"),
+        **_model(round_folder(reviews, signoff.round), results / "rounds" / signoff.round),
     }
 
 
-def _model(path: Path) -> dict[str, Any]:
-    if not path.exists():
+def _model(*folders: Path) -> dict[str, Any]:
+    """Return what the first model.json in the folders says: the review's own copy, else that of the results."""
+    paths = [folder / "model" / "model.json" for folder in folders]
+    model = next((read_json(path) for path in paths if path.exists()), None)
+    if model is None:
         return {}
-    model = read_json(path)
     chips = model.get("n_chips") or {}
     described = ", ".join(f"{count} {kind}" for kind, count in sorted(chips.items())) if isinstance(chips, dict) else str(chips)
     return {
