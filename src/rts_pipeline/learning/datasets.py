@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import shapely
 import torch
+from affine import Affine
 from rasterio.features import rasterize
-from rasterio.transform import from_bounds
 from torchgeo.datasets import DatasetNotFoundError, GeoDataset, IntersectionDataset, RasterDataset, VectorDataset
 from torchgeo.samplers import GeoSampler
 
@@ -84,7 +84,7 @@ class LabelDataset(VectorDataset):
         mask = np.zeros(shape, np.uint8)
         if len(hits):
             pairs = zip(self._shapes[hits], self._values[hits].tolist(), strict=True)
-            rasterize(pairs, out=mask, transform=from_bounds(*bounds, shape[1], shape[0]))
+            rasterize(pairs, out=mask, transform=Affine(self.res[0], 0, x.start, 0, -self.res[1], y.stop))
         return {"crs": self.crs, "bounds": query, "mask": torch.from_numpy(mask).long()}
 
 

@@ -73,7 +73,20 @@ class SlumpTask(SemanticSegmentationTask):
         Raises:
             UsageError: the loss is not a number.
         """
-        loss: Tensor = self.criterion(self(batch["image"]), batch["mask"])
+        loss = self._loss(self(batch["image"]), batch["mask"])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add a batch to the validation's loss and counts."""
+        logits = self(batch["image"])
+        self.log("val_loss", self._loss(logits, batch["mask"]), on_epoch=True, batch_size=len(batch["image"]))
+        bins = (logits.squeeze(1).float().sigmoid() * BINS).round().long()
+        for value in (0, 1):
+            self.counts[value] += torch.bincount(bins[batch["mask"] == value], minlength=BINS + 1)
+
+    def _loss(self, logits: Tensor, mask: Tensor) -> Tensor:
+        loss: Tensor = self.criterion(logits, mask)
         if not torch.isfinite(loss):
             raise UsageError(
                 "train.learning_rate",
@@ -81,16 +94,7 @@ class SlumpTask(SemanticSegmentationTask):
                 expected="a finite loss",
                 do="lower train.learning_rate, or set train.precision to '32'",
             )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
         return loss
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add a batch to the validation's loss and counts."""
-        logits = self(batch["image"])
-        self.log("val_loss", self.criterion(logits, batch["mask"]), on_epoch=True, batch_size=len(batch["image"]))
-        bins = (logits.squeeze(1).float().sigmoid() * BINS).round().long()
-        for value in (0, 1):
-            self.counts[value] += torch.bincount(bins[batch["mask"] == value], minlength=BINS + 1)
 
     def on_validation_epoch_end(self) -> None:
         """Log F1 and IoU of pixels at the best threshold."""
