@@ -8,7 +8,9 @@ from pathlib import Path
 from rts_pipeline.io import canonical_json
 from rts_pipeline.workflow import load_project, read_rounds, Project
 
-CONFIG_SOURCE = os.path.relpath(next(iter(workflow.overwrite_configfiles), "config/config.yaml"))
+CONFIG_SOURCE = os.path.relpath(
+    next(iter(workflow.overwrite_configfiles), "config/config.yaml")
+)
 
 project = load_project(config, CONFIG_SOURCE, main_process=workflow.is_main_process)
 

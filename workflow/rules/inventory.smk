@@ -101,10 +101,12 @@ rule report:
     params:
         options=project.options("report"),
         code=project.code("report"),
+        rounds=" ".join(project.rounds.finished),
         results=RESULTS,
-        reviews=project.config.reviews,
+        reviews=REVIEWS,
     message:
         "Report"
     shell:
-        "rts-pipeline report --results {params.results:q} --reviews {params.reviews:q} --out {output}"
+        "rts-pipeline report {params.rounds} --attributes {input.attributes} --catalog {input.catalog} --aoi {input.aoi:q}"
+        " --results {params.results:q} --reviews {params.reviews:q} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"

@@ -76,18 +76,23 @@ def export(
 
 
 def report(
+    attributes: Annotated[Path, typer.Option(help="attributes.parquet")],
+    catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet); files.csv lies beside it.")],
+    aoi: Annotated[Path, typer.Option(help="Area of interest.")],
     results: Annotated[Path, typer.Option(help="The results folder.")],
     reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
     out: Out,
+    rounds: Annotated[list[str] | None, typer.Argument(help="The signed-off rounds: 01 02 ...")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
     """Write the report: one HTML file with map, rounds, distributions and the account of files.
 
-    Example: rts-pipeline report --results results --reviews reviews --out report.html
+    Example: rts-pipeline report 01 02 --attributes results/inventory/attributes.parquet
+    --catalog results/scenes/catalog.parquet --aoi data/aoi.gpkg --results results --reviews reviews --out report.html
     """
     parsed = stage_options("report", ReportOptions, options, config, code)
     from rts_pipeline.report.build import build_report
 
-    build_report(results, reviews, out, parsed)
+    build_report(attributes, results, reviews, catalog, aoi, out, parsed, rounds or [])

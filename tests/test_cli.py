@@ -1,0 +1,223 @@
+"""The program as a user meets it: help, mistakes, exit codes."""
+
+import subprocess
+import sys
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+import yaml
+from affine import Affine
+from typer.main import get_command
+
+from items import write_item
+from rts_pipeline.cli import app
+from workflow_case import BIN, Case
+
+CRS = "EPSG:32646"
+WEST, NORTH = 480_000.0, 3_860_001.0
+TORCH = {"torch", "torchgeo", "lightning"}
+
+
+def commands(command=None, path=()):
+    command = command or get_command(app)
+    if hasattr(command, "commands"):
+        for name, sub in command.commands.items():
+            yield from commands(sub, (*path, name))
+    else:
+        yield path, command
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), list(commands()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_has_help_with_an_example(path, command):
+    text = " ".join(command.help.split())
+    assert f"Example: rts-pipeline {' '.join(path)}" in text
+    assert all(parameter.help for parameter in command.params if parameter.param_type_name == "option")
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys; from rts_pipeline import cli\n"
+        "try: cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'torchgeo', 'geopandas', 'rasterio', 'snakemake', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "scenes.measure",
+        "scenes.catalog",
+        "mosaic",
+        "labels",
+        "chips",
+        "predict",
+        "polygonize",
+        "candidates",
+        "evidence",
+        "review.finish",
+        "review.simulated",
+        "inventory.build",
+        "inventory.attributes",
+        "inventory.export",
+        "report.build",
+        "score",
+        "simulate.corridor",
+        "workflow",
+    ],
+)
+def test_only_training_imports_torch(module):
+    script = f"import sys, rts_pipeline.{module}; print(sorted(set(sys.modules) & {TORCH}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A project of one small item with one seed, right in every way: each test breaks one thing."""
+    case = Case(tmp_path)
+    rng = np.random.default_rng(0)
+    write_item(
+        tmp_path / "orders/2019",
+        "20190801_040000_0f0f",
+        rng.integers(300, 900, (4, 200, 200)).astype(np.uint16),
+        crs=CRS,
+        transform=Affine(3, 0, WEST, 0, -3, NORTH),
+        acquired="2019-08-01T04:00:00.000000Z",
+    )
+    outline(WEST, NORTH - 600, 600).to_file(tmp_path / "aoi.gpkg")
+    outline(WEST + 100, NORTH - 300, 100).to_file(tmp_path / "seeds.gpkg")
+    case.config.write_text(
+        yaml.safe_dump(
+            {
+                "area": {"aoi": "aoi.gpkg"},
+                "scenes": {"folders": ["orders"]},
+                "labels": {"seeds": "seeds.gpkg"},
+                "grid": {"cell_px": 256, "block_cells": 2},
+            }
+        )
+    )
+    return case
+
+
+def outline(west, south, size, crs=CRS):
+    return gpd.GeoDataFrame(geometry=[shapely.box(west, south, west + size, south + size)], crs=crs)
+
+
+def refused(case, code, *told, command=None):
+    """Assert that the dry run (or another command) ends with this code and one line that says all of `told`."""
+    done = case.run(*(command or ()), check=False) if command else case.snakemake("--dry-run", "--quiet", "all", check=False)
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text, text
+    assert done.returncode == code, text
+    lines = [line for line in text.splitlines() if line.startswith("rts-pipeline: ")]
+    assert any(all(part in line for part in told) for line in lines), text
+
+
+def test_the_case_is_right(case):
+    assert case.plan()["scenes"] == 1
+
+
+def test_no_scene_folder(case):
+    case.configure(scenes={"folders": ["nowhere"]})
+    refused(case, 3, "nowhere", "no such folder")
+
+
+def test_empty_scene_folder(case):
+    (case.folder / "empty").mkdir()
+    case.configure(scenes={"folders": ["empty"]})
+    refused(case, 3, "empty", "PlanetScope item")
+
+
+def test_seeds_without_crs(case):
+    with pytest.warns(UserWarning, match="crs"):
+        gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)]).to_file(case.folder / "seeds.gpkg")
+    refused(case, 3, "seeds.gpkg", "declares no CRS")
+
+
+def test_invalid_seed(case):
+    bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+    gpd.GeoDataFrame(geometry=[bow], crs=CRS).to_file(case.folder / "seeds.gpkg")
+    refused(case, 3, "seeds.gpkg", "invalid geometry in feature 1", "Self-intersection")
+
+
+def test_empty_seed_geometry(case):
+    frame = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1), shapely.Polygon()], crs=CRS)
+    frame.to_file(case.folder / "seeds.gpkg")
+    refused(case, 3, "seeds.gpkg", "feature 2")
+
+
+def test_area_outside_the_scenes(case):
+    outline(WEST + 90_000, NORTH, 600).to_file(case.folder / "aoi.gpkg")
+    refused(case, 3, "aoi.gpkg", "none of the 1 usable items")
+
+
+def test_unknown_key(case):
+    case.configure(train={"learningrate": 0.1})
+    refused(case, 2, "config.yaml", "unknown key 'train.learningrate'", "learning_rate")
+
+
+def test_wrong_unit(case):
+    case.configure(chips={"buffer_m": "0.3 km"})
+    refused(case, 2, "config.yaml", "chips.buffer_m", "0.3 km")
+
+
+def test_scene_that_breaks_half_way(case):
+    path = next((case.folder / "orders").rglob("*SR*.tif"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    refused(case, 1, path.name, "scenes.exclude", command=case_snakemake(case))
+    assert not list(case.results.rglob("item.json"))
+    assert not list(case.results.rglob(".tmp*"))
+
+
+def case_snakemake(case):
+    from workflow_case import ROOT
+
+    return ("snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", case.config, "--cores", 2, "--show-failed-logs")
+
+
+def test_a_failed_stage_ends_with_its_own_code(case):
+    path = next((case.folder / "orders").rglob("*SR*.tif"))
+    path.write_bytes(path.read_bytes()[:4000])
+    command = ("rts-pipeline", "scenes", "measure", "20190801_040000_0f0f", "--reflectance", path, "--config", case.config)
+    refused(case, 3, path.name, command=(*command, "--out-item", "item.json", "--out-usable", "usable.tif"))
+
+
+def test_another_version_is_refused(case):
+    command = ("rts-pipeline", "labels", "--seeds", "seeds.gpkg", "--out", "x.parquet", "--config", case.config)
+    refused(case, 4, "labels-0", command=(*command, "--code", "labels-0"))
+
+
+def test_wrong_usage_ends_with_two(case):
+    assert case.cli("mosaic", "--nonsense", check=False).returncode == 2
+    assert (
+        case.cli("mosaic", "x1_y1", "a.json", "--out", "a", "--out-source", "b", "-c", case.config, check=False).returncode == 2
+    )
+    assert case.cli("status", "--config", "none.yaml", check=False).returncode == 2
+
+
+def test_full_disk_is_told_in_one_line(case):
+    done = case.run(
+        "bash",
+        "-c",
+        "ulimit -f 0; trap '' XFSZ; rts-pipeline labels --seeds seeds.gpkg --out x.parquet -c config.yaml",
+        check=False,
+    )
+    assert done.returncode != 0
+    assert not (case.folder / "x.parquet").exists()
+
+
+def test_program_starts_without_the_repository(tmp_path):
+    done = subprocess.run([BIN / "rts-pipeline", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip()
+
+
+def test_status_before_anything_ran(case):
+    assert "Round 01: to be computed" in case.cli("status", "--config", case.config).stdout
