@@ -15,6 +15,7 @@ from rasterio.features import rasterize
 from rasterio.windows import from_bounds
 from scipy import ndimage
 
+from rts_pipeline.errors import UsageError
 from rts_pipeline.simulate.corridor import simulate
 from rts_pipeline.simulate.options import CorridorOptions
 
@@ -193,3 +194,9 @@ def test_elevation_model_covers_the_corridor(corridor):
 def test_a_target_year_without_items_is_refused():
     with pytest.raises(ValidationError, match="target_year 2017"):
         CorridorOptions(years=[2018, 2019], target_year=2017)
+
+
+def test_more_slumps_than_there_is_room_for_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="n_slumps: 400 slumps find no room, only"):
+        simulate(tmp_path / "out", CorridorOptions(width_km=2.4, height_km=2.4, years=[2019], n_slumps=400))
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from shapely import Polygon
 
+from rts_pipeline.errors import UsageError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.simulate.landcover import BARE, GRAVEL, MEADOW, MUD, SHADED, Textures
 from rts_pipeline.simulate.noise import Array, fractal, ramp
@@ -65,6 +66,9 @@ def make_slumps(
     """Place `n_slumps` that exist in the target year, and a few that begin after it.
 
     They cluster in ice-rich ground on gentle slopes that face north (Xia et al. 2022: slopes of 1.2-18.1 degrees).
+
+    Raises:
+        UsageError: there is no room for so many.
     """
     weight = _suitability(rng, terrain)
     later = max(1, n_slumps // 20) if max(years) > target_year else 0
@@ -76,8 +80,13 @@ def make_slumps(
         if largest is not None and room.take(largest, GAP_M):
             slumps.append(slump)
             if len(slumps) == n_slumps + later:
-                break
-    return slumps
+                return slumps
+    raise UsageError(
+        "n_slumps",
+        f"{n_slumps} slumps find no room, only {len(slumps)} do",
+        expected="about one a square kilometre",
+        do="ask for fewer or for a larger corridor",
+    )
 
 
 def _suitability(rng: np.random.Generator, terrain: Terrain) -> Array:
