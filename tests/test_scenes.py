@@ -418,7 +418,8 @@ def test_the_item_is_valid_stac(tmp_path):
     assert item.properties["proj:code"] == CRS
     assert item.properties["proj:transform"] == list(PLACE)[:6]
     assert item.properties["platform"] == "1003"
-    assert Path(item.assets["surface_reflectance"].href).is_file()
+    assert not Path(item.assets["surface_reflectance"].href).is_absolute()
+    assert Path(item.assets["surface_reflectance"].get_absolute_href()).is_file()
     assert Path(item.assets["usable"].get_absolute_href()) == tmp_path / "out" / "usable.tif"
 
 

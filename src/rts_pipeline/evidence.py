@@ -20,12 +20,12 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.config import EvidenceOptions, Time
-from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.imagery import COLOURS, Limits, Values, compose, stretch
-from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, read_json, write_parquet
+from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_parquet
 from rts_pipeline.progress import track
 from rts_pipeline.scenes import delivered
+from rts_pipeline.scenes.reader import MeasuredItem
 from rts_pipeline.scenes.usable import OUTSIDE, USABLE
 
 if TYPE_CHECKING:
@@ -51,32 +51,6 @@ TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Item:
-    """An item that may show a candidate."""
-
-    id: str
-    acquired: str
-    reflectance: Path
-    usable: Path
-    bands: dict[str, int]
-
-    @classmethod
-    def load(cls, path: Path) -> Item:
-        """Read an item.json of the stage scenes.
-
-        Raises:
-            InputError: missing, not JSON, or not of that stage.
-        """
-        item = read_json(path)
-        try:
-            told, assets = item["properties"], item["assets"]
-            reflectance, usable = (path.parent / assets[name]["href"] for name in ("surface_reflectance", "usable"))
-            return cls(item["id"], told["datetime"], reflectance, usable, dict(told["rts:bands"]))
-        except (KeyError, TypeError) as error:
-            raise InputError(path, f"lacks {error}", expected="an item.json of the stage scenes", do="run it again") from None
-
-
 @dataclass
 class Chip:
     """A candidate in a year: the ground, the items that may show it, the item chosen, and what was written."""
@@ -84,8 +58,8 @@ class Chip:
     candidate_id: str
     year: int
     box: GeoBox
-    items: list[Item]
-    item: Item | None = None
+    items: list[MeasuredItem]
+    item: MeasuredItem | None = None
     fraction: float = float("nan")
     true_colour: str | None = None
     false_colour: str | None = None
@@ -109,7 +83,7 @@ class Chip:
             return f"no image in the season of {self.year}"
         if self.item is None:
             return f"no usable pixel in {len(self.items)} image(s) of the season of {self.year}"
-        return "" if self.false_colour else "the image has no near infrared"
+        return ""
 
 
 def build_evidence(candidates: Path, catalog: Path, out: Path, options: EvidenceOptions) -> None:
@@ -149,7 +123,7 @@ def ground(bounds: tuple[float, float, float, float], grid: Grid, margin_m: floa
 def _items(catalog: gpd.GeoDataFrame, path: Path, grid: Grid, options: EvidenceOptions) -> dict[int, gpd.GeoDataFrame]:
     """Return for each year the used items of its season, footprints in the grid's CRS."""
     used = catalog[(catalog["status"] == "used") & catalog["item_json"].notna()].to_crs(grid.crs)
-    used = used.assign(item=[Item.load(_found(Path(name), path)) for name in used["item_json"]])
+    used = used.assign(item=[MeasuredItem.load(_found(Path(name), path)) for name in used["item_json"]])
     years = options.evidence.years
     return {year: used[[options.time.in_season(acquired, year) for acquired in used["acquired"]]] for year in years}
 
@@ -167,7 +141,7 @@ def _chips(
     grounds = np.array([box.polygon for box in boxes], dtype=object)
     chips: list[list[Chip]] = [[] for _ in boxes]
     for year, table in sorted(items.items()):
-        seen: list[list[Item]] = [[] for _ in boxes]
+        seen: list[list[MeasuredItem]] = [[] for _ in boxes]
         for item, index in np.transpose(shapely.STRtree(grounds).query(table.geometry.to_numpy(), predicate="intersects")):
             seen[index].append(table["item"].iloc[item])
         for years, name, box, may_show in zip(chips, candidates["candidate_id"], boxes, seen, strict=True):
@@ -212,7 +186,7 @@ def _stretched(years: list[Chip], target_year: int) -> Chip | None:
     return min(shown, key=lambda chip: (abs(chip.year - target_year), chip.year), default=None)
 
 
-def _by_item(wanted: Iterable[tuple[Item, Chip]]) -> Iterator[tuple[Item, list[Chip]]]:
+def _by_item(wanted: Iterable[tuple[MeasuredItem, Chip]]) -> Iterator[tuple[MeasuredItem, list[Chip]]]:
     ordered = sorted(wanted, key=lambda pair: (pair[0].id, pair[1].candidate_id, pair[1].year))
     for _, group in groupby(ordered, key=lambda pair: pair[0].id):
         pairs = list(group)
@@ -237,8 +211,6 @@ def _draw(folder: Path, chip: Chip, values: Values, observed: NDArray[np.bool_],
 
     edge = chip.box.width * max(1, min(scale, MAX_EDGE_PX // chip.box.width))
     for colour, bands in COLOURS.items():
-        if not (set(bands) <= set(values) & set(limits)):
-            continue
         image = Image.fromarray(compose(values, bands, limits, observed))
         name = f"{chip.candidate_id}_{chip.year}_{colour}.webp"
         image.resize((edge, edge), Image.Resampling.BICUBIC).save(folder / name, quality=QUALITY, method=WEBP_METHOD)

@@ -1,7 +1,8 @@
 """Rounds on disk: the draft that keeps a review open and the chain of sign-offs that closes the finished ones.
 
-A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge) and `model/` (the network that
-proposed them), `draft.json` while the review is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
+A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `model/` (the network that
+proposed them), `draft.json` while the review is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and
+`signoff.json`.
 """
 
 from __future__ import annotations

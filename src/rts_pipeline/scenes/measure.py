@@ -87,7 +87,7 @@ def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, o
         bands = band_indexes(files.reflectance, dataset)
         counts, coarse, factor = _write_usable(out_usable, files, dataset, mask, bands, options)
         measured = _summary(counts, options) | {"rts:bands": bands}
-        item = stac_item(item_id, files, dataset, _outline(coarse, factor, dataset), measured)
+        item = stac_item(item_id, files, dataset, _outline(coarse, factor, dataset), measured, out_item.parent)
     io.write_json(out_item, item)
 
 

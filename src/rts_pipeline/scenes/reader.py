@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import ceil, floor
+from os.path import normpath
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,7 +42,8 @@ class MeasuredItem:
     usable_fraction: float
     reflectance: Path
     usable: Path
-    bands: tuple[int, ...]
+    bands: dict[str, int]
+    """Band number in the reflectance raster of each of ours."""
     footprint: BaseGeometry | None
     """Of the valid pixels, WGS84."""
 
@@ -60,9 +62,10 @@ class MeasuredItem:
                 acquired=told["datetime"],
                 status=told["rts:status"],
                 usable_fraction=told["rts:usable_fraction"],
-                reflectance=Path(assets["surface_reflectance"]["href"]),
+                # relative to the item, as STAC has it, so that a project can be moved as a whole
+                reflectance=Path(normpath(path.parent / assets["surface_reflectance"]["href"])),
                 usable=path.parent / assets["usable"]["href"],
-                bands=tuple(told["rts:bands"][band] for band in BANDS),
+                bands={band: told["rts:bands"][band] for band in BANDS},
                 footprint=shape(item["geometry"]) if item["geometry"] else None,
             )
         except (KeyError, TypeError) as error:
@@ -155,7 +158,7 @@ class ItemReader:
         if part is None:  # nothing usable, by the half pixel at an edge
             return np.zeros((len(self.item.bands), *box.shape), np.uint16)
         good = self._good(part.window)
-        values = read(self.item.reflectance, self._reflectance, list(self.item.bands), part.window)
+        values = read(self.item.reflectance, self._reflectance, list(self.item.bands.values()), part.window)
         # Nodata, clouds and floor values must not bleed into the pixels beside them. Without any the warper is 3 x faster.
         values *= good
         placed = part.place(values, Resampling.cubic, nodata=None if good.all() else 0)

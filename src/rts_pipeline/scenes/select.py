@@ -69,7 +69,8 @@ def _extent(item: Item, grid: Grid) -> Any:
     import shapely
 
     outline = shapely.segmentize(shapely.box(*item.bounds), max(1.0, (item.bounds[2] - item.bounds[0]) / 16))
-    return shapely.transform(outline, _transformer(item.crs, grid.crs).transform, interleaved=False)
+    to_grid: Any = _transformer(item.crs, grid.crs).transform
+    return shapely.transform(outline, to_grid, interleaved=False)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,12 @@ def footprint(outline: BaseGeometry, crs: rasterio.crs.CRS) -> BaseGeometry:
 
 
 def stac_item(
-    item_id: str, files: ItemFiles, dataset: rasterio.DatasetReader, outline: BaseGeometry, measured: Mapping[str, Any]
+    item_id: str,
+    files: ItemFiles,
+    dataset: rasterio.DatasetReader,
+    outline: BaseGeometry,
+    measured: Mapping[str, Any],
+    folder: Path,
 ) -> dict[str, Any]:
     """Describe an item.
 
@@ -52,6 +58,7 @@ def stac_item(
         dataset: the opened reflectance.
         outline: of the valid pixels, in the dataset's CRS; may be empty.
         measured: the `rts:` properties without "rts:mask".
+        folder: where the item will lie; its hrefs are relative to it.
     """
     told = properties_of(files)
     place = footprint(outline, dataset.crs)
@@ -70,7 +77,7 @@ def stac_item(
             "rts:mask": files.mask_kind,
         },
         "links": [],
-        "assets": _assets(files),
+        "assets": _assets(files, folder),
     }
     if not place.is_empty:
         item["bbox"] = list(place.bounds)
@@ -112,10 +119,10 @@ def _projection(dataset: rasterio.DatasetReader) -> dict[str, Any]:
     return {**named, "proj:shape": list(dataset.shape), "proj:transform": list(dataset.transform)[:6]}
 
 
-def _assets(files: ItemFiles) -> dict[str, Any]:
+def _assets(files: ItemFiles, folder: Path) -> dict[str, Any]:
     bands = [{"name": band, "common_name": band} for band in BANDS]
     assets: dict[str, Any] = {
-        "surface_reflectance": {"href": _href(files.reflectance), "type": GEOTIFF, "roles": ["data", "reflectance"]},
+        "surface_reflectance": {"href": _href(files.reflectance, folder), "type": GEOTIFF, "roles": ["data", "reflectance"]},
         "usable": {
             "href": "./usable.tif",
             "type": f"{GEOTIFF}; profile=cloud-optimized",
@@ -130,9 +137,9 @@ def _assets(files: ItemFiles) -> dict[str, Any]:
         ("xml", files.xml, "application/xml"),
     ):
         if path is not None:
-            assets[name] = {"href": _href(path), "type": kind, "roles": ["metadata"]}
+            assets[name] = {"href": _href(path, folder), "type": kind, "roles": ["metadata"]}
     return assets
 
 
-def _href(path: Path) -> str:
-    return str(path.absolute())
+def _href(path: Path, folder: Path) -> str:
+    return relpath(path, folder)
