@@ -149,3 +149,10 @@ def test_some_labels_elsewhere_are_told(world, labels, tmp_path, capsys):
 def test_a_window_must_fit_into_a_block(world, labels):
     with pytest.raises(UsageError, match=r"chips\.block_m: 90 m is 30 px; expected at least chips\.size_px = 64 px"):
         build(world, labels, block_m=90.0)
+
+
+def test_mosaics_without_pixels_are_refused(tmp_path):
+    world = make_world(tmp_path, cells=1, gap=(slice(None), slice(None)))
+    build_labels(world.seeds, [], tmp_path / "labels.parquet", LabelsOptions(grid=world.section))
+    with pytest.raises(InputError, match="no window of the train blocks holds a slump"):
+        build(world, tmp_path / "labels.parquet")

@@ -10,7 +10,7 @@ import rasterio
 from onnx import TensorProto, helper, numpy_helper
 
 from learning_case import CELL_PX, make_world, write_mosaic
-from rts_pipeline import io
+from rts_pipeline import io, machine
 from rts_pipeline.config import Predict, PredictOptions
 from rts_pipeline.errors import InputError
 from rts_pipeline.predict import Strip, predict, window_weights
@@ -183,3 +183,10 @@ def test_a_block_without_mosaics_is_all_nodata(world, model, tmp_path):
 def test_prediction_needs_no_torch():
     code = "import sys, rts_pipeline.predict as p; assert p.openvino; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_threads_respect_slurm(monkeypatch):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    assert machine.threads() == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "10000")
+    assert 1 <= machine.threads() < 10000

@@ -76,9 +76,15 @@ def test_normalisation_is_that_of_observed_training_pixels(world, model):
     assert np.allclose(facts["normalisation"]["std"], values.std(axis=1), rtol=0.3)
 
 
-def test_equal_seeds_give_equal_weights(world, model, tmp_path):
-    again = run(world, tmp_path / "model")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_equal_seeds_give_equal_weights(world, model, tmp_path, workers):
+    again = run(world, tmp_path / "model", workers=workers)
     assert again["sha256"] == io.read_json(model / "model.json")["sha256"]
+
+
+def test_another_seed_gives_other_weights(world, model, tmp_path):
+    again = run(world, tmp_path / "model", seed=1, epochs=1)
+    assert again["sha256"]["weights.pt"] != io.read_json(model / "model.json")["sha256"]["weights.pt"]
 
 
 def test_a_warm_round_starts_from_the_parent(world, model, tmp_path):

@@ -154,7 +154,7 @@ def _kinds(windows: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, chips: Chips) ->
 def _with_background(windows: gpd.GeoDataFrame, chips: Chips) -> gpd.GeoDataFrame:
     """Keep the windows around labels and, of the others, the number asked for with the lowest hash of their place."""
     places = windows.column.astype(str) + ":" + windows.row.astype(str)
-    rank = pd.Series([_hash(f"{chips.seed}:{place}") for place in places], windows.index)
+    rank = pd.Series([_hash(f"{chips.seed}:{place}") for place in places], windows.index, dtype="int64")
     keep = windows.kind != "background"
     for split in ("train", "validation"):
         here = windows.split == split

@@ -95,8 +95,7 @@ def predict(block: GeoBox, model: Path, mosaics: Sequence[Path], out: Path, opti
         engine = Engine(model / "network.onnx", len(facts["bands"]), setting)
         layout: dict[str, Any] = {**block.profile, "count": 1, "dtype": "uint8", "nodata": NODATA}
         with io.new_cog(out, **layout) as dataset:
-            rows = _blended(strip, reader, engine)
-            for part, values in progress.track(rows, strip.n_rows, f"predict {block.id}", "rows of windows"):
+            for part, values in _blended(strip, reader, engine):
                 kept = part.intersection(block)
                 if kept is not None:
                     dataset.write(values[part.slices_of(kept)], 1, window=block.window_of(kept))
@@ -177,7 +176,8 @@ def window_weights(window: int, overlap: int) -> np.ndarray:
 
 def _blended(strip: Strip, reader: Mosaics, engine: Engine) -> Iterator[tuple[GeoBox, np.ndarray]]:
     """Yield, from north to south, rows that no further window touches, with their values uint8 (rows, columns)."""
-    window, stride = strip.window, strip.stride
+    window, stride, number_of_windows = strip.window, strip.stride, strip.n_rows * len(strip.lefts)
+    shown = progress.track(range(number_of_windows), number_of_windows, f"predict {strip.box.id}", "windows")
     line = window_weights(window, strip.overlap)
     weights = line[:, None] * line
     pixels = reader.read(strip.rows(0, window))
@@ -188,12 +188,15 @@ def _blended(strip: Strip, reader: Mosaics, engine: Engine) -> Iterator[tuple[Ge
             # The next rows are read while the network works on these.
             ahead = None if last else pool.submit(reader.read, strip.rows(number * stride + window, stride))
             for left in strip.lefts:
+                next(shown)
                 here = pixels[:, :, left : left + window]
                 if here.any():
                     engine.start(left, here)
             # Added in one order whatever finished first: sums of floats depend on it.
             for left, values in sorted(engine.finish().items()):
                 total[:, left : left + window] += values * weights
+            if last:
+                next(shown, None)
             done = window if last else stride
             yield strip.rows(number * stride, done), _quantised(total[:done], pixels[:, :done])
             if ahead is not None:

@@ -42,7 +42,7 @@ class ChipModule(LightningDataModule):
         """Take the joined dataset and the table of chips (with `weight` for the training windows)."""
         super().__init__()
         self.dataset, self.chips = dataset, chips
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.mean, self.std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
         self.augmentation = Augmentation()
         train = chips[chips.split == "train"]
@@ -77,6 +77,8 @@ class ChipModule(LightningDataModule):
         """Normalise, ignore what is not observed and, in training, augment."""
         image, mask = self.prepare(batch)
         if self.trainer is not None and self.trainer.training:
+            # Loaders draw from the common generator too, more or fewer with other `workers`: begin each step anew.
+            torch.manual_seed((self.seed << 32) + self.trainer.global_step)
             image, mask = self.augmentation(image, mask)
         return {"image": image.contiguous(memory_format=torch.channels_last), "mask": mask}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ class Record(Callback):
         """Write to `path`; the training has `steps` steps."""
         self.path = path
         self.rows: list[dict[str, float]] = []
-        self._bar = progress.track(itertools.count(), steps, "train", "steps")
+        self._bar = progress.track(range(steps), steps, "train", "steps")
         self._start = time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *rest: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *rest: Any) -> None:
         """Move the bar."""
         next(self._bar)
 
@@ -38,8 +37,8 @@ class Record(Callback):
         io.write_text(self.path, self.frame().to_csv(index=False, float_format="%.6g"))
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Close the bar."""
-        del self._bar
+        """Finish the bar."""
+        next(self._bar, None)
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each epoch."""
