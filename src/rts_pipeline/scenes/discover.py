@@ -234,7 +234,7 @@ def _why_not(item_id: str, choice: Choice, told: dict[str, Facts], options: Scen
     if mask is None:
         return "no udm2 and no udm delivered" if options.without_mask == "reject" else ""
     if any(told[mask][key] != header[key] for key in ("shape", "transform", "crs")):
-        return f"{choice.used[mask].path.name} is not on the grid of the reflectance"
+        return f"{choice.used[mask].path.name} is not on the grid of {choice.used['reflectance'].path.name}"
     if told[mask]["count"] != (8 if mask == "udm2" else 1):
         return f"{choice.used[mask].path.name} has {told[mask]['count']} bands, not {8 if mask == 'udm2' else 1}"
     return ""
