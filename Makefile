@@ -3,6 +3,8 @@
 # make lint   all static checks
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# as in learning/__init__.py, for tests that import torch themselves
+export GOMP_SPINCOUNT := 100000
 WORKERS ?= auto
 
 .PHONY: setup demo demo-small test test-slow lint digests config lock

@@ -31,20 +31,20 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(1, "scenes.measure", ""),
-    "catalog": Stage(1, "scenes.catalog", ""),
-    "mosaic": Stage(1, "mosaic", ""),
-    "labels": Stage(1, "labels", ""),
-    "chips": Stage(1, "chips", ""),
-    "train": Stage(1, "learning.train", ""),
-    "predict": Stage(1, "predict", ""),
-    "polygonize": Stage(1, "polygonize", ""),
-    "candidates": Stage(1, "candidates", ""),
-    "evidence": Stage(1, "evidence", ""),
-    "inventory": Stage(1, "inventory.build", ""),
-    "attributes": Stage(1, "inventory.attributes", ""),
-    "export": Stage(1, "inventory.export", ""),
-    "report": Stage(1, "report.build", ""),
+    "scenes": Stage(1, "scenes.measure", "636cf15faf16e5dd"),
+    "catalog": Stage(1, "scenes.catalog", "8263ddef51ffc199"),
+    "mosaic": Stage(1, "mosaic", "6647aa05d442f45f"),
+    "labels": Stage(1, "labels", "55ad974411107ec5"),
+    "chips": Stage(1, "chips", "656f2be79a894448"),
+    "train": Stage(1, "learning.train", "2e1791e1633e4d87"),
+    "predict": Stage(1, "predict", "8aac5275485cb1bb"),
+    "polygonize": Stage(1, "polygonize", "da911a9d19399bcc"),
+    "candidates": Stage(1, "candidates", "c869b8608bcf31df"),
+    "evidence": Stage(1, "evidence", "efa3e18beafa1b13"),
+    "inventory": Stage(1, "inventory.build", "37de669fc1a1661f"),
+    "attributes": Stage(1, "inventory.attributes", "c528f008f306ad16"),
+    "export": Stage(1, "inventory.export", "6c798f28ef71ffb7"),
+    "report": Stage(1, "report.build", "260cc6427cef179b"),
 }
 
 
