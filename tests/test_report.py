@@ -98,9 +98,9 @@ class Project:
             **{"at": f"2024-01-{number:02d}T09:00:00Z", "reviewers": ["ann"]},
         }
         write_json(folder / "signoff.json", signoff)
-        if number == 1:  # the models of later rounds were not kept
-            model = {"sha256": {"weights.pt": "f" * 64}, "threshold": 0.42, "min_area_m2": 288.0, "n_chips": {"positive": 12}}
-            write_json(folder / "model" / "model.json", model)
+        model = {"sha256": {"weights.pt": f"{number}" * 64}, "threshold": 0.42, "min_area_m2": 288.0}
+        windows = {"train": {"background": 7, "positive": 12}, "validation": {"positive": 3}}
+        write_json(folder / "model" / "model.json", {**model, "n_chips": windows})
         return name
 
     def measure(self):
@@ -204,8 +204,8 @@ def test_every_round_has_its_row_and_model(page):
     seen = text(page)
     assert "01 6 1 1 1 2 1 1 50 % ann 2024-01-01 09:00" in seen
     assert "02 4 0 0 0 2 1 1 0 % ann 2024-01-02 09:00" in seen
-    assert "f" * 64 + " 0.42 288 m² 12 positive" in seen
-    assert "2" * 64 + " – – –" in seen
+    assert "1" * 64 + " 0.42 288 m² 19 train, 3 validation" in seen
+    assert "2" * 64 + " 0.42 288 m² 19 train, 3 validation" in seen
 
 
 def test_equal_input_gives_equal_bytes(tmp_path):

@@ -79,11 +79,7 @@ class Case:
         self.cli("review", "finish", k, *at)
 
     def copy(self, folder: Path) -> Case:
-        """Return a copy with the same times, so that nothing becomes stale by copying.
-
-        The copy takes the place that the configuration names through the environment, and Snakemake's records, which
-        hold absolute paths, would not fit another one: so results are addressed relative to the folder.
-        """
+        """Return a copy with the same times: all paths are relative, so nothing becomes stale by moving the project."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Case(folder)
 

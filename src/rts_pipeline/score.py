@@ -69,26 +69,14 @@ def table(scores: dict[str, Any]) -> Table:
     """Return the scores as a table for the screen."""
     from rich.table import Table
 
-    view = Table(title="Scores outside the seeds (one to one, IoU > 0.5)")
-    for column in (
-        "",
-        "candidates",
-        "accepted",
-        "rejected",
-        "unsure",
-        "outlines",
-        "precision",
-        "recall",
-        "F1",
-        "IoU",
-        "pixel IoU",
-    ):
-        view.add_column(column, justify="left" if column == "" else "right")
+    view = Table(title="Scores outside the seeds: objects one to one, IoU > 0.5", padding=(0, 1))
+    for column in ("round", "outlines", "n", "prec.", "recall", "F1", "IoU", "px IoU"):
+        view.add_column(column, justify="left" if column in {"round", "outlines"} else "right", no_wrap=True)
     for row in scores["per_round"]:
-        counts = [str(row[name]) for name in ("n_candidates", "n_accepted", "n_rejected", "n_unsure")]
-        view.add_row(f"round {row['round']}: network alone", *counts, *_cells(row["model"]))
-        view.add_row(f"round {row['round']}: accepted so far", *[""] * 4, *_cells(row["inventory"]))
-    view.add_row("inventory", *[""] * 4, *_cells(scores), style="bold")
+        view.add_row(row["round"], "network alone", *_cells(row["model"]))
+        judged = "{n_accepted} of {n_candidates} accepted".format(**row)
+        view.add_row("", judged, *_cells(row["inventory"]), end_section=True)
+    view.add_row("", "inventory", *_cells(scores), style="bold")
     return view
 
 

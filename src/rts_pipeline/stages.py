@@ -44,7 +44,7 @@ STAGES = {
     "inventory": Stage(1, "inventory.build", "37de669fc1a1661f"),
     "attributes": Stage(1, "inventory.attributes", "c528f008f306ad16"),
     "export": Stage(1, "inventory.export", "6c798f28ef71ffb7"),
-    "report": Stage(1, "report.build", "260cc6427cef179b"),
+    "report": Stage(1, "report.build", "fd37781d4d4af8a3"),
 }
 
 

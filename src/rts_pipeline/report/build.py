@@ -41,7 +41,7 @@ def build_report(
 
     Args:
         attributes: what stage attributes wrote.
-        results: folder of the results: source maps below mosaic/, models below rounds/.
+        results: folder of the results: source maps below mosaic/.
         reviews: folder of the reviews.
         catalog: table of the items, with files.csv in the same folder.
         aoi: vector file of the area of interest.
@@ -57,7 +57,7 @@ def build_report(
     slumps = read_geoparquet(attributes)
     area = read_outlines(aoi, "area of interest (area.aoi)", crs=grid.crs).geometry
     seen = coverage(results / "mosaic", area, grid)
-    past = history(reviews, results, rounds)
+    past = history(reviews, rounds)
     converged, sentence = verdict(past)
     page = _template().render(
         options=options,

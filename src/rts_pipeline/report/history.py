@@ -17,15 +17,14 @@ DECISIONS = ("accept", "edit", "missed", "reject", "unsure", "unseen")
 NEW = ("accept", "edit", "missed")
 
 
-def history(reviews: Path, results: Path, rounds: Sequence[str]) -> pd.DataFrame:
+def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
     """Return a row a round: round, at, reviewers, n_candidates, n_new, one count a decision, precision, after, rows_sha256,
-    model_sha256, threshold, min_area_m2, n_chips (None where the model wasn't kept).
+    model_sha256, threshold, min_area_m2, n_chips.
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
 
     Args:
         reviews: folder of the reviews; its chain of sign-offs is verified.
-        results: folder of the results, for the models.
         rounds: names of the rounds to report.
 
     Raises:
@@ -36,7 +35,7 @@ def history(reviews: Path, results: Path, rounds: Sequence[str]) -> pd.DataFrame
     missing = [name for name in rounds if name not in signoffs]
     if missing:
         raise InputError(round_folder(reviews, missing[0]), "is not signed off", do="finish its review first")
-    rows = [_round(signoffs[name], reviews, results) for name in rounds]
+    rows = [_round(signoffs[name], reviews) for name in rounds]
     return pd.DataFrame(rows, columns=list(_round_columns()))
 
 
@@ -45,11 +44,10 @@ def _round_columns() -> tuple[str, ...]:
     return (*signed, *DECISIONS, "precision", "model_sha256", "threshold", "min_area_m2", "n_chips")
 
 
-def _round(signoff: Signoff, reviews: Path, results: Path) -> dict[str, Any]:
+def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
     rows = read_geoparquet(round_folder(reviews, signoff.round) / REVIEWED)
     counts = rows["decision"].value_counts().reindex(list(DECISIONS), fill_value=0)
     right, wrong = counts["accept"] + counts["edit"], counts["reject"]
-    shas = sorted(set(rows["model_sha256"].dropna()))
     return {
         "round": signoff.round,
         "at": signoff.at,
@@ -60,24 +58,19 @@ def _round(signoff: Signoff, reviews: Path, results: Path) -> dict[str, Any]:
         "rows_sha256": signoff.rows_sha256,
         **counts.to_dict(),
         "precision": right / (right + wrong) if right + wrong else np.nan,
-        "model_sha256": shas[0] if shas else None,
-        **_model(round_folder(reviews, signoff.round), results / "rounds" / signoff.round),
+        **_model(round_folder(reviews, signoff.round) / "model" / "model.json"),
     }
 
 
-def _model(*folders: Path) -> dict[str, Any]:
-    """Return what the first model.json in the folders says: the review's own copy, else that of the results."""
-    paths = [folder / "model" / "model.json" for folder in folders]
-    model = next((read_json(path) for path in paths if path.exists()), None)
-    if model is None:
-        return {}
-    chips = model.get("n_chips") or {}
-    described = ", ".join(f"{count} {kind}" for kind, count in sorted(chips.items())) if isinstance(chips, dict) else str(chips)
+def _model(path: Path) -> dict[str, Any]:
+    """Return what the review's own copy of model.json says."""
+    model = read_json(path)
+    windows = (f"{sum(kinds.values())} {split}" for split, kinds in sorted(model["n_chips"].items()))
     return {
-        "model_sha256": model.get("sha256", {}).get("weights.pt"),
-        "threshold": model.get("threshold"),
-        "min_area_m2": model.get("min_area_m2"),
-        "n_chips": described,
+        "model_sha256": model["sha256"]["weights.pt"],
+        "threshold": model["threshold"],
+        "min_area_m2": model["min_area_m2"],
+        "n_chips": ", ".join(windows),
     }
 
 

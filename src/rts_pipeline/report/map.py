@@ -68,7 +68,7 @@ def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs:
         handles = [*_ground(axes, area, seen), *_slumps(axes, slumps, inches)]
         _decorate(axes, frame)
         _graticule(axes, frame)
-        figure.legend(handles=handles, loc="outside lower center", ncols=2 if size[0] < 6 else 4, fontsize=9)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 if size[0] < 6 else 3, fontsize=9)
         with matplotlib.rc_context({"savefig.dpi": 170}):
             return data_uri(figure, "png")
 
