@@ -221,7 +221,9 @@ for line in sys.stdin:
 def killed_finishes(cases, steps, delays):
     """Run a finish for each case and return the exit codes (-9: killed)."""
     lines = "".join(f"{c.reviews} {step} {delay}\n" for c, step, delay in zip(cases, steps, delays, strict=True))
-    done = subprocess.run([sys.executable, "-c", FINISHER], input=lines, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FINISHER], input=lines, capture_output=True, text=True, timeout=300, check=True
+    )
     return [int(code) for code in done.stdout.split()]
 
 

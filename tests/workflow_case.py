@@ -58,12 +58,12 @@ class Case:
     def snakemake(self, *arguments, check=True):
         """Run the workflow on two cores."""
         return self.run(
-            "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", self.config, "--cores", 2, *arguments, check=check
+            "snakemake", *arguments, "--snakefile", ROOT / "Snakefile", "--configfile", self.config, "--cores", 2, check=check
         )
 
     def plan(self, *arguments):
         """Return what a dry run would execute: rule -> number of jobs (targets left out)."""
-        text = self.snakemake("--dry-run", "--quiet", "rules", *arguments).stdout
+        text = self.snakemake(*arguments, "--dry-run", "--quiet", "rules").stdout
         table = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
         return {rule: int(count) for rule, count in table.items() if rule not in {"all", "all_rounds", "preliminary", "total"}}
 

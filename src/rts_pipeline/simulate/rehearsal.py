@@ -46,7 +46,7 @@ def rehearse(config: Path, truth: Path, *, cores: int, max_rounds: int, start: f
             _run(["rts-pipeline", "review", "start", k, *at])
         _run(["rts-pipeline", "review", "simulate", k, "--truth", str(truth), *at])
         _run(["rts-pipeline", "review", "finish", k, *at])
-    _run(snakemake if rounds.open is None else [*snakemake, "preliminary"])
+    _run(snakemake if rounds.open is None else ["snakemake", "preliminary", *snakemake[1:]])
     scores = str(Path(settings.results, "scores.json"))
     seconds = f"{time.monotonic() - start:.1f}"
     _run(["rts-pipeline", "score", "--truth", str(truth), "--config", str(config), "--seconds", seconds, "--out", scores])
