@@ -15,12 +15,13 @@ from rasterio.features import rasterize
 from scipy.ndimage import sobel
 from shapely import LineString, Point, box, transform
 
-from rts_pipeline.config import AttributesOptions, GridSection, InventoryOptions, Place, Time
+from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.inventory.dictionary import columns
 from rts_pipeline.io import new_cog
+from rts_pipeline.options import AttributesOptions, InventoryOptions
 
 REAL = Path(os.environ.get("RTS_REAL_DATA", Path(__file__).parents[2] / "shared/data")) / "terrain"
 real = pytest.mark.skipif(not REAL.exists(), reason="no real data (RTS_REAL_DATA)")

@@ -15,9 +15,9 @@ from shapely import box
 
 from rts_pipeline.candidates import CANDIDATE_COLUMNS, OUTLINE_COLUMNS, build_candidates, merge_outlines, outline_sha256
 from rts_pipeline.components import find, merge
-from rts_pipeline.config import PolygonizeOptions, parse_options
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.options import PolygonizeOptions, parse_options
 from rts_pipeline.polygonize import to_frame
 
 CRS = "EPSG:32646"

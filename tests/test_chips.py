@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from learning_case import CELL_PX, CRS, make_world, review_row, write_review
 from rts_pipeline.chips import COLUMNS, block_grid, build_chips, lattice, split_of
-from rts_pipeline.config import Chips, ChipsOptions, LabelsOptions
+from rts_pipeline.config import Chips
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import Grid
 from rts_pipeline.labels import build_labels
+from rts_pipeline.options import ChipsOptions, LabelsOptions
 
 CHIPS = Chips(size_px=64, stride_px=32, buffer_m=30, background_reach_m=600, block_m=384, validation_fraction=0.3)
 

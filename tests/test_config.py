@@ -3,16 +3,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rts_pipeline import config as configuration
-from rts_pipeline import config_file
-from rts_pipeline.config import Config, Section, load_config, options_json, parse_options, validate_config
+from rts_pipeline import config_file, options
+from rts_pipeline.config import Config, Section, load_config, validate_config
 from rts_pipeline.errors import UsageError
+from rts_pipeline.options import options_json, parse_options
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = {"area": {"aoi": "aoi.gpkg"}, "scenes": {"folders": ["orders"]}, "labels": {"seeds": "seeds.gpkg"}}
 STAGE_OPTIONS = [
     kind
-    for name, kind in vars(configuration).items()
+    for name, kind in vars(options).items()
     if name.endswith("Options") and isinstance(kind, type) and issubclass(kind, Section)
 ]
 
@@ -62,11 +62,11 @@ def test_options_survive_the_way_to_the_stage(kind):
 def test_paths_of_inputs_are_not_options():
     moved = {"area": {"aoi": "b.gpkg"}, "scenes": {"folders": ["c"]}, "labels": {"seeds": "d.gpkg"}}
     for kind in (
-        configuration.ScenesOptions,
-        configuration.MosaicOptions,
-        configuration.LabelsOptions,
-        configuration.TrainOptions,
-        configuration.PredictOptions,
+        options.ScenesOptions,
+        options.MosaicOptions,
+        options.LabelsOptions,
+        options.TrainOptions,
+        options.PredictOptions,
     ):
         assert options_json(validate_config(MINIMAL, "a"), kind) == options_json(validate_config(moved, "b"), kind)
 

@@ -9,11 +9,11 @@ from affine import Affine
 from PIL import Image
 from shapely import box
 
-from rts_pipeline.config import EvidenceOptions, parse_options
 from rts_pipeline.errors import InputError
 from rts_pipeline.evidence import MAX_EDGE_PX, build_evidence, ground
 from rts_pipeline.grid import Grid
 from rts_pipeline.imagery import GREY, compose, stretch
+from rts_pipeline.options import EvidenceOptions, parse_options
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS)

@@ -8,11 +8,12 @@ import pytest
 import shapely
 from shapely import MultiPolygon, Point, Polygon, box
 
-from rts_pipeline.config import GridSection, InventoryOptions, Place, Time
+from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.inventory.dictionary import columns
 from rts_pipeline.inventory.identity import arts_uid, possibility_class
+from rts_pipeline.options import InventoryOptions
 
 CRS = "EPSG:32646"
 EAST, NORTH = 500_000.0, 3_870_000.0

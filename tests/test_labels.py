@@ -3,9 +3,10 @@ import pytest
 import shapely
 
 from learning_case import CRS, review_row, write_review
-from rts_pipeline.config import GridSection, LabelsOptions
+from rts_pipeline.config import GridSection
 from rts_pipeline.errors import InputError
 from rts_pipeline.labels import COLUMNS, build_labels
+from rts_pipeline.options import LabelsOptions
 
 OPTIONS = LabelsOptions(grid=GridSection(crs=CRS))
 SQUARE = shapely.box(400000, 3800000, 400100, 3800100)

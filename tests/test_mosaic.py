@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from items import clear_udm2, write_item
-from rts_pipeline.config import GridSection, MosaicOptions, Scenes, ScenesOptions, Time, Usability
+from rts_pipeline.config import GridSection, Scenes, Time, Usability
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.mosaic import build_mosaic
+from rts_pipeline.options import MosaicOptions, ScenesOptions
 from rts_pipeline.scenes.discover import discover
 from rts_pipeline.scenes.measure import measure
 from rts_pipeline.scenes.reader import ItemReader, MeasuredItem

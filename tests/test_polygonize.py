@@ -12,9 +12,9 @@ from scipy.ndimage import label
 
 from rts_pipeline import polygonize as stage
 from rts_pipeline.components import find, merge
-from rts_pipeline.config import PolygonizeOptions, parse_options
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.options import PolygonizeOptions, parse_options
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)

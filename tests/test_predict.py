@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from learning_case import CELL_PX, make_world, write_mosaic
 from rts_pipeline import io, machine
-from rts_pipeline.config import Predict, PredictOptions
+from rts_pipeline.config import Predict
 from rts_pipeline.errors import InputError
+from rts_pipeline.options import PredictOptions
 from rts_pipeline.predict import Strip, predict, window_weights
 
 BANDS = ["nir", "red"]

@@ -12,11 +12,12 @@ import pytest
 import rasterio
 from shapely import Point, Polygon, box
 
-from rts_pipeline.config import AttributesOptions, GridSection, InventoryOptions, Place, Report, ReportOptions, Time
+from rts_pipeline.config import GridSection, Place, Report, Time
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import new_cog, sha256_file, write_json
+from rts_pipeline.options import AttributesOptions, InventoryOptions, ReportOptions
 from rts_pipeline.report.build import area_text, build_report, share_text
 from rts_pipeline.report.coverage import coverage
 

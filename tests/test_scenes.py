@@ -21,8 +21,9 @@ from shapely import box
 from shapely.geometry import shape
 
 from items import clear_udm2, write_item
-from rts_pipeline.config import Area, CatalogOptions, Evidence, GridSection, Scenes, ScenesOptions, Time, Usability
+from rts_pipeline.config import Area, Evidence, GridSection, Scenes, Time, Usability
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.options import CatalogOptions, ScenesOptions
 from rts_pipeline.scenes.catalog import catalog, write_tables
 from rts_pipeline.scenes.discover import Delivery, Item, discover
 from rts_pipeline.scenes.measure import measure

@@ -11,13 +11,14 @@ import torch
 from learning_case import make_world, review_row, write_review
 from rts_pipeline import io
 from rts_pipeline.chips import build_chips
-from rts_pipeline.config import Chips, ChipsOptions, Labelling, LabelsOptions, Predict, PredictOptions, Train, TrainOptions
+from rts_pipeline.config import Chips, Labelling, Predict, Train
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.labels import build_labels
 from rts_pipeline.learning import datasets, network, validation
 from rts_pipeline.learning.augment import Augmentation
 from rts_pipeline.learning.task import BINS, SegmentationLoss, pixel_scores
 from rts_pipeline.learning.train import train
+from rts_pipeline.options import ChipsOptions, LabelsOptions, PredictOptions, TrainOptions
 from rts_pipeline.predict import predict
 
 CHIPS = Chips(size_px=64, stride_px=32, buffer_m=10, background_reach_m=100, block_m=192, validation_fraction=0.3)

@@ -13,11 +13,11 @@ import shapely
 from pyproj import Transformer
 
 from rts_pipeline.components import merge
-from rts_pipeline.config import PolygonizeOptions
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_parquet
+from rts_pipeline.options import PolygonizeOptions
 from rts_pipeline.polygonize import SCALE, from_frame, model_values, to_crs_units
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ import shapely
 
 from rts_pipeline import io
 from rts_pipeline.cells import Mosaics
-from rts_pipeline.config import BANDS, Chips, ChipsOptions
+from rts_pipeline.config import BANDS, Chips
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import Grid
+from rts_pipeline.options import ChipsOptions
 
 MIN_OBSERVED = 0.2
 """Windows with a smaller share of observed pixels are left out."""

@@ -1,23 +1,17 @@
-"""The configuration: one typed model; the documented default file and the options of every stage are made from it.
-
-A stage gets what it needs as one string, the sorted JSON of its sections (`options_json`), and parses it back into the
-same types (`parse_options`): Snakemake compares that string, so a stage is stale exactly when one of its sections changed.
-"""
+"""The configuration: one typed model, from which the documented default file and the reference page are made."""
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import canonical_json
 
 BANDS = ("blue", "green", "red", "nir")
 """The four bands that every generation of PlanetScope has, in the order of our mosaics."""
@@ -238,133 +232,6 @@ class Config(Section):
     rounds: Rounds = Rounds()
 
 
-# The options of each stage: the sections that its result depends on, and nothing else.
-
-
-class ScenesOptions(Section):
-    """Options of `scenes`."""
-
-    scenes: Usability
-
-
-class CatalogOptions(Section):
-    """Options of `catalog`."""
-
-    area: Area
-    time: Time
-    grid: GridSection
-    scenes: Scenes
-    evidence: Evidence
-
-
-class MosaicOptions(Section):
-    """Options of `mosaic`."""
-
-    time: Time
-    grid: GridSection
-
-
-class LabelsOptions(Section):
-    """Options of `labels`."""
-
-    grid: GridSection
-
-
-class ChipsOptions(Section):
-    """Options of `chips`."""
-
-    grid: GridSection
-    chips: Chips
-
-
-class TrainOptions(Section):
-    """Options of `train`."""
-
-    grid: GridSection
-    labels: Labelling
-    chips: Chips
-    train: Train
-
-
-class PredictOptions(Section):
-    """Options of `predict`."""
-
-    grid: GridSection
-    predict: Predict
-
-
-class PolygonizeOptions(Section):
-    """Options of `polygonize` and of `candidates`."""
-
-    grid: GridSection
-    polygonize: Polygonize
-
-
-class EvidenceOptions(Section):
-    """Options of `evidence`."""
-
-    time: Time
-    grid: GridSection
-    evidence: Evidence
-
-
-class InventoryOptions(Section):
-    """Options of `inventory`."""
-
-    area: Place
-    time: Time
-    grid: GridSection
-
-
-class AttributesOptions(Section):
-    """Options of `attributes`."""
-
-    grid: GridSection
-
-
-class ExportOptions(Section):
-    """Options of `export`: none, it writes what `attributes` made."""
-
-
-class ReportOptions(Section):
-    """Options of `report`."""
-
-    area: Place
-    time: Time
-    grid: GridSection
-    report: Report
-
-
-S = TypeVar("S", bound=Section)
-
-
-def options_json(config: Config, kind: type[Section]) -> str:
-    """Return the sections that a stage reads, as sorted JSON."""
-    sections: dict[str, Any] = {name: field.annotation for name, field in kind.model_fields.items()}
-    return canonical_json(
-        {
-            name: getattr(config, name).model_dump(mode="json", include=set(section.model_fields))
-            for name, section in sections.items()
-        }
-    )
-
-
-def parse_options(kind: type[S], text: str) -> S:
-    """Parse what `options_json` wrote.
-
-    Raises:
-        UsageError: not JSON, or not the sections of that stage.
-    """
-    try:
-        return kind.model_validate(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            "--options", f"not JSON ({error})", expected="the JSON of the stage's configuration sections"
-        ) from None
-    except ValidationError as error:
-        raise UsageError("--options", _first_problem(error)) from None
-
-
 def load_config(path: Path) -> Config:
     """Read and validate a YAML configuration file.
 
@@ -391,7 +258,7 @@ def validate_config(values: Any, source: str | Path) -> Config:
     try:
         config = Config.model_validate(_expand(values, str(source)))
     except ValidationError as error:
-        raise UsageError(source, _first_problem(error), do="see config/README.md") from None
+        raise UsageError(source, first_problem(error), do="see config/README.md") from None
     return config
 
 
@@ -408,7 +275,8 @@ def _expand(value: Any, source: str) -> Any:
     return expanded
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Say in one line what pydantic found first: the key, the value and what was expected."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":

@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rts_pipeline.config import EvidenceOptions, Time
+from rts_pipeline.config import Time
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.imagery import COLOURS, Limits, Values, compose, stretch
 from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_parquet
+from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.reader import MeasuredItem

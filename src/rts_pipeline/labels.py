@@ -10,8 +10,8 @@ import pandas as pd
 import shapely
 
 from rts_pipeline import io
-from rts_pipeline.config import LabelsOptions
 from rts_pipeline.errors import InputError
+from rts_pipeline.options import LabelsOptions
 
 KINDS = {
     "accept": "positive",

@@ -14,9 +14,10 @@ from rasterio.warp import transform_bounds
 from shapely import box as rectangle
 
 from rts_pipeline import io
-from rts_pipeline.config import BANDS, MosaicOptions, Time
+from rts_pipeline.config import BANDS, Time
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.options import MosaicOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
 

@@ -15,10 +15,10 @@ import numpy as np
 import shapely
 
 from rts_pipeline.components import Pieces, find, merge
-from rts_pipeline.config import PolygonizeOptions
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io import GDAL_OPTIONS, read_json, write_parquet
+from rts_pipeline.options import PolygonizeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,10 @@ import openvino
 
 from rts_pipeline import io, machine, progress
 from rts_pipeline.cells import Mosaics
-from rts_pipeline.config import Predict, PredictOptions
+from rts_pipeline.config import Predict
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.options import PredictOptions
 
 SCALE, NODATA = 250, 255
 

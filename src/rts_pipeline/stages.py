@@ -17,7 +17,7 @@ from pathlib import Path
 from rts_pipeline.errors import RefusedError
 
 PACKAGE = Path(__file__).parent
-NO_RESULT = {"__init__", "config", "errors", "progress", "stages"}
+NO_RESULT = {"__init__", "config", "errors", "options", "progress", "stages"}
 """Modules that change no result: what they say reaches the stages as options, or people as messages."""
 
 
@@ -31,20 +31,20 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(1, "scenes.measure", "636cf15faf16e5dd"),
-    "catalog": Stage(1, "scenes.catalog", "8263ddef51ffc199"),
-    "mosaic": Stage(1, "mosaic", "6647aa05d442f45f"),
-    "labels": Stage(1, "labels", "55ad974411107ec5"),
-    "chips": Stage(1, "chips", "656f2be79a894448"),
-    "train": Stage(1, "learning.train", "2e1791e1633e4d87"),
-    "predict": Stage(1, "predict", "8aac5275485cb1bb"),
-    "polygonize": Stage(1, "polygonize", "da911a9d19399bcc"),
-    "candidates": Stage(1, "candidates", "c869b8608bcf31df"),
-    "evidence": Stage(1, "evidence", "efa3e18beafa1b13"),
-    "inventory": Stage(1, "inventory.build", "37de669fc1a1661f"),
-    "attributes": Stage(1, "inventory.attributes", "c528f008f306ad16"),
-    "export": Stage(1, "inventory.export", "6c798f28ef71ffb7"),
-    "report": Stage(1, "report.build", "fd37781d4d4af8a3"),
+    "scenes": Stage(1, "scenes.measure", "c19ded3014609a1d"),
+    "catalog": Stage(1, "scenes.catalog", "b64d1574bb6e5fc3"),
+    "mosaic": Stage(1, "mosaic", "e92647ec02be2838"),
+    "labels": Stage(1, "labels", "27c5b0e479cbbaa3"),
+    "chips": Stage(1, "chips", "0e1cabbc8405e5da"),
+    "train": Stage(1, "learning.train", "704f92f1977a3095"),
+    "predict": Stage(1, "predict", "b9e7a49f1fa49bad"),
+    "polygonize": Stage(1, "polygonize", "fb50fd449e492dc4"),
+    "candidates": Stage(1, "candidates", "48a4bfd1f48e8940"),
+    "evidence": Stage(1, "evidence", "e738fc19262f4c26"),
+    "inventory": Stage(1, "inventory.build", "b1f53843bb4db00e"),
+    "attributes": Stage(1, "inventory.attributes", "36e67a952bce9009"),
+    "export": Stage(1, "inventory.export", "f4c829d030d36c09"),
+    "report": Stage(1, "report.build", "2765de346dbcae81"),
 }
 
 

@@ -15,9 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rts_pipeline import config as configuration
-from rts_pipeline import stages
-from rts_pipeline.config import Config
+from rts_pipeline import options, stages
+from rts_pipeline.config import Config, validate_config
 from rts_pipeline.errors import InputError, PipelineError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_json
@@ -99,7 +98,7 @@ class Project:
 
     def options(self, stage: str) -> str:
         """Return the option string of a stage: the configuration sections that its result depends on."""
-        return configuration.options_json(self.config, getattr(configuration, f"{stage.capitalize()}Options"))
+        return options.options_json(self.config, getattr(options, f"{stage.capitalize()}Options"))
 
     def code(self, stage: str) -> str:
         """Return the code version of a stage."""
@@ -231,7 +230,7 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
             frozen = json.loads(os.environ[FROZEN])
             config = Config.model_validate(frozen["config"])
             return Project(config, _thaw(frozen["rounds"]), source)
-        config = resolve_grid(configuration.validate_config(dict(values), source))
+        config = resolve_grid(validate_config(dict(values), source))
         rounds = read_rounds(config)
         os.environ[FROZEN] = canonical_json({"config": config.model_dump(mode="json"), "rounds": _freeze(rounds)})
         project = Project(config, rounds, source)

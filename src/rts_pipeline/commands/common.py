@@ -7,7 +7,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from rts_pipeline.config import Section, load_config, options_json, parse_options
+from rts_pipeline.config import Section, load_config
+from rts_pipeline.options import options_json, parse_options
 from rts_pipeline.stages import check_code
 
 S = TypeVar("S", bound=Section)

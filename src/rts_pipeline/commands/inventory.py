@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, stage_options
-from rts_pipeline.config import AttributesOptions, ExportOptions, InventoryOptions, ReportOptions
+from rts_pipeline.options import AttributesOptions, ExportOptions, InventoryOptions, ReportOptions
 
 
 def register(app: typer.Typer) -> None:

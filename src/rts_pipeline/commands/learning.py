@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Round, stage_options
-from rts_pipeline.config import ChipsOptions, LabelsOptions, TrainOptions
+from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
 Mosaics = Annotated[list[Path], typer.Argument(help="Mosaics (<cell>.tif).")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, stage_options
-from rts_pipeline.config import CatalogOptions, MosaicOptions, ScenesOptions
+from rts_pipeline.options import CatalogOptions, MosaicOptions, ScenesOptions
 
 scenes = typer.Typer(help="Delivered PlanetScope items.", no_args_is_help=True)
 

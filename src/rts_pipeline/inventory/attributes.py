@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from rts_pipeline import __version__
-from rts_pipeline.config import AttributesOptions
 from rts_pipeline.inventory import shape
 from rts_pipeline.inventory.dictionary import conform
 from rts_pipeline.inventory.observed import acquisitions
 from rts_pipeline.inventory.setting import distance_to_lines
 from rts_pipeline.inventory.terrain import COLUMNS, terrain
 from rts_pipeline.io import read_geoparquet, write_parquet
+from rts_pipeline.options import AttributesOptions
 
 
 def build_attributes(

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rts_pipeline.config import InventoryOptions
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.dictionary import conform
 from rts_pipeline.inventory.identity import arts_uid, possibility_class
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import unite_overlapping
 from rts_pipeline.io import canonical_json, read_geoparquet, read_outlines, write_parquet
+from rts_pipeline.options import InventoryOptions
 
 ACCEPTED = ("accept", "edit", "missed")
 PART_COLUMNS = (

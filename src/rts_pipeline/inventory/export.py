@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rts_pipeline.config import ExportOptions
 from rts_pipeline.inventory.dictionary import WKT, conform, table
 from rts_pipeline.io import atomic, read_geoparquet, write_gpkg, write_parquet
+from rts_pipeline.options import ExportOptions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,12 +19,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rts_pipeline import io, machine
 from rts_pipeline.cells import Mosaics
-from rts_pipeline.config import Train, TrainOptions
+from rts_pipeline.config import Train
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.learning import datasets, network, record, validation
 from rts_pipeline.learning.datamodule import ChipModule, Normalisation
 from rts_pipeline.learning.task import SlumpTask
+from rts_pipeline.options import TrainOptions
 
 NORMALISATION_WINDOWS = 200
 PACKAGES = ("rts-pipeline", "torch", "torchgeo", "lightning", "segmentation-models-pytorch", "kornia", "openvino")

@@ -16,9 +16,9 @@ import rasterio
 from jinja2 import Environment, StrictUndefined
 
 from rts_pipeline import __version__
-from rts_pipeline.config import ReportOptions
 from rts_pipeline.inventory.identity import POSSIBILITY
 from rts_pipeline.io import read_geoparquet, read_outlines, write_text
+from rts_pipeline.options import ReportOptions
 from rts_pipeline.report import figures, tables
 from rts_pipeline.report.coverage import Coverage, coverage
 from rts_pipeline.report.history import history, verdict

@@ -16,7 +16,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline import io
-from rts_pipeline.config import CatalogOptions
+from rts_pipeline.options import CatalogOptions
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import Delivery, FileRow, Item, Rejected, discover
 from rts_pipeline.scenes.select import select

@@ -18,8 +18,9 @@ from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline import io
-from rts_pipeline.config import BANDS, ScenesOptions
+from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.options import ScenesOptions
 from rts_pipeline.scenes import usable
 from rts_pipeline.scenes.delivered import opened, read
 from rts_pipeline.scenes.discover import ItemFiles, MaskKind

@@ -1,0 +1,157 @@
+"""The options of each stage: the sections of the configuration that its result depends on, and nothing else.
+
+A stage gets them as one string, the sorted JSON of its sections (`options_json`), and parses it back into the same types
+(`parse_options`): Snakemake compares that string, so a stage is stale exactly when one of its sections changed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from rts_pipeline.config import (
+    Area,
+    Chips,
+    Config,
+    Evidence,
+    GridSection,
+    Labelling,
+    Place,
+    Polygonize,
+    Predict,
+    Report,
+    Scenes,
+    Section,
+    Time,
+    Train,
+    Usability,
+    first_problem,
+)
+from rts_pipeline.errors import UsageError
+from rts_pipeline.io import canonical_json
+
+
+class ScenesOptions(Section):
+    """Options of `scenes`."""
+
+    scenes: Usability
+
+
+class CatalogOptions(Section):
+    """Options of `catalog`."""
+
+    area: Area
+    time: Time
+    grid: GridSection
+    scenes: Scenes
+    evidence: Evidence
+
+
+class MosaicOptions(Section):
+    """Options of `mosaic`."""
+
+    time: Time
+    grid: GridSection
+
+
+class LabelsOptions(Section):
+    """Options of `labels`."""
+
+    grid: GridSection
+
+
+class ChipsOptions(Section):
+    """Options of `chips`."""
+
+    grid: GridSection
+    chips: Chips
+
+
+class TrainOptions(Section):
+    """Options of `train`."""
+
+    grid: GridSection
+    labels: Labelling
+    chips: Chips
+    train: Train
+
+
+class PredictOptions(Section):
+    """Options of `predict`."""
+
+    grid: GridSection
+    predict: Predict
+
+
+class PolygonizeOptions(Section):
+    """Options of `polygonize` and of `candidates`."""
+
+    grid: GridSection
+    polygonize: Polygonize
+
+
+class EvidenceOptions(Section):
+    """Options of `evidence`."""
+
+    time: Time
+    grid: GridSection
+    evidence: Evidence
+
+
+class InventoryOptions(Section):
+    """Options of `inventory`."""
+
+    area: Place
+    time: Time
+    grid: GridSection
+
+
+class AttributesOptions(Section):
+    """Options of `attributes`."""
+
+    grid: GridSection
+
+
+class ExportOptions(Section):
+    """Options of `export`: none, it writes what `attributes` made."""
+
+
+class ReportOptions(Section):
+    """Options of `report`."""
+
+    area: Place
+    time: Time
+    grid: GridSection
+    report: Report
+
+
+S = TypeVar("S", bound=Section)
+
+
+def options_json(config: Config, kind: type[Section]) -> str:
+    """Return the sections that a stage reads, as sorted JSON."""
+    sections: dict[str, Any] = {name: field.annotation for name, field in kind.model_fields.items()}
+    return canonical_json(
+        {
+            name: getattr(config, name).model_dump(mode="json", include=set(section.model_fields))
+            for name, section in sections.items()
+        }
+    )
+
+
+def parse_options(kind: type[S], text: str) -> S:
+    """Parse what `options_json` wrote.
+
+    Raises:
+        UsageError: not JSON, or not the sections of that stage.
+    """
+    try:
+        return kind.model_validate(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            "--options", f"not JSON ({error})", expected="the JSON of the stage's configuration sections"
+        ) from None
+    except ValidationError as error:
+        raise UsageError("--options", first_problem(error)) from None

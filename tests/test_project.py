@@ -1,0 +1,108 @@
+"""What the Snakefile learns when it is parsed: the state of the rounds, and a configuration that is frozen for a run."""
+
+import os
+
+import pytest
+
+import review_case
+from rts_pipeline import workflow
+from rts_pipeline.config import Review, validate_config
+from rts_pipeline.grid import Grid
+from rts_pipeline.review import rounds
+from rts_pipeline.review.events import append, make_event
+from rts_pipeline.review.finish import finish
+
+VALUES = {
+    "area": {"aoi": "aoi.gpkg"},
+    "scenes": {"folders": ["orders"]},
+    "labels": {"seeds": "seeds.gpkg"},
+    "grid": {"crs": review_case.CRS},
+}
+NO_NEW, NEW = ("reject",) * 4, ("accept", "reject", "reject", "reject")
+
+
+def config(folder, **sections):
+    return validate_config(
+        {**VALUES, "results": str(folder / "results"), "reviews": str(folder / "reviews"), **sections}, "test"
+    )
+
+
+def sign_off(folder, *decided):
+    """Review rounds one after the other with these decisions."""
+    results, reviews = folder / "results", folder / "reviews"
+    for number, decisions in enumerate(decided, 1):
+        k = rounds.round_name(number)
+        review_case.write_candidates(results, k)
+        rounds.start(reviews, results, k, at=review_case.AT)
+        events = [judged(k, candidate, decision) for candidate, decision in enumerate(decisions)]
+        append(reviews, k, "ann", events)
+        finish(reviews, k, policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
+
+
+def judged(k, candidate, decision):
+    return make_event(
+        round=k,
+        candidate_id=f"r{k}-{candidate + 1:04d}",
+        base_sha256=review_case.sha(review_case.square(candidate)),
+        reviewer="ann",
+        at=review_case.AT,
+        source="import",
+        guideline_version="1",
+        action="decide",
+        decision=decision,
+    )
+
+
+def test_before_any_review_round_one_is_open(tmp_path):
+    state = workflow.read_rounds(config(tmp_path))
+    assert (state.open, state.finished, state.draft) == ("01", [], None)
+
+
+def test_a_round_with_new_slumps_opens_the_next(tmp_path):
+    sign_off(tmp_path, NEW)
+    assert workflow.read_rounds(config(tmp_path)).open == "02"
+
+
+def test_a_round_without_new_slumps_ends_the_loop(tmp_path):
+    sign_off(tmp_path, NEW, NO_NEW)
+    state = workflow.read_rounds(config(tmp_path))
+    assert (state.open, state.finished) == (None, ["01", "02"])
+    project = workflow.Project(config(tmp_path), state, "config/config.yaml")
+    assert project.wants_inventory()
+    assert project.state_line().startswith("Converged: round 02")
+
+
+def test_extra_rounds_are_opened(tmp_path):
+    sign_off(tmp_path, NO_NEW)
+    assert workflow.read_rounds(config(tmp_path)).open is None
+    assert workflow.read_rounds(config(tmp_path, rounds={"extra": 1})).open == "02"
+
+
+def test_an_open_draft_is_left_out_of_the_targets(tmp_path):
+    review_case.write_candidates(tmp_path / "results")
+    rounds.start(tmp_path / "reviews", tmp_path / "results", "01", at=review_case.AT)
+    settings = config(tmp_path)
+    project = workflow.Project(settings, workflow.read_rounds(settings), "x.yaml")
+    assert project.wanted_rounds() == []
+    assert project.state_line() == "Round 01: review in progress; next: rts-pipeline review finish 01 --config x.yaml"
+
+
+def test_jobs_take_the_frozen_configuration(tmp_path, monkeypatch):
+    """An edit during a run changes nothing: jobs that parse the Snakefile again don't read the file."""
+    settings = config(tmp_path)
+    state = workflow.read_rounds(settings)
+    frozen = {"config": settings.model_dump(mode="json"), "rounds": workflow._freeze(state)}
+    monkeypatch.setenv(workflow.FROZEN, workflow.canonical_json(frozen))
+    edited = {**VALUES, "train": {"nonsense": 1}}
+    project = workflow.load_project(edited, "edited.yaml", main_process=False)
+    assert project.config == settings
+    assert project.rounds == state
+
+
+def test_the_main_process_reads_the_file_even_with_a_frozen_state_around(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(workflow.FROZEN, "{}")
+    with pytest.raises(SystemExit) as ended:
+        workflow.load_project({**VALUES, "train": {"nonsense": 1}}, "edited.yaml", main_process=True)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("rts-pipeline: edited.yaml: unknown key 'train.nonsense'")
+    assert os.environ[workflow.FROZEN] == "{}"
