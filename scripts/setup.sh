@@ -18,7 +18,7 @@ install_packages() {
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$("$python" -V 2>&1): expected Python 3.11 or newer; set PYTHON=/path/to/python3.11"
   say "packages into $venv (6.7 GB with torch's CUDA libraries, half a minute to some minutes)"
-  [ -x $venv/bin/python ] || "$python" -m venv $venv || fail "no virtual environment; on Debian: apt-get install python3-venv"
+  [ -x $venv/bin/uv ] || "$python" -m venv --clear $venv || fail "no virtual environment; on Debian: apt-get install python3-venv"
   local versions=$venv/versions.txt
   sed -n 's/^\([A-Za-z0-9._-]*==[^ ;\\]*\).*/\1/p' $lock >$versions
   [ -x $venv/bin/uv ] || $venv/bin/python -m pip install --quiet --disable-pip-version-check -c $versions uv

@@ -121,8 +121,8 @@ rule verify:
     conda:
         "../../envs/rts-pipeline.yaml"
     params:
-        reviews=REVIEWS,
-        results=RESULTS,
+        reviews=subpath(input.signoff, ancestor=2),
+        results=subpath(input.candidates, ancestor=3),
     message:
         "Round {wildcards.k}: compare the rebuilt candidates with those reviewed"
     shell:

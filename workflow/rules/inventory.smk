@@ -102,8 +102,8 @@ rule report:
         options=project.options("report"),
         code=project.code("report"),
         rounds=" ".join(project.rounds.finished),
-        results=RESULTS,
-        reviews=REVIEWS,
+        results=subpath(input.attributes, ancestor=2),
+        reviews=lambda wildcards: REVIEWS,
     message:
         "Report"
     shell:

@@ -49,7 +49,7 @@ rule catalog:
         code=project.code("catalog"),
         # not for the command: any file that comes or goes renews the account
         listing=project.listing,
-        folder=f"{RESULTS}/scenes",
+        folder=subpath(output.catalog, parent=True),
     message:
         "Account for every delivered file"
     shell:
