@@ -348,7 +348,7 @@ def test_the_memory_of_a_measurement_does_not_grow_with_the_raster(tmp_path):
     with rasterio.open(path, "w", driver="GTiff", tiled=True, sparse_ok=True, compress="deflate", **profile) as dataset:
         dataset.write(flat(1000, (512, 512)), window=rasterio.windows.Window(4096, 4096, 512, 512))
     code = (
-        "import sys; from pathlib import Path; from rts_pipeline.config import *;"
+        "import sys; from pathlib import Path; from rts_pipeline.config import *; from rts_pipeline.options import *;"
         "from rts_pipeline.scenes.measure import measure;"
         "a, b, c = map(Path, sys.argv[1:]);"
         f"measure('{item_id}', a, None, 'none', None, None, b, c, ScenesOptions(scenes=Usability()));"
