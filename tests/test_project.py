@@ -29,14 +29,16 @@ def config(folder, **sections):
 
 def sign_off(folder, *decided):
     """Review rounds one after the other with these decisions."""
-    results, reviews = folder / "results", folder / "reviews"
     for number, decisions in enumerate(decided, 1):
-        k = rounds.round_name(number)
-        review_case.write_candidates(results, k)
-        rounds.start(reviews, results, k, at=review_case.AT)
-        events = [judged(k, candidate, decision) for candidate, decision in enumerate(decisions)]
-        append(reviews, k, "ann", events)
-        finish(reviews, k, policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
+        sign_off_next(folder, rounds.round_name(number), decisions)
+
+
+def sign_off_next(folder, k, decisions):
+    results, reviews = folder / "results", folder / "reviews"
+    review_case.write_candidates(results, k)
+    rounds.start(reviews, results, k, at=review_case.AT)
+    append(reviews, k, "ann", [judged(k, candidate, decision) for candidate, decision in enumerate(decisions)])
+    finish(reviews, k, policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
 
 
 def judged(k, candidate, decision):
@@ -87,16 +89,20 @@ def test_an_open_draft_is_left_out_of_the_targets(tmp_path):
     assert project.state_line() == "Round 01: review in progress; next: rts-pipeline review finish 01 --config x.yaml"
 
 
-def test_jobs_take_the_frozen_configuration(tmp_path, monkeypatch):
-    """An edit during a run changes nothing: jobs that parse the Snakefile again don't read the file."""
+def test_jobs_take_the_frozen_state(tmp_path, monkeypatch):
+    """An edit or a sign-off during a run changes nothing for the jobs that parse the Snakefile again."""
+    sign_off(tmp_path, NEW)
     settings = config(tmp_path)
     state = workflow.read_rounds(settings)
-    frozen = {"config": settings.model_dump(mode="json"), "rounds": workflow._freeze(state)}
-    monkeypatch.setenv(workflow.FROZEN, workflow.canonical_json(frozen))
+    frozen = workflow._freeze(settings, state)
+    monkeypatch.setenv(workflow.FROZEN, frozen)
+    sign_off_next(tmp_path, "02", NO_NEW)
+    assert workflow.read_rounds(settings).open is None
     edited = {**VALUES, "train": {"nonsense": 1}}
     project = workflow.load_project(edited, "edited.yaml", main_process=False)
     assert project.config == settings
     assert project.rounds == state
+    assert len(frozen) < 10_000
 
 
 def test_the_main_process_reads_the_file_even_with_a_frozen_state_around(tmp_path, monkeypatch, capsys):

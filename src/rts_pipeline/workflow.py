@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -227,12 +227,10 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
     """
     try:
         if not main_process and FROZEN in os.environ:
-            frozen = json.loads(os.environ[FROZEN])
-            config = Config.model_validate(frozen["config"])
-            return Project(config, _thaw(frozen["rounds"]), source)
+            return Project(*_thaw(os.environ[FROZEN]), source)
         config = resolve_grid(validate_config(dict(values), source))
         rounds = read_rounds(config)
-        os.environ[FROZEN] = canonical_json({"config": config.model_dump(mode="json"), "rounds": _freeze(rounds)})
+        os.environ[FROZEN] = _freeze(config, rounds)
         project = Project(config, rounds, source)
         # every mistake that can be known now is told now, before any job runs
         project.labelled_cells()
@@ -242,13 +240,17 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         stop(error)
 
 
-def _freeze(rounds: Rounds) -> dict[str, Any]:
-    return asdict(rounds)
+def _freeze(config: Config, rounds: Rounds) -> str:
+    """Serialise the state; of the sign-offs only their number, since an environment variable holds 128 kB at most."""
+    state = {"signed": len(rounds.signed), "open": rounds.open, "draft": rounds.draft}
+    return canonical_json({"config": config.model_dump(mode="json"), "rounds": state})
 
 
-def _thaw(frozen: dict[str, Any]) -> Rounds:
-    signed = [Signoff(**signoff) for signoff in frozen["signed"]]
-    return Rounds(signed, frozen["open"], frozen["draft"])
+def _thaw(text: str) -> tuple[Config, Rounds]:
+    frozen = json.loads(text)
+    config, state = Config.model_validate(frozen["config"]), frozen["rounds"]
+    signed = read_signoffs(Path(config.reviews))[: state["signed"]]
+    return config, Rounds(signed, state["open"], state["draft"])
 
 
 def stop(error: PipelineError) -> NoReturn:

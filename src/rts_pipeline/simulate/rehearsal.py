@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -64,7 +66,9 @@ def _run(command: list[str]) -> None:
         CommandFailedError: it failed; its own message has been shown.
     """
     print(f"\n$ {shlex.join(command)}", flush=True)
-    code = subprocess.run(command, check=False).returncode
+    # the programs of this environment, whether or not it is activated
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    code = subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
     if code != 0:
         raise CommandFailedError(shlex.join(command), code)
 
