@@ -119,7 +119,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from rts_pipeline.review.status import status
 
     settings = load_config(config)
-    table = Table("round", "state", "candidates", "decided by", "undecided", "disagreements", "added", "new slumps")
+    table = Table("round", "state", "candidates", "decided by", "open", "disputed", "added", "new")
     for row in status(Path(settings.reviews), Path(settings.results)):
         decided = ", ".join(f"{name} {count}" for name, count in row.decided.items())
         conflicts = len(row.disagreements) + len(row.forks)

@@ -69,17 +69,12 @@ def check(folders: Annotated[list[Path], typer.Argument(help="Folders with deliv
 
     Example: rts-pipeline scenes check data/orders
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from rts_pipeline.config import Scenes
     from rts_pipeline.scenes.discover import discover
 
     delivery = discover(folders, Scenes(folders=[str(folder) for folder in folders]))
-    table = Table("file", "item", "role", "status", "reason")
-    for row in delivery.files:
-        table.add_row(str(row.path), row.item_id, row.role, row.status, row.reason)
-    Console().print(table)
+    for row in sorted(delivery.files, key=lambda row: (row.status, str(row.path))):
+        typer.echo(f"{row.status:<8}  {row.role:<11}  {row.path}{': ' if row.reason else ''}{row.reason}")
     typer.echo(f"{len(delivery.items)} items can be used; {len(delivery.files)} files")
 
 

@@ -25,7 +25,7 @@ def demo(*, small: bool, cores: int) -> None:
     corridor = str(folder / "corridor")
     size = ["--width-km", "6", "--height-km", "6", "--slumps", "40"] if small else []
     _run(["rts-pipeline", "simulate", corridor, "--seed", "1", *size])
-    rehearse(Path(f"config/{name}.yaml"), folder / "corridor" / "truth.gpkg", cores=cores, max_rounds=10, start=start)
+    rehearse(Path(f"config/{name}.yaml"), folder / "corridor" / "truth.gpkg", cores=cores, max_rounds=6, start=start)
 
 
 def rehearse(config: Path, truth: Path, *, cores: int, max_rounds: int, start: float | None = None) -> None:
@@ -48,7 +48,11 @@ def rehearse(config: Path, truth: Path, *, cores: int, max_rounds: int, start: f
             _run(["rts-pipeline", "review", "start", k, *at])
         _run(["rts-pipeline", "review", "simulate", k, "--truth", str(truth), *at])
         _run(["rts-pipeline", "review", "finish", k, *at])
-    _run(snakemake if rounds.open is None else ["snakemake", "preliminary", *snakemake[1:]])
+    if rounds.open is None:
+        _run(snakemake)
+    else:
+        print(f"Not converged after {len(rounds.signed)} rounds: what follows is the inventory so far")
+        _run(["snakemake", "preliminary", *snakemake[1:]])
     scores = str(Path(settings.results, "scores.json"))
     seconds = f"{time.monotonic() - start:.1f}"
     _run(["rts-pipeline", "score", "--truth", str(truth), "--config", str(config), "--seconds", seconds, "--out", scores])
