@@ -11,8 +11,10 @@ import yaml
 from affine import Affine
 from typer.main import get_command
 
+import review_case
 from items import write_item
 from rts_pipeline.cli import app
+from rts_pipeline.review import rounds
 from workflow_case import BIN, Case
 
 CRS = "EPSG:32646"
@@ -221,3 +223,38 @@ def test_program_starts_without_the_repository(tmp_path):
 
 def test_status_before_anything_ran(case):
     assert "Round 01: to be computed" in case.cli("status", "--config", case.config).stdout
+
+
+@pytest.fixture
+def open_review(case):
+    """The project with a review of four candidates under way."""
+    results, reviews = case.folder / "results", case.folder / "reviews"
+    review_case.write_candidates(results)
+    rounds.start(reviews, results, "01", at=review_case.AT)
+    case.cli("review", "export", "01", "--reviewer", "ann", "--out", "ann.gpkg", "--config", case.config)
+    return case
+
+
+def verdicts(case, change):
+    """Write the reviewer's file with a change, and return the command that imports it."""
+    frame = gpd.read_file(case.folder / "ann.gpkg", layer="candidates")
+    change(frame).to_file(case.folder / "ann.gpkg", layer="candidates")
+    return ("rts-pipeline", "review", "import", "01", "ann.gpkg", "--reviewer", "ann", "--config", case.config)
+
+
+def test_unknown_verdict(open_review):
+    command = verdicts(open_review, lambda frame: frame.assign(decision="perhaps"))
+    refused(open_review, 3, "ann.gpkg", "perhaps", "accept", command=command)
+    assert not (open_review.reviews / "round_01/ann.jsonl").exists()
+
+
+def test_missing_candidate_in_the_verdicts(open_review):
+    command = verdicts(open_review, lambda frame: frame.assign(decision="accept").iloc[1:])
+    refused(open_review, 3, "ann.gpkg", "r01-0001", command=command)
+    assert not (open_review.reviews / "round_01/ann.jsonl").exists()
+
+
+def test_unfinished_review_is_not_signed_off(open_review):
+    command = ("rts-pipeline", "review", "finish", "01", "--config", open_review.config)
+    refused(open_review, 4, "r01-0001", command=command)
+    assert not (open_review.reviews / "round_01/signoff.json").exists()
