@@ -22,6 +22,8 @@ Options = Annotated[
 ]
 Code = Annotated[str | None, typer.Option(help="Stage version that the workflow was planned with.")]
 Out = Annotated[Path, typer.Option(help="File or folder to write.")]
+Seeds = Annotated[Path, typer.Option("--seeds", help="Outlines of the slumps known at the start.")]
+Reviewed = Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")]
 Round = Annotated[str, typer.Argument(help="Round: 01, 02, ...", metavar="ROUND")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, stage_options
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Seeds, stage_options
 from rts_pipeline.options import AttributesOptions, ExportOptions, InventoryOptions, ReportOptions
 
 
@@ -20,9 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def inventory(
-    seeds: Annotated[Path, typer.Option(help="Outlines of the slumps known at the start.")],
+    seeds: Seeds,
     out: Out,
-    reviewed: Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")] = None,
+    reviewed: Reviewed = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Round, stage_options
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, stage_options
 from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
@@ -22,9 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def labels(
-    seeds: Annotated[Path, typer.Option(help="Outlines of the slumps known at the start.")],
+    seeds: Seeds,
     out: Out,
-    reviewed: Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")] = None,
+    reviewed: Reviewed = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
