@@ -175,10 +175,15 @@ class Polygonize(Section):
     hole_m2: float = Field(900.0, ge=0, description="Holes smaller than this are filled.")
 
 
-class Evidence(Section):
-    """Image chips for the reviewers."""
+class Years(Section):
+    """Which years the reviewers see."""
 
     years: list[int] = Field([2016, 2017, 2018, 2019, 2020], description="Years whose images the reviewers see.")
+
+
+class Evidence(Years):
+    """Image chips for the reviewers."""
+
     margin_m: float = Field(150.0, ge=0, description="Ground shown around a candidate.")
     min_size_px: int = Field(96, ge=32, description="Smallest edge of a chip, in pixels of the grid.")
     scale: int = Field(3, ge=1, le=8, description="Screen pixels for one pixel of the grid.")

@@ -27,6 +27,7 @@ from rts_pipeline.config import (
     Time,
     Train,
     Usability,
+    Years,
     first_problem,
 )
 from rts_pipeline.errors import UsageError
@@ -46,7 +47,7 @@ class CatalogOptions(Section):
     time: Time
     grid: GridSection
     scenes: Scenes
-    evidence: Evidence
+    evidence: Years
 
 
 class MosaicOptions(Section):
