@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 import rasterio
 from affine import Affine
 
@@ -16,11 +14,9 @@ from rts_pipeline.options import ScenesOptions
 from rts_pipeline.scenes.discover import Delivery, Item, discover
 from rts_pipeline.scenes.measure import measure
 
-REAL = Path(os.environ.get("RTS_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")) / "planet"
 CRS = "EPSG:32646"
 PLACE = Affine(3, 0, 480_000, 0, -3, 3_860_001)
 ITEM = "20190801_041000_1003"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="no real PlanetScope files (RTS_REAL_DATA)")
 
 
 def plain(shape=(60, 80), value=1000):

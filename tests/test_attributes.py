@@ -1,8 +1,6 @@
 """Stage attributes: images, shape, terrain and setting of each slump."""
 
 import json
-import os
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +13,7 @@ from rasterio.features import rasterize
 from scipy.ndimage import sobel
 from shapely import LineString, Point, box, transform
 
+from real_data import REAL, real
 from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.inventory.attributes import build_attributes
@@ -23,8 +22,7 @@ from rts_pipeline.inventory.dictionary import columns
 from rts_pipeline.io import new_cog
 from rts_pipeline.options import AttributesOptions, InventoryOptions
 
-REAL = Path(os.environ.get("RTS_REAL_DATA", Path(__file__).parents[2] / "shared/data")) / "terrain"
-real = pytest.mark.skipif(not REAL.exists(), reason="no real data (RTS_REAL_DATA)")
+TERRAIN = REAL / "terrain"
 CRS = "EPSG:32646"
 GRID = GridSection(crs=CRS, cell_px=64, block_cells=2)
 CELL_M = 192.0
@@ -235,7 +233,7 @@ def test_points_are_no_roads(tmp_path):
 
 @real
 def test_elevation_of_a_dem_in_its_own_custom_crs_is_the_mean_of_its_pixels(tmp_path):
-    path = REAL / "dem_chhota_shigri.tif"
+    path = TERRAIN / "dem_chhota_shigri.tif"
     with rasterio.open(path) as dataset:
         crs, elevation, transform = dataset.crs.to_wkt(), dataset.read(1), dataset.transform
     west, north = transform @ (100, 60)
@@ -248,7 +246,7 @@ def test_elevation_of_a_dem_in_its_own_custom_crs_is_the_mean_of_its_pixels(tmp_
 
 @real
 def test_a_dem_in_degrees_gives_the_terrain_of_its_pixels(tmp_path):
-    path, utm = REAL / "baltoro_srtm_clip.tif", "EPSG:32643"
+    path, utm = TERRAIN / "baltoro_srtm_clip.tif", "EPSG:32643"
     x, y = Transformer.from_crs("EPSG:4326", utm, always_xy=True).transform(76.40, 35.75)
     outline = Point(x, y).buffer(900)
     slump = attributes(tmp_path, [outline], dem=path, crs=utm).iloc[0]
@@ -271,7 +269,7 @@ def test_a_dem_in_degrees_gives_the_terrain_of_its_pixels(tmp_path):
 
 @real
 def test_distance_to_real_roads_agrees_with_a_search_of_all_vertices(tmp_path):
-    roads, utm = REAL / "roads.geojson", "EPSG:32645"
+    roads, utm = TERRAIN / "roads.geojson", "EPSG:32645"
     x, y = Transformer.from_crs("EPSG:4326", utm, always_xy=True).transform(86.0, 27.9)
     slump = attributes(tmp_path, [Point(x, y).buffer(1)], roads=roads, crs=utm).iloc[0]
     points = gpd.read_file(roads).to_crs(utm).segmentize(50).to_crs(4326).get_coordinates().to_numpy()

@@ -1,6 +1,4 @@
-import os
 from itertools import permutations
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -9,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import Polygon, box
 
+from real_data import REAL, real
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.metrics import match_outlines, object_scores, pixel_iou
 
 CRS = "EPSG:32646"
-REAL = Path(os.environ.get("RTS_REAL_DATA", Path(__file__).parents[1] / "../shared/data"))
 
 squares = st.lists(
     st.builds(lambda x, y, w, h: box(x, y, x + w, y + h), *([st.integers(0, 5)] * 2), *([st.integers(1, 5)] * 2)), max_size=5
@@ -106,10 +104,9 @@ def test_pixel_iou_does_not_depend_on_tiles(predicted, truth, tile_px):
     assert pixel_iou(series(predicted), series(truth), grid, tile_px) == expected
 
 
+@real
 def test_real_outlines_match_themselves():
     path = REAL / "rts_outlines/TrainingLabel_RTS_PlanetScope_Nitze_iteration001.gpkg"
-    if not path.exists():
-        pytest.skip("real data is absent")
     outlines = gpd.read_file(path).to_crs("EPSG:3413").geometry
     assert (~outlines.is_valid).any()
     order = np.random.default_rng(0).permutation(len(outlines))

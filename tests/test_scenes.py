@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from items import write_item
+from real_data import REAL, real
 from rts_pipeline.config import Scenes
 from rts_pipeline.errors import InputError
 from rts_pipeline.scenes.discover import discover
 from rts_pipeline.scenes.metadata import acquired_of
 from rts_pipeline.scenes.names import parse
-from scenes_case import CRS, ITEM, PLACE, REAL, found, measured, plain, real, reasons
+from scenes_case import CRS, ITEM, PLACE, found, measured, plain, reasons
 
 # --- names and times ---------------------------------------------------------------------------------------------------
 
@@ -300,7 +301,7 @@ def test_every_file_has_exactly_one_row_whatever_is_there(tmp_path, files):
 @real
 def test_every_real_file_gets_a_true_statement(tmp_path):
     folder = tmp_path / "planet"
-    shutil.copytree(REAL, folder)
+    shutil.copytree(REAL / "planet", folder)
     delivery = found(folder, without_mask="use")
     assert [row.path for row in delivery.files] == sorted(str(path) for path in folder.rglob("*") if path.is_file())
     assert [item.id for item in delivery.items] == ["20221221_084022_18_2414"]
@@ -327,7 +328,7 @@ def test_every_real_file_gets_a_true_statement(tmp_path):
 def test_real_masks_are_read_by_the_rules(tmp_path, item_id):
     folder = tmp_path / "in"
     folder.mkdir()
-    for path in (REAL / "sumatra_2020").glob(f"{item_id}_*"):
+    for path in (REAL / "planet/sumatra_2020").glob(f"{item_id}_*"):
         shutil.copy(path, folder)
     mask = folder / f"{item_id}_3B_udm2_clip.tif"
     with rasterio.open(mask) as dataset:

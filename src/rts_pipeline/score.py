@@ -11,13 +11,11 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_geoparquet, read_vector
 from rts_pipeline.metrics import match_outlines, object_scores, pixel_iou
-from rts_pipeline.review.rounds import read_signoffs
+from rts_pipeline.review.rounds import POSITIVE, read_signoffs
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from rich.table import Table
-
-ACCEPTED = ("accept", "edit", "missed")
 
 
 def score(
@@ -48,7 +46,7 @@ def score(
     for signoff in read_signoffs(reviews):
         name = signoff.round
         reviewed = read_geoparquet(reviews / f"round_{name}" / "reviewed.parquet").to_crs(grid.crs)
-        accepted.append(reviewed.geometry[reviewed["decision"].isin(ACCEPTED)])
+        accepted.append(reviewed.geometry[reviewed["decision"].isin(POSITIVE)])
         model = read_geoparquet(results / "rounds" / name / "outlines.parquet").geometry
         per_round.append(
             {
@@ -103,7 +101,7 @@ def _scores(outlines: gpd.GeoSeries, truth: gpd.GeoDataFrame, grid: Grid) -> dic
 
 
 def _counts(decisions: pd.Series) -> dict[str, int]:
-    kinds = {"n_accepted": ACCEPTED, "n_rejected": ("reject",), "n_unsure": ("unsure", "unseen")}
+    kinds = {"n_accepted": POSITIVE, "n_rejected": ("reject",), "n_unsure": ("unsure", "unseen")}
     return {name: int(decisions.isin(kind).sum()) for name, kind in kinds.items()}
 
 

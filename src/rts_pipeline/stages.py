@@ -32,7 +32,7 @@ class Stage:
 
 STAGES = {
     "scenes": Stage(1, "scenes.measure", "c19ded3014609a1d"),
-    "catalog": Stage(1, "scenes.catalog", "b64d1574bb6e5fc3"),
+    "catalog": Stage(1, "scenes.catalog", "d0d1e7cbc1ef1f53"),
     "mosaic": Stage(1, "mosaic", "e92647ec02be2838"),
     "labels": Stage(1, "labels", "27c5b0e479cbbaa3"),
     "chips": Stage(1, "chips", "0e1cabbc8405e5da"),
@@ -41,10 +41,10 @@ STAGES = {
     "polygonize": Stage(1, "polygonize", "fb50fd449e492dc4"),
     "candidates": Stage(1, "candidates", "48a4bfd1f48e8940"),
     "evidence": Stage(1, "evidence", "e738fc19262f4c26"),
-    "inventory": Stage(1, "inventory.build", "b1f53843bb4db00e"),
+    "inventory": Stage(1, "inventory.build", "5299c047219aa64c"),
     "attributes": Stage(1, "inventory.attributes", "36e67a952bce9009"),
     "export": Stage(1, "inventory.export", "f4c829d030d36c09"),
-    "report": Stage(1, "report.build", "2765de346dbcae81"),
+    "report": Stage(1, "report.build", "5f3400e0392fd3d4"),
 }
 
 

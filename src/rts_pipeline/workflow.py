@@ -23,8 +23,6 @@ from rts_pipeline.io import canonical_json, read_outlines, sha256_json
 from rts_pipeline.review.rounds import Signoff, open_draft, read_signoffs, round_name
 
 if TYPE_CHECKING:
-    import geopandas as gpd
-
     from rts_pipeline.scenes.discover import Delivery, Item
     from rts_pipeline.scenes.select import Selection
 
@@ -32,23 +30,13 @@ FROZEN = "RTS_PIPELINE_FROZEN"
 """Environment variable in which the main process hands its state to the jobs, so that an edit during a run changes nothing."""
 
 
-def area_of_interest(config: Config) -> gpd.GeoDataFrame:
-    """Read the polygons of the area of interest, in their own CRS."""
-    return read_outlines(Path(config.area.aoi), "area of interest (area.aoi)")
-
-
 def resolve_grid(config: Config) -> Config:
     """Replace the CRS "auto" by the UTM zone of the area's centre, so that the options name the CRS itself."""
     if config.grid.crs != "auto":
         return config
-    crs = area_of_interest(config).estimate_utm_crs().to_string()
+    area = read_outlines(Path(config.area.aoi), "area of interest (area.aoi)")
+    crs = area.estimate_utm_crs().to_string()
     return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": crs})})
-
-
-def area_cells(config: Config) -> list[str]:
-    """Return the names of the cells that share area with the area of interest."""
-    grid = config.grid.grid()
-    return grid.cells_touching(area_of_interest(config).to_crs(grid.crs).geometry.to_numpy())
 
 
 @dataclass(frozen=True)
@@ -121,10 +109,11 @@ class Project:
         Raises:
             InputError: no item of the target year lies in the area.
         """
-        from rts_pipeline.scenes.select import select
+        from rts_pipeline.scenes.select import area_cells, select
 
         config = self.config
-        selection = select(self.delivery.items, area_cells(config), self.grid, config.time, config.evidence.years)
+        cells = area_cells(Path(config.area.aoi), self.grid)
+        selection = select(self.delivery.items, cells, self.grid, config.time, config.evidence.years)
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,

@@ -18,8 +18,8 @@ from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import unite_overlapping
 from rts_pipeline.io import canonical_json, read_geoparquet, read_outlines, write_parquet
 from rts_pipeline.options import InventoryOptions
+from rts_pipeline.review.rounds import POSITIVE
 
-ACCEPTED = ("accept", "edit", "missed")
 PART_COLUMNS = (
     *("delineation_id", "source", "iteration", "decision", "possibility", "reviewers", "n_reviews", "agreement"),
     *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", "geometry"),
@@ -65,7 +65,7 @@ def _seeds(path: Path, grid: Grid) -> gpd.GeoDataFrame:
 
 def _accepted(path: Path, grid: Grid) -> gpd.GeoDataFrame:
     rows = read_geoparquet(path).to_crs(grid.crs)
-    rows = rows[rows["decision"].isin(ACCEPTED)].reset_index(drop=True)
+    rows = rows[rows["decision"].isin(POSITIVE)].reset_index(drop=True)
     number = rows["round"].astype(int)
     rows = rows.assign(iteration=number, source=[f"round {value:02d}" for value in number])
     return rows.rename(columns={"candidate_id": "delineation_id"})[list(PART_COLUMNS)]

@@ -11,10 +11,9 @@ import pandas as pd
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import read_geoparquet, read_json
-from rts_pipeline.review.rounds import REVIEWED, Signoff, read_signoffs, round_folder
+from rts_pipeline.review.rounds import POSITIVE, REVIEWED, Signoff, read_signoffs, round_folder
 
-DECISIONS = ("accept", "edit", "missed", "reject", "unsure", "unseen")
-NEW = ("accept", "edit", "missed")
+DECISIONS = (*POSITIVE, "reject", "unsure", "unseen")
 
 
 def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:

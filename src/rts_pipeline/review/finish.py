@@ -19,6 +19,7 @@ from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps,
 from rts_pipeline.review.rounds import (
     CANDIDATES,
     DRAFT,
+    POSITIVE,
     REVIEWED,
     SIGNOFF,
     Draft,
@@ -30,7 +31,6 @@ from rts_pipeline.review.rounds import (
     round_folder,
 )
 
-POSITIVE = ("accept", "edit", "missed")
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
 """Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
 SHOWN = 10

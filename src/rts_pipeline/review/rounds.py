@@ -21,6 +21,8 @@ from rts_pipeline.io import atomic, read_json, sha256_file, write_json
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
+POSITIVE = ("accept", "edit", "missed")
+"""Decisions that say: a slump. Their number is a sign-off's `n_new`."""
 KEPT = ("model/weights.pt", "model/model.json", CANDIDATES)
 """What a review copies from the round's results: the network and what it proposed."""
 

@@ -19,7 +19,7 @@ from rts_pipeline import io
 from rts_pipeline.options import CatalogOptions
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import Delivery, FileRow, Item, Rejected, discover
-from rts_pipeline.scenes.select import select
+from rts_pipeline.scenes.select import area_cells, select
 
 COLUMNS = ("item_id", "acquired", "status", "reason", "valid_fraction", "usable_fraction", "item_json", "geometry")
 
@@ -39,9 +39,8 @@ def catalog(scenes_folder: Path, out_catalog: Path, out_files: Path, options: Ca
         InputError: as `discover`; the area can't be read; an item.json is damaged.
     """
     delivery = discover([Path(folder) for folder in options.scenes.folders], options.scenes, scenes_folder / ".headers.json")
-    area = io.read_outlines(Path(options.area.aoi), "area of interest (area.aoi)", crs=options.grid.crs)
     grid = options.grid.grid()
-    cells = grid.cells_touching(area.geometry.to_numpy())
+    cells = area_cells(Path(options.area.aoi), grid)
     needed = select(delivery.items, cells, grid, options.time, options.evidence.years)
     measured = {item_id: scenes_folder / item_id / "item.json" for item_id in needed.items}
     write_tables(delivery, measured, needed.ignored, out_catalog, out_files)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rts_pipeline.config import Time
 from rts_pipeline.grid import Grid
+from rts_pipeline.io import read_outlines
 
 if TYPE_CHECKING:
     from pyproj import Transformer
@@ -30,6 +32,16 @@ class Selection:
     items: dict[str, Item]
     by_cell: dict[str, list[str]]
     ignored: dict[str, str]
+
+
+def area_cells(aoi: Path, grid: Grid) -> list[str]:
+    """Return the names of the cells that share area with the area of interest.
+
+    Raises:
+        InputError: the file can't be used as it is.
+    """
+    area = read_outlines(aoi, "area of interest (area.aoi)", crs=grid.crs)
+    return grid.cells_touching(area.geometry.to_numpy())
 
 
 def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Time, years: Sequence[int]) -> Selection:

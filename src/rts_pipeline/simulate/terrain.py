@@ -18,7 +18,6 @@ from rts_pipeline.simulate.options import PIXEL_M, TERRAIN_PX
 
 CELL_M = PIXEL_M * TERRAIN_PX
 CHANNEL_KM2 = 0.3
-RIVER_KM2 = 8.0
 Index = NDArray[np.int64]
 
 
