@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from items import clear_udm2, write_item
-from rts_pipeline.config import GridSection, Scenes, Time, Usability
+from rts_pipeline.config import GridSection, Mosaic, Scenes, Time, Usability
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.mosaic import build_mosaic
@@ -31,7 +31,7 @@ from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
 CRS = "EPSG:32646"
 SIZE = 128
 CELL = Grid(CRS, cell_px=SIZE).cell("e1250_n10052")
-OPTIONS = MosaicOptions(time=Time(), grid=GridSection(crs=CRS, cell_px=SIZE))
+OPTIONS = MosaicOptions(time=Time(), mosaic=Mosaic(), grid=GridSection(crs=CRS, cell_px=SIZE))
 WEST, SOUTH, EAST, NORTH = CELL.bounds
 quick = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -114,7 +114,7 @@ def test_the_clearest_item_comes_first_then_the_nearest_date_then_the_id(tmp_pat
 
 
 def test_a_leap_day_as_target_date(tmp_path):
-    options = MosaicOptions(time=Time(target_date="02-29"), grid=OPTIONS.grid)
+    options = MosaicOptions(time=Time(target_date="02-29"), mosaic=Mosaic(), grid=OPTIONS.grid)
     items = [item(tmp_path, 1, flat(1000), day="2019-02-27"), item(tmp_path, 2, flat(2000), day="2019-03-01")]
     assert mosaic(tmp_path, items, options=options)[2][0]["id"][-1] == "2"
 
@@ -262,7 +262,7 @@ def test_a_cell_of_several_windows_has_no_seams(tmp_path):
     rows, columns = np.mgrid[:700, :700]
     values = np.repeat((1000 + 3 * columns + 2 * rows)[None], 4, axis=0).astype(np.uint16)
     place = cell.transform @ Affine.translation(-20.5, -20.5)
-    options = MosaicOptions(time=Time(), grid=GridSection(crs=CRS, cell_px=640))
+    options = MosaicOptions(time=Time(), mosaic=Mosaic(), grid=GridSection(crs=CRS, cell_px=640))
     got, source, _ = mosaic(tmp_path, [item(tmp_path, 0, values, transform=place)], cell, options)
     assert source.all()
     assert np.array_equal(np.unique(np.diff(got[0].astype(int), axis=1)), [3])
@@ -274,7 +274,7 @@ def test_a_cell_over_the_antimeridian_is_filled(tmp_path, zone):
     x, y = Transformer.from_crs(4326, zone, always_xy=True).transform(180, 70)
     grid = Grid(f"EPSG:{zone}", cell_px=SIZE)
     cell = grid.cell(grid.cell_at(x, y))
-    options = MosaicOptions(time=Time(), grid=GridSection(crs=grid.crs, cell_px=SIZE))
+    options = MosaicOptions(time=Time(), mosaic=Mosaic(), grid=GridSection(crs=grid.crs, cell_px=SIZE))
     places = [cell.transform @ Affine.translation(column, -200) for column in (-340, 50)]
     items = [item(tmp_path, n, flat(1000, (400, 400)), transform=place, crs=grid.crs) for n, place in enumerate(places)]
     _, source, _ = mosaic(tmp_path, items, cell, options)
@@ -332,7 +332,7 @@ def test_damage_is_told_in_one_line_and_nothing_is_left(tmp_path, damage):
 def test_the_memory_of_a_mosaic_is_that_of_its_windows(tmp_path):
     cell = Grid(CRS, cell_px=2048).cell("e0078_n0628")
     path = item(tmp_path, 0, flat(1000, (2100, 2100)), transform=cell.transform @ Affine.translation(-9, -9))
-    options = MosaicOptions(time=Time(), grid=GridSection(crs=CRS))
+    options = MosaicOptions(time=Time(), mosaic=Mosaic(), grid=GridSection(crs=CRS))
     tracemalloc.start()
     build_mosaic(cell, [path], tmp_path / "a.tif", tmp_path / "b.tif", options)
     peak = tracemalloc.get_traced_memory()[1]

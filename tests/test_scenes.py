@@ -336,7 +336,7 @@ def test_real_masks_are_read_by_the_rules(tmp_path, item_id):
     profile |= {"count": 4, "dtype": "uint16", "nodata": 0}
     with rasterio.open(folder / f"{item_id}_3B_AnalyticMS_SR_clip.tif", "w", **profile) as dataset:
         dataset.write(np.where(udm2[7] & 1, 0, 1000).astype(np.uint16) * np.ones((4, 1, 1), np.uint16))
-    told, classes = measured(found(tmp_path).items[0], tmp_path / "out", accept_light_haze=False)
+    told, classes = measured(found(tmp_path).items[0], tmp_path / "out", usable_classes=["clear"])
     inside = (udm2[7] & 1) == 0
     clear = inside & (udm2[0] == 1)
     assert np.array_equal(classes == 1, clear)

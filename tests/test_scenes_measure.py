@@ -45,9 +45,9 @@ def test_classes_of_pixels_follow_the_rules():
     names = ("clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud", "confidence", "udm1")
     clear = {"clear": 1, "confidence": 90}
     mask = {n: np.array([[(clear | case[1]).get(n, 0) for case in cases.values()]], np.uint8) for n in names}
-    got = classify(reflectance, mask, accept_light_haze=True, min_confidence=0)[0]
+    got = classify(reflectance, mask, Usability())[0]
     assert dict(zip(cases, got.tolist(), strict=True)) == {name: case[2] for name, case in cases.items()}
-    strict = classify(reflectance, mask, accept_light_haze=False, min_confidence=50)[0]
+    strict = classify(reflectance, mask, Usability(usable_classes=["clear"], min_confidence=50))[0]
     changed = {name for name, old, new in zip(cases, got, strict, strict=True) if old != new}
     assert changed == {"light haze", "low confidence"}
     assert not (strict == 1)[list(cases).index("light haze")]

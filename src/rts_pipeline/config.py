@@ -82,14 +82,39 @@ class GridSection(Section):
         return Grid(self.crs, self.pixel_m, self.cell_px, self.block_cells)
 
 
-class Usability(Section):
-    """Which items and pixels are usable."""
+UDM2_CLASSES = ("clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud")
+"""Classes of a udm2, in the order of its bands; Planet gives each pixel of a swath exactly one."""
 
+Udm2Class = Literal["clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud"]
+Bit = Annotated[int, Field(ge=0, le=7)]
+
+
+class Usability(Section):
+    """Which items and pixels are usable: the usability policy, recorded with every output."""
+
+    usable_classes: list[Udm2Class] = Field(
+        ["clear", "light_haze"],
+        min_length=1,
+        description="udm2 classes that are usable; a pixel of any other class, or of none, is masked.",
+    )
+    min_confidence: int = Field(0, ge=0, le=100, description="Pixels below this udm2 confidence (per cent) are masked.")
+    udm2_bits: list[Bit] = Field(
+        [], description="Bits of the udm2's band 8 that mask a pixel too; they are set on a fifth of PSB.SD's clear pixels."
+    )
+    udm_bits: list[Bit] = Field([1], description="Bits of the old udm that mask a pixel where it came without udm2; 1: cloud.")
+    min_reflectance: Fraction = Field(
+        0.0002, description="A pixel with less than this reflectance in any band is implausible; 0.0001 fills swath edges."
+    )
+    edge_erosion_m: float = Field(
+        0.0, ge=0, le=300, description="Pixels nearer than this to the swath's edge are implausible too."
+    )
     without_mask: Literal["reject", "use"] = Field(
         "reject", description="What to do with an item that came without udm2 and without udm."
     )
-    min_confidence: int = Field(0, ge=0, le=100, description="Pixels below this udm2 confidence (per cent) are masked.")
-    accept_light_haze: bool = Field(True, description="Whether pixels that udm2 calls light haze are usable.")
+    without_surface_reflectance: Literal["reject", "use"] = Field(
+        "use",
+        description="What to do with an item that came as at-sensor radiance only; use: as top-of-atmosphere reflectance.",
+    )
     min_usable_fraction: Fraction = Field(0.01, description="Items with a smaller share of usable pixels are rejected.")
 
 
@@ -98,6 +123,39 @@ class Scenes(Usability):
 
     folders: list[str] = Field(min_length=1, description="Folders with delivered orders, searched at any depth.")
     exclude: dict[str, str] = Field({}, description="Items never to use: item id -> reason.")
+    verify_checksums: bool = Field(
+        False, description="Compare the sha256 of every used file with the order's manifest, not only its size."
+    )
+
+
+class Adjust(Section):
+    """Items of the target year made to agree, all together: an item that comes or goes then renews all mosaics."""
+
+    shifts: Literal["none", "measure", "correct"] = Field(
+        "correct", description="Displacement of items against each other: not looked at, recorded, or also corrected."
+    )
+    radiometry: Literal["none", "overlaps"] = Field(
+        "overlaps", description="overlaps: a gain and an offset for each item and band make overlapping items agree."
+    )
+    reference: str | None = Field(
+        None, description="Raster (4 bands as ours, any CRS) whose place is right; null: where most items agree."
+    )
+    correct_above_m: float = Field(1.0, ge=0, description="Smaller shifts are left, which spares a resampling.")
+    max_shift_m: Positive = Field(30.0, description="Items displaced by more are rejected.")
+    min_confidence: Fraction = Field(0.5, description="Shifts of less confidence are recorded only.")
+
+
+class Mosaic(Section):
+    """Which pixel a mosaic takes where several are usable."""
+
+    choice: Literal["clearest", "nearest", "greenest", "medoid"] = Field(
+        "clearest",
+        description="clearest: of the item with most usable pixels; nearest: to the target date; greenest: highest NDVI;"
+        " medoid: the one most like all others. Equals: the nearest date, then the item's id.",
+    )
+    feather_m: float = Field(
+        0.0, ge=0, le=150, description="Width over which items are blended at seams; this mixes dates, so it is off."
+    )
 
 
 class Labelling(Section):
@@ -225,6 +283,8 @@ class Config(Section):
     time: Time = Time()
     grid: GridSection = GridSection()
     scenes: Scenes
+    adjust: Adjust = Adjust()
+    mosaic: Mosaic = Mosaic()
     labels: Labels
     chips: Chips = Chips()
     train: Train = Train()

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from rts_pipeline.config import (
+    Adjust,
     Area,
     Chips,
     Config,
     Evidence,
     GridSection,
     Labelling,
+    Mosaic,
     Place,
     Polygonize,
     Predict,
@@ -50,11 +52,35 @@ class CatalogOptions(Section):
     evidence: Years
 
 
+class OverlapsOptions(Section):
+    """Options of `overlaps`."""
+
+    time: Time
+    grid: GridSection
+    adjust: Adjust
+
+
+class AdjustOptions(Section):
+    """Options of `adjust`."""
+
+    adjust: Adjust
+
+
 class MosaicOptions(Section):
     """Options of `mosaic`."""
 
     time: Time
     grid: GridSection
+    mosaic: Mosaic
+
+
+class CoverageOptions(Section):
+    """Options of `coverage` and of `observed`."""
+
+    area: Area
+    time: Time
+    grid: GridSection
+    evidence: Years
 
 
 class LabelsOptions(Section):

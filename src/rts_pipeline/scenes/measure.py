@@ -134,8 +134,7 @@ def _write_usable(
             classes = usable.classify(
                 read(files.reflectance, dataset, list(bands.values()), window),
                 _read_mask(files, mask, window, confidence=rules.min_confidence > 0),
-                accept_light_haze=rules.accept_light_haze,
-                min_confidence=rules.min_confidence,
+                rules,
             )
             counts += np.bincount(classes.ravel(), minlength=4)
             target.write(classes, 1, window=window)
