@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,19 +19,17 @@ from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline import io
-from rts_pipeline.config import BANDS
+from rts_pipeline.config import BANDS, UDM2_CLASSES, Usability
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.options import ScenesOptions
 from rts_pipeline.scenes import usable
 from rts_pipeline.scenes.delivered import opened, read
 from rts_pipeline.scenes.discover import ItemFiles, MaskKind
 from rts_pipeline.scenes.stac import stac_item
+from rts_pipeline.scenes.totals import Totals
 
 WINDOW_PX = 1024
-FOOTPRINT_PX = 512
-"""Edge of the coarse raster that the footprint is drawn from."""
-
-UDM2_BANDS = ("clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud", "confidence", "udm1")
+UDM2_BANDS = (*UDM2_CLASSES, "confidence", "udm1")
 EIGHT_BANDS = {"blue": 2, "green": 4, "red": 6, "nir": 8}
 """Our bands in coastal_blue, blue, green_i, green, yellow, red, rededge, nir."""
 
@@ -49,7 +48,8 @@ def measure(
     """Write an item's usable pixels (COG, classes of `usable`) and its STAC Item with what was measured.
 
     `rts:valid_fraction` is the share of the raster's pixels that were observed and are plausible (usable or masked),
-    `rts:usable_fraction` the share of those that are usable. Both outputs are written for rejected items too.
+    `rts:usable_fraction` the share of those that are usable; what else is counted says `totals`. Both outputs are written for
+    rejected items too, and name the usability policy with its version.
 
     Args:
         item_id: the item's id.
@@ -86,9 +86,11 @@ def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, o
         if mask is not None:
             _check_same_grid(files, dataset, mask)
         bands = band_indexes(files.reflectance, dataset)
-        counts, coarse, factor = _write_usable(out_usable, files, dataset, mask, bands, options)
-        measured = _summary(counts, options) | {"rts:bands": bands}
-        item = stac_item(item_id, files, dataset, _outline(coarse, factor, dataset), measured, out_item.parent)
+        raster = _Raster(files, dataset, mask, bands)
+        totals = Totals(dataset.shape)
+        _write_usable(out_usable, raster, totals, options.scenes)
+        measured = _summary(totals, options) | {"rts:bands": bands, "rts:policy": usable.policy_record(options.scenes)}
+        item = stac_item(item_id, files, dataset, _outline(totals, dataset), measured, out_item.parent)
     io.write_json(out_item, item)
 
 
@@ -115,33 +117,44 @@ def _check_same_grid(files: ItemFiles, dataset: rasterio.DatasetReader, mask: ra
         )
 
 
-def _write_usable(
-    out: Path,
-    files: ItemFiles,
-    dataset: rasterio.DatasetReader,
-    mask: rasterio.DatasetReader | None,
-    bands: dict[str, int],
-    options: ScenesOptions,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], int]:
-    """Write usable.tif; return the pixels of each class, and where valid ones are, shrunk by a factor."""
-    factor = 2 ** max(0, int(np.ceil(np.log2(max(dataset.shape) / FOOTPRINT_PX))))
-    coarse = np.zeros([-(-edge // factor) for edge in dataset.shape], bool)
-    counts = np.zeros(4, np.int64)
+@dataclass(frozen=True)
+class _Raster:
+    """An item's opened rasters."""
+
+    files: ItemFiles
+    reflectance: rasterio.DatasetReader
+    mask: rasterio.DatasetReader | None
+    bands: dict[str, int]
+
+    def values(self, window: Window) -> NDArray[np.uint16]:
+        """Read (4, h, w) reflectance x 10,000."""
+        return read(self.files.reflectance, self.reflectance, list(self.bands.values()), window)
+
+    def mask_bands(self, window: Window, policy: Usability) -> dict[str, NDArray[np.uint8]]:
+        """Read what `classify` needs, as plain values: the nodata tag of an old udm can be 1, which is one of its bits."""
+        if self.files.mask is None or self.mask is None:
+            return {}
+        if self.files.mask_kind == "udm":
+            return {"udm": read(self.files.mask, self.mask, [1], window)[0]}
+        names = [name for name in UDM2_BANDS if name != "confidence" or policy.min_confidence > 0]
+        values = read(self.files.mask, self.mask, [UDM2_BANDS.index(name) + 1 for name in names], window)
+        return dict(zip(names, values, strict=True))
+
+
+def _write_usable(out: Path, raster: _Raster, totals: Totals, policy: Usability) -> None:
+    """Write usable.tif, and count."""
+    dataset = raster.reflectance
+    pixel = (abs(dataset.transform.e), abs(dataset.transform.a))
+    margin = usable.erosion_px(policy, pixel)
     profile = {"height": dataset.height, "width": dataset.width, "crs": dataset.crs, "transform": dataset.transform}
-    rules = options.scenes
     with io.new_cog(out, overview_resampling="nearest", count=1, dtype="uint8", nodata=usable.OUTSIDE, **profile) as target:
-        for window in _windows(dataset.shape, max(WINDOW_PX, factor)):
-            classes = usable.classify(
-                read(files.reflectance, dataset, list(bands.values()), window),
-                _read_mask(files, mask, window, confidence=rules.min_confidence > 0),
-                rules,
-            )
-            counts += np.bincount(classes.ravel(), minlength=4)
+        target.update_tags(POLICY=io.canonical_json(usable.policy_record(policy)))
+        for window in _windows(dataset.shape, max(WINDOW_PX, totals.factor)):
+            wide, inner = _grown(window, margin, dataset.shape)
+            values = raster.values(wide)
+            classes = usable.erode(usable.classify(values, raster.mask_bands(wide, policy), policy), policy, pixel)[inner]
+            totals.add(window, classes, values[(slice(None), *inner)])
             target.write(classes, 1, window=window)
-            part = usable.coarsen((classes == usable.USABLE) | (classes == usable.MASKED), factor)
-            top, left = window.row_off // factor, window.col_off // factor
-            coarse[top : top + part.shape[0], left : left + part.shape[1]] = part
-    return counts, coarse, factor
 
 
 def _windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
@@ -150,22 +163,18 @@ def _windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
             yield Window(left, top, min(size, shape[1] - left), min(size, shape[0] - top))
 
 
-def _read_mask(
-    files: ItemFiles, mask: rasterio.DatasetReader | None, window: Window, *, confidence: bool
-) -> dict[str, NDArray[np.uint8]]:
-    """Read what `classify` needs, as plain values: the nodata tag of an old udm can be 1, which is one of its bits."""
-    if files.mask is None or mask is None:
-        return {}
-    if files.mask_kind == "udm":
-        return {"udm": read(files.mask, mask, [1], window)[0]}
-    names = [name for name in UDM2_BANDS if confidence or name != "confidence"]
-    values = read(files.mask, mask, [UDM2_BANDS.index(name) + 1 for name in names], window)
-    return dict(zip(names, values, strict=True))
+def _grown(window: Window, margin: tuple[int, int], shape: tuple[int, int]) -> tuple[Window, tuple[slice, slice]]:
+    """Return the window with a margin of rows and columns, within the raster, and where the window lies in it."""
+    top, left = max(0, window.row_off - margin[0]), max(0, window.col_off - margin[1])
+    bottom = min(shape[0], window.row_off + window.height + margin[0])
+    right = min(shape[1], window.col_off + window.width + margin[1])
+    rows = slice(window.row_off - top, window.row_off - top + window.height)
+    columns = slice(window.col_off - left, window.col_off - left + window.width)
+    return Window(left, top, right - left, bottom - top), (rows, columns)
 
 
-def _summary(counts: NDArray[np.int64], options: ScenesOptions) -> dict[str, Any]:
-    valid = int(counts[usable.USABLE] + counts[usable.MASKED])
-    usable_fraction = float(counts[usable.USABLE]) / valid if valid else 0.0
+def _summary(totals: Totals, options: ScenesOptions) -> dict[str, Any]:
+    valid, usable_fraction = totals.valid, totals.usable_fraction
     least = options.scenes.min_usable_fraction
     reason = "no valid pixel" if valid == 0 else ""
     if not reason and usable_fraction < least:
@@ -173,17 +182,18 @@ def _summary(counts: NDArray[np.int64], options: ScenesOptions) -> dict[str, Any
     return {
         "rts:status": "rejected" if reason else "used",
         "rts:reason": reason,
-        "rts:valid_fraction": round(valid / int(counts.sum()), 6),
+        "rts:valid_fraction": round(valid / int(totals.classes.sum()), 6),
         "rts:usable_fraction": round(usable_fraction, 6),
+        **totals.statistics(),
     }
 
 
-def _outline(coarse: NDArray[np.bool_], factor: int, dataset: rasterio.DatasetReader) -> BaseGeometry:
+def _outline(totals: Totals, dataset: rasterio.DatasetReader) -> BaseGeometry:
     """Return an outline, in the dataset's CRS, that holds all valid pixels: at most two coarse pixels too wide."""
-    transform = dataset.transform @ Affine.scale(factor)
+    coarse, transform = totals.coarse, dataset.transform @ Affine.scale(totals.factor)
     parts = [shape(geometry) for geometry, _ in shapes(coarse.astype(np.uint8), mask=coarse, transform=transform)]
     if not parts:
         return MultiPolygon()
-    reach = abs(transform.a)
+    reach = max(abs(transform.a), abs(transform.e))
     wide = union_all(parts).simplify(reach).buffer(reach, join_style="mitre")
     return wide.intersection(box(*dataset.bounds))

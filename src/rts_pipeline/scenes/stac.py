@@ -23,6 +23,11 @@ EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
     "https://stac-extensions.github.io/view/v1.0.0/schema.json",
 ]
+DELIVERED = (
+    *("item_type", "quality_category", "publishing_stage", "ground_control", "strip_id", "pixel_resolution"),
+    *("clear_percent", "clear_confidence_percent", "visible_percent", "visible_confidence_percent", "cloud_percent"),
+    *("snow_ice_percent", "shadow_percent", "light_haze_percent", "heavy_haze_percent", "anomalous_pixels"),
+)
 GEOTIFF = "image/tiff; application=geotiff"
 EDGE_M = 1000.0
 """Edges of a footprint are cut to this length before they are projected, so that they bend with the projection."""
@@ -72,6 +77,7 @@ def stac_item(
             "datetime": metadata.acquired_of(item_id, told.get("acquired")),
             "constellation": "planetscope",
             **_instrument(told),
+            **_delivered(told),
             **_projection(dataset),
             **measured,
             "rts:mask": files.mask_kind,
@@ -107,6 +113,11 @@ def _instrument(told: Mapping[str, Any]) -> dict[str, Any]:
         "view:sun_elevation": _number(told.get("sun_elevation")),
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _delivered(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Planet says of the whole scene, under the names of its own STAC items; what was measured is "rts:"."""
+    return {f"pl:{name}": told[name] for name in DELIVERED if isinstance(told.get(name), (str, int, float))}
 
 
 def _number(value: object) -> float | None:
