@@ -22,7 +22,7 @@ SLUMP = box(WEST + 150, NORTH - 210, WEST + 210, NORTH - 150)
 FOUR = {"blue": 1, "green": 2, "red": 3, "nir": 4}
 
 
-def write_item(folder, name, acquired, values, classes=None, bands=FOUR, status="used", offset=(0.0, 0.0)):
+def write_item(folder, name, acquired, values, classes=None, bands=FOUR, status="used", offset=(0.0, 0.0), gain=1.0):
     """A measured item: reflectance (bands, h, w), usable classes, item.json. Returns its row of the catalogue."""
     here = folder / name
     here.mkdir(parents=True)
@@ -34,6 +34,7 @@ def write_item(folder, name, acquired, values, classes=None, bands=FOUR, status=
             dataset.write(array)
     assets = {"surface_reflectance": {"href": str(here / "sr.tif")}, "usable": {"href": "./usable.tif"}}
     told = {"datetime": acquired, "rts:bands": bands, "rts:status": status, "rts:usable_fraction": 1.0}
+    told |= {"rts:reflectance": "surface", "rts:gain": dict.fromkeys(bands, gain), "rts:policy": {"version": "2-x"}}
     item = {"id": name, "properties": told, "assets": assets, "geometry": None}
     (here / "item.json").write_text(json.dumps(item))
     west, north = place["transform"].c, place["transform"].f

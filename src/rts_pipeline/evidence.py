@@ -26,7 +26,7 @@ from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_par
 from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes import delivered
-from rts_pipeline.scenes.reader import MeasuredItem
+from rts_pipeline.scenes.reader import MeasuredItem, levelled
 from rts_pipeline.scenes.usable import OUTSIDE, USABLE
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _choose(chips: list[Chip], time: Time) -> None:
     best: dict[int, tuple[float, int, str]] = {}
     wanted = [(item, chip) for chip in chips for item in chip.items]
     for item, users in _by_item(wanted):
-        with _on_grid(item.usable, "nearest") as read:
+        with _on_grid(item, item.usable, "nearest") as read:
             for chip in users:
                 fraction = float(np.mean(read([1], chip.box) == USABLE))
                 key = (-fraction, _days_off(item.acquired, time), item.id)
@@ -197,11 +197,12 @@ def _by_item(wanted: Iterable[tuple[MeasuredItem, Chip]]) -> Iterator[tuple[Meas
 def _write(folder: Path, chips: list[Chip], stretches: dict[str, Limits], options: EvidenceOptions) -> None:
     """Write the images of the chips; a candidate without a stretch gets the one of the first of its chips."""
     for item, users in _by_item((chip.item, chip) for chip in chips if chip.item):
-        with _on_grid(item.usable, "nearest") as read:
+        with _on_grid(item, item.usable, "nearest") as read:
             classes = [read([1], chip.box)[0] for chip in users]
-        with _on_grid(item.reflectance, "cubic") as read:
+        with _on_grid(item, item.reflectance, "cubic") as read:
             for chip, seen in zip(users, classes, strict=True):
-                values = dict(zip(item.bands, read(list(item.bands.values()), chip.box), strict=True))
+                bands = levelled(read(list(item.bands.values()), chip.box), item.gain, item.offset)
+                values = dict(zip(item.bands, bands, strict=True))
                 if chip.candidate_id not in stretches:
                     stretches[chip.candidate_id] = stretch(values, seen == USABLE)
                 _draw(folder, chip, values, seen != OUTSIDE, stretches[chip.candidate_id], options.evidence.scale)
@@ -219,8 +220,9 @@ def _draw(folder: Path, chip: Chip, values: Values, observed: NDArray[np.bool_],
 
 
 @contextmanager
-def _on_grid(path: Path, resampling: str) -> Iterator[Reader]:
-    """Open a raster and give a function that reads bands of it onto the pixels of a box; 0 is nodata."""
+def _on_grid(item: MeasuredItem, path: Path, resampling: str) -> Iterator[Reader]:
+    """Open a raster of an item and give a function that reads bands of it onto the pixels of a box; 0 is nodata."""
+    from affine import Affine
     from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
@@ -228,7 +230,13 @@ def _on_grid(path: Path, resampling: str) -> Iterator[Reader]:
     with delivered.opened(path) as dataset:
 
         def read(bands: list[int], box: GeoBox) -> NDArray[Any]:
-            place = {"crs": box.crs, "transform": box.transform, "width": box.width, "height": box.height}
+            # where the box's ground lies in a displaced item
+            place = {
+                "crs": box.crs,
+                "transform": Affine.translation(*item.shift_m) @ box.transform,
+                "width": box.width,
+                "height": box.height,
+            }
             with WarpedVRT(dataset, resampling=Resampling[resampling], src_nodata=0, nodata=0, **place) as warped:
                 return delivered.read(path, warped, bands, Window(0, 0, box.width, box.height))
 

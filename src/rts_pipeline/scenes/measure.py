@@ -89,7 +89,13 @@ def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, o
         raster = _Raster(files, dataset, mask, bands)
         totals = Totals(dataset.shape)
         _write_usable(out_usable, raster, totals, options.scenes)
-        measured = _summary(totals, options) | {"rts:bands": bands, "rts:policy": usable.policy_record(options.scenes)}
+        measured = {
+            **_summary(totals, options),
+            "rts:reflectance": "surface",
+            "rts:bands": bands,
+            "rts:gain": dict.fromkeys(BANDS, 1.0),
+            "rts:policy": usable.policy_record(options.scenes),
+        }
         item = stac_item(item_id, files, dataset, _outline(totals, dataset), measured, out_item.parent)
     io.write_json(out_item, item)
 

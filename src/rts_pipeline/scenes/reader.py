@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from math import ceil, floor
 from os.path import normpath
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,8 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.warp import Resampling, reproject, transform_bounds
+from rasterio.warp import Resampling
+from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
@@ -23,13 +24,8 @@ from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.scenes.delivered import opened, read
+from rts_pipeline.scenes.source_part import SourcePart
 from rts_pipeline.scenes.usable import USABLE
-
-ALIGNED_PX = 0.01
-"""Grids whose pixels lie less than this apart are the same: their values are taken as they are."""
-
-KERNEL_PX = 3
-"""Source pixels read around a window: cubic convolution needs two, and the bent edge of a window a little more."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,15 @@ class MeasuredItem:
     usable: Path
     bands: dict[str, int]
     """Band number in the reflectance raster of each of ours."""
+    surface: bool
+    """Surface reflectance; else top-of-atmosphere reflectance made from radiance."""
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
+    """Of each of our bands: reflectance x 10,000 is the raster's value x gain + offset."""
+    shift_m: tuple[float, float]
+    """Displacement of the content to the east and to the north in the grid's CRS, to be taken back; 0 where none is."""
+    policy: str
+    """Version of the usability policy."""
     footprint: BaseGeometry | None
     """Of the valid pixels, WGS84."""
 
@@ -66,17 +71,30 @@ class MeasuredItem:
                 reflectance=Path(normpath(path.parent / assets["surface_reflectance"]["href"])),
                 usable=path.parent / assets["usable"]["href"],
                 bands={band: told["rts:bands"][band] for band in BANDS},
+                surface=told["rts:reflectance"] == "surface",
+                gain=tuple(float(told["rts:gain"][band]) for band in BANDS),
+                offset=tuple(float(told.get("rts:offset", {}).get(band, 0)) for band in BANDS),
+                shift_m=_shift(told),
+                policy=told["rts:policy"]["version"],
                 footprint=shape(item["geometry"]) if item["geometry"] else None,
             )
         except (KeyError, TypeError) as error:
             raise InputError(path, f"lacks {error}", expected="an item.json of the stage scenes", do="run it again") from None
 
 
+def _shift(told: dict[str, Any]) -> tuple[float, float]:
+    if not told.get("rts:shift_corrected"):
+        return 0.0, 0.0
+    east, north = told["rts:shift_m"]
+    return float(east), float(north)
+
+
 class ItemReader:
     """An item's reflectance and usable pixels on the grid. Close it, or use it in a `with`.
 
-    Where the item's pixels are the grid's, values are taken as they are. Elsewhere reflectance is resampled by cubic
-    convolution from usable pixels only, and a pixel is usable where the nearest one of the item is.
+    A displaced item is moved to its place, and its values are brought to the level of the others by its gain and offset.
+    Where the item's pixels are the grid's, they are taken without resampling. Elsewhere reflectance is resampled once, by
+    cubic convolution from usable pixels only, and a pixel is usable where the nearest one of the item is.
     """
 
     def __init__(self, item: MeasuredItem) -> None:
@@ -86,6 +104,7 @@ class ItemReader:
             InputError: one is missing or damaged, or they don't fit together.
         """
         self.item = item
+        self._places: dict[str, Affine] = {}
         self._stack = ExitStack()
         try:
             self._reflectance = self._stack.enter_context(opened(item.reflectance))
@@ -120,7 +139,7 @@ class ItemReader:
         Raises:
             InputError: a read fails half way.
         """
-        usable = self._usable_on(box)
+        usable = self.usable_on(box)
         if usable is not None and wanted is not None:
             usable &= wanted
         if usable is None or not usable.any():
@@ -140,18 +159,34 @@ class ItemReader:
         np.copyto(values[:, rows, columns], placed, where=usable[rows, columns])
         return values, usable
 
-    def _part(self, box: GeoBox) -> _SourcePart | None:
-        return _SourcePart.of(self._usable.crs, self._usable.transform, self._usable.shape, box)
-
-    def _good(self, window: Window) -> NDArray[np.bool_]:
-        good: NDArray[np.bool_] = read(self.item.usable, self._usable, 1, window) == USABLE
-        return good
-
-    def _usable_on(self, box: GeoBox) -> NDArray[np.bool_] | None:
+    def usable_on(self, box: GeoBox) -> NDArray[np.bool_] | None:
+        """Read which pixels of a rectangle of the grid are usable: (h, w), or None where the item doesn't reach."""
         part = self._part(box)
         if part is None:
             return None
         return part.place(self._good(part.window).astype(np.uint8), Resampling.nearest, nodata=None).astype(bool)
+
+    def _part(self, box: GeoBox) -> SourcePart | None:
+        return SourcePart.of(self._usable.crs, self._place(box.crs), self._usable.shape, box)
+
+    def _place(self, grid_crs: str) -> Affine:
+        """Return the raster's transform after its displacement, which is told in the grid's CRS, is taken back."""
+        east, north = self.item.shift_m
+        if not east and not north:
+            placed: Affine = self._usable.transform
+            return placed
+        if grid_crs not in self._places:
+            # One vector for the whole item: the north of two zones turns by less than 0.01 over it, centimetres of a shift.
+            source, grid = self._usable.crs, CRS.from_user_input(grid_crs)
+            west, south, east_edge, north_edge = self._usable.bounds
+            xs, ys = transform_points(source, grid, [(west + east_edge) / 2], [(south + north_edge) / 2])
+            xs, ys = transform_points(grid, source, [xs[0], xs[0] + east], [ys[0], ys[0] + north])
+            self._places[grid_crs] = Affine.translation(xs[0] - xs[1], ys[0] - ys[1]) @ self._usable.transform
+        return self._places[grid_crs]
+
+    def _good(self, window: Window) -> NDArray[np.bool_]:
+        good: NDArray[np.bool_] = read(self.item.usable, self._usable, 1, window) == USABLE
+        return good
 
     def _reflectance_on(self, box: GeoBox, needed: NDArray[np.bool_]) -> NDArray[np.uint16]:
         part = self._part(box)
@@ -159,6 +194,7 @@ class ItemReader:
             return np.zeros((len(self.item.bands), *box.shape), np.uint16)
         good = self._good(part.window)
         values = read(self.item.reflectance, self._reflectance, list(self.item.bands.values()), part.window)
+        values = levelled(values, self.item.gain, self.item.offset)
         # Nodata, clouds and floor values must not bleed into the pixels beside them. Without any the warper is 3 x faster.
         values *= good
         placed = part.place(values, Resampling.cubic, nodata=None if good.all() else 0)
@@ -167,81 +203,19 @@ class ItemReader:
         return placed
 
 
-@dataclass(frozen=True)
-class _SourcePart:
-    """The part of an item's raster that a rectangle of the grid is made from, and how."""
-
-    box: GeoBox
-    window: Window
-    crs: CRS
-    transform: Affine
-    offset: tuple[int, int] | None
-    """Row and column of the window's first pixel in the box, where the grids are the same."""
-
-    @classmethod
-    def of(cls, crs: CRS, transform: Affine, size: tuple[int, int], box: GeoBox) -> Self | None:
-        offset = aligned_offset(crs, transform, box)
-        if offset is not None:
-            top, left = (-offset[0], -offset[1])
-            window = _clipped(top, left, top + box.height, left + box.width, size)
-            first = window and (int(window.row_off) - top, int(window.col_off) - left)
-        else:
-            window, first = _warp_window(crs, transform, size, box), None
-        if window is None:
-            return None
-        return cls(box, window, crs, transform @ Affine.translation(window.col_off, window.row_off), first)
-
-    def place(self, values: NDArray[Any], resampling: Resampling, *, nodata: int | None) -> NDArray[Any]:
-        """Put values (..., h, w) of the window onto the box, with 0 around them; `nodata` has no part in resampling."""
-        placed = np.zeros((*values.shape[:-2], *self.box.shape), values.dtype)
-        if self.offset is not None:
-            top, left = self.offset
-            placed[..., top : top + values.shape[-2], left : left + values.shape[-1]] = values
-            return placed
-        reproject(
-            values,
-            placed,
-            src_crs=self.crs,
-            src_transform=self.transform,
-            src_nodata=nodata,
-            dst_crs=_crs(self.box),
-            dst_transform=self.box.transform,
-            dst_nodata=nodata,
-            resampling=resampling,
-        )
-        return placed
-
-
-def aligned_offset(crs: CRS, transform: Affine, box: GeoBox) -> tuple[int, int] | None:
-    """Return row and column in the box of a raster's first pixel, or None where their pixels don't coincide."""
-    if crs != _crs(box) or transform.b or transform.d:
-        return None
-    # A pixel size that differs by a tenth of the tolerance over the whole box is the same size.
-    limit = ALIGNED_PX * box.pixel_m
-    if abs(transform.a - box.pixel_m) * box.width > limit or abs(transform.e + box.pixel_m) * box.height > limit:
-        return None
-    column, row = ~box.transform @ (transform.c, transform.f)
-    if abs(column - round(column)) > ALIGNED_PX or abs(row - round(row)) > ALIGNED_PX:
-        return None
-    return round(row), round(column)
-
-
-def _warp_window(crs: CRS, transform: Affine, size: tuple[int, int], box: GeoBox) -> Window | None:
-    west, south, east, north = transform_bounds(_crs(box), crs, *box.bounds)
-    (left, top), (right, bottom) = ~transform @ (west, north), ~transform @ (east, south)
-    margin = ceil(KERNEL_PX * max(1.0, box.pixel_m / transform.a))
-    return _clipped(floor(top) - margin, floor(left) - margin, ceil(bottom) + margin, ceil(right) + margin, size)
-
-
-def _clipped(top: int, left: int, bottom: int, right: int, size: tuple[int, int]) -> Window | None:
-    top, left, bottom, right = max(0, top), max(0, left), min(size[0], bottom), min(size[1], right)
-    return Window(left, top, right - left, bottom - top) if bottom > top and right > left else None
+def levelled(values: NDArray[np.uint16], gain: Sequence[float], offset: Sequence[float]) -> NDArray[np.uint16]:
+    """Return (bands, h, w) values x gain + offset, rounded and kept within 1-65535; 0 stays 0."""
+    if all(factor == 1 for factor in gain) and not any(offset):
+        return values
+    result = np.empty_like(values)
+    for band, (factor, constant) in enumerate(zip(gain, offset, strict=True)):
+        moved = values[band] * np.float32(factor)
+        moved += np.float32(constant)
+        result[band] = np.clip(np.rint(moved, out=moved), 1, 65535, out=moved)
+    result[values == 0] = 0
+    return result
 
 
 def _extent(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
     rows, columns = (np.flatnonzero(pixels.any(axis=axis)) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _crs(box: GeoBox) -> CRS:
-    return CRS.from_user_input(box.crs)
