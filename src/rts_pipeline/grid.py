@@ -79,6 +79,14 @@ class GeoBox:
             return None
         return GeoBox(self.id, self.crs, self.pixel_m, left, top, right - left, bottom - top)
 
+    def part(self, top: int, left: int, height: int, width: int) -> GeoBox:
+        """Return the rectangle of that size whose upper left pixel is row `top`, column `left` of this one."""
+        return GeoBox(self.id, self.crs, self.pixel_m, self.column + left, self.row + top, width, height)
+
+    def grown(self, halo_px: int) -> GeoBox:
+        """Return this rectangle with a halo of pixels on each side."""
+        return self.part(-halo_px, -halo_px, self.height + 2 * halo_px, self.width + 2 * halo_px)
+
     def window_of(self, part: GeoBox) -> Window:
         """Return the rasterio window of `part` within this box (it may reach outside)."""
         from rasterio.windows import Window
@@ -159,16 +167,7 @@ class Grid:
 
     def neighbours(self, block: str, halo_px: int) -> GeoBox:
         """Return the block grown by a halo of pixels on each side."""
-        box = self.block(block)
-        return GeoBox(
-            box.id,
-            box.crs,
-            box.pixel_m,
-            box.column - halo_px,
-            box.row - halo_px,
-            box.width + 2 * halo_px,
-            box.height + 2 * halo_px,
-        )
+        return self.block(block).grown(halo_px)
 
     def _box(self, name: str, column: int, row: int, size_px: int) -> GeoBox:
         # `row` counts to the north from the CRS origin (the lower edge); GeoBox counts pixel rows to the south.

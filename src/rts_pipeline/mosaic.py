@@ -1,14 +1,16 @@
-"""Stage `mosaic`: the items of the target year on one cell of the grid, the best usable pixel first."""
+"""Stage `mosaic`: the items of the target year on one cell of the grid, for each pixel the best usable one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.warp import transform_bounds
 from shapely import box as rectangle
@@ -19,64 +21,107 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import MosaicOptions
 from rts_pipeline.progress import track
-from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
+from rts_pipeline.scenes import choice
+from rts_pipeline.scenes.choice import Layer
+from rts_pipeline.scenes.reader import MeasuredItem, Readers
 
 WINDOW_PX = 512
-OPEN_ITEMS = 32
-"""Items kept open at once: a cell may have hundreds, and a process only so many open files."""
+CACHE_BYTES = 384 * 2**20
+"""Block cache: windows cut the items' blocks, and a row of blocks of 35 items should still be there for the next windows."""
+
+STACK_ITEMS = 48
+"""Items whose pixels of a whole window are held at once by a choice that compares them all (100 MB): with more, windows
+shrink."""
 
 SAME_CLEARNESS_DIGITS = 2
 """Usable fractions that agree to 0.01 are equal, so that the date decides between them."""
 
 
 def build_mosaic(cell: GeoBox, items: Sequence[Path], out: Path, out_source: Path, options: MosaicOptions) -> None:
-    """Fill a cell from its items, the clearest first, then the nearest to the target date, then by id.
+    """Fill a cell from its items; which of the usable pixels is taken says `mosaic.choice`.
 
     Args:
         cell: where; both outputs cover it exactly.
-        items: item.json files of `scenes`, in any order; those that were rejected are left out.
-        out: COG uint16 of blue, green, red, nir: surface reflectance x 10,000, 1-65535, 0 = nodata in all bands.
-        out_source: COG uint16: 0 = not observed, else the index of the item in the JSON list of the tag ITEMS.
-        options: target year and date.
+        items: item.json or adjusted.json files of the items, in any order; rejected ones are left out.
+        out: COG uint16 of blue, green, red, nir: reflectance x 10,000 (scale 0.0001), 1-65535, 0 = nodata in all bands. Its
+            tags say how it was made: POLICY, CHOICE, FEATHER_M, TARGET_DATE, RESAMPLING.
+        out_source: COG uint16: 0 = not observed, else the index of the item in the JSON list of the tag ITEMS (index, id,
+            acquired, pixels).
+        options: target year and date, choice, feathering.
 
     Raises:
-        InputError: an item's file is missing or damaged.
+        InputError: an item's file is missing or damaged, or the items were measured by different policies.
     """
-    chosen = in_order([MeasuredItem.load(path) for path in items], cell, options.time)
+    chosen = in_order([MeasuredItem.load(path) for path in items], cell, options)
     if len(chosen) > np.iinfo(np.uint16).max:
         raise InputError(out_source, f"{len(chosen)} items on one cell", expected="at most 65535", do="make cells smaller")
-    listed = [{"index": n, "id": item.id, "acquired": item.acquired} for n, item in enumerate(chosen, 1)]
+    pixels = np.zeros(len(chosen) + 1, np.int64)
     placed: dict[str, Any] = {"nodata": 0, "dtype": "uint16", **cell.profile}
     with (
         io.new_cog(out, count=len(BANDS), **placed) as target,
         io.new_cog(out_source, count=1, overview_resampling="nearest", **placed) as source_target,
-        _Readers() as readers,
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        Readers() as readers,
     ):
         target.descriptions = BANDS
-        source_target.update_tags(ITEMS=json.dumps(listed))
-        windows = list(_windows(cell))
+        target.scales = [1e-4] * len(BANDS)
+        target.update_tags(**_recipe(chosen, options))
+        windows = list(_windows(cell, _window_px(len(chosen), options)))
         for window in track(windows, len(windows), f"mosaic {cell.id}", "windows"):
-            values, source = _fill(window, chosen, readers)
+            values, source = _fill(window, chosen, readers, options)
+            pixels += np.bincount(source.ravel(), minlength=len(pixels))
             if source.any():
                 target.write(values, window=cell.window_of(window))
                 source_target.write(source, 1, window=cell.window_of(window))
+        listed = [
+            {"index": n, "id": item.id, "acquired": item.acquired, "pixels": int(pixels[n])} for n, item in enumerate(chosen, 1)
+        ]
+        source_target.update_tags(ITEMS=json.dumps(listed), **_recipe(chosen, options))
 
 
-def in_order(items: Sequence[MeasuredItem], cell: GeoBox, time: Time) -> list[MeasuredItem]:
-    """Return the used items whose footprint touches the cell, best first."""
-    target = _target_day(time)
+def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions) -> list[MeasuredItem]:
+    """Return the used items whose footprint touches the cell, best first.
 
-    def rank(item: MeasuredItem) -> tuple[float, int, str]:
+    Surface reflectance comes before top-of-atmosphere reflectance; then, for the choice "clearest", the greater usable
+    fraction; then the nearest to the target date; then the id.
+
+    Raises:
+        InputError: they were measured by different policies.
+    """
+    target = _target_day(options.time)
+
+    def rank(item: MeasuredItem) -> tuple[bool, float, int, str]:
+        clearness = round(item.usable_fraction, SAME_CLEARNESS_DIGITS) if options.mosaic.choice == "clearest" else 0
         days = abs((datetime.fromisoformat(item.acquired).date() - target).days)
-        return -round(item.usable_fraction, SAME_CLEARNESS_DIGITS), days, item.id
+        return not item.surface, -clearness, days, item.id
 
     unique = {item.id: item for item in _touching(items, cell) if item.status == "used"}
+    for item in unique.values():
+        first = next(iter(unique.values()))
+        if item.policy != first.policy:
+            raise InputError(
+                f"item {item.id}",
+                f"measured by usability policy {item.policy}",
+                expected=f"policy {first.policy} as {first.id}",
+                do="measure all items with one configuration",
+            )
     return sorted(unique.values(), key=rank)
 
 
 def _target_day(time: Time) -> date:
     month, day = (int(part) for part in time.target_date.split("-"))
     return date(time.target_year, month, 1) + timedelta(days=day - 1)  # 29 February of another year is 1 March
+
+
+def _recipe(items: Sequence[MeasuredItem], options: MosaicOptions) -> dict[str, str]:
+    """Return the tags that say how the mosaic was made."""
+    return {
+        "POLICY": items[0].policy if items else "",
+        "CHOICE": options.mosaic.choice,
+        "FEATHER_M": f"{options.mosaic.feather_m:g}",
+        "TARGET_DATE": _target_day(options.time).isoformat(),
+        "RESAMPLING": "reflectance: cubic, usable pixels: nearest; none where an item's pixels are the grid's",
+    }
 
 
 def _touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
@@ -86,47 +131,30 @@ def _touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]
     return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
 
 
-def _windows(cell: GeoBox) -> Iterator[GeoBox]:
-    for top in range(0, cell.height, WINDOW_PX):
-        for left in range(0, cell.width, WINDOW_PX):
-            width, height = min(WINDOW_PX, cell.width - left), min(WINDOW_PX, cell.height - top)
-            yield GeoBox(cell.id, cell.crs, cell.pixel_m, cell.column + left, cell.row + top, width, height)
+def _window_px(n_items: int, options: MosaicOptions) -> int:
+    stacked = options.mosaic.choice == "medoid" and n_items > STACK_ITEMS
+    return max(64, WINDOW_PX >> ceil(np.log2(n_items / STACK_ITEMS) / 2)) if stacked else WINDOW_PX
 
 
-def _fill(window: GeoBox, items: Sequence[MeasuredItem], readers: _Readers) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    values = np.zeros((len(BANDS), *window.shape), np.uint16)
-    source = np.zeros(window.shape, np.uint16)
+def _windows(cell: GeoBox, size: int) -> Iterator[GeoBox]:
+    for top in range(0, cell.height, size):
+        for left in range(0, cell.width, size):
+            yield cell.part(top, left, min(size, cell.height - top), min(size, cell.width - left))
+
+
+def _fill(
+    window: GeoBox, items: Sequence[MeasuredItem], readers: Readers, options: MosaicOptions
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Return the window's values (4, h, w) and source (h, w)."""
+    choose: Callable[[Iterable[Layer], tuple[int, int]], tuple[NDArray[np.uint16], NDArray[np.uint16]]]
+    choose = {"greenest": choice.greenest, "medoid": choice.medoid}.get(options.mosaic.choice, choice.first)
+    halo = ceil(options.mosaic.feather_m / window.pixel_m)
+    wide = window.grown(halo)
+    here = _touching(items, wide)
     numbers = {item.id: number for number, item in enumerate(items, 1)}
-    for item in _touching(items, window):
-        empty = source == 0
-        if not empty.any():
-            break
-        got = readers.of(item).read(window, empty)
-        if got is not None:
-            reflectance, usable = got
-            np.copyto(values, reflectance, where=usable)
-            source[usable] = numbers[item.id]
-    return values, source
-
-
-class _Readers:
-    """Open items, the ones used last: the next window mostly needs the same."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, ItemReader] = {}
-
-    def of(self, item: MeasuredItem) -> ItemReader:
-        reader = self._open.pop(item.id, None)
-        if reader is None:
-            reader = ItemReader(item)
-            if len(self._open) >= OPEN_ITEMS:
-                self._open.pop(next(iter(self._open))).close()
-        self._open[item.id] = reader
-        return reader
-
-    def __enter__(self) -> _Readers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for reader in self._open.values():
-            reader.close()
+    layers = [Layer(numbers[item.id], item, readers, wide) for item in here]
+    values, source = choose(layers, wide.shape)
+    if halo:
+        values = choice.feathered(layers, values, source, halo)
+    inner = wide.slices_of(window)
+    return values[(slice(None), *inner)], source[inner]

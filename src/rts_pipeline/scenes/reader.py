@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os.path import normpath
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,9 @@ from rts_pipeline.grid import GeoBox
 from rts_pipeline.scenes.delivered import opened, read
 from rts_pipeline.scenes.source_part import SourcePart
 from rts_pipeline.scenes.usable import USABLE
+
+OPEN_ITEMS = 128
+"""Items kept open at once: a window may have hundreds, and a process only so many open files."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,7 @@ class ItemReader:
         values = np.zeros((len(self.item.bands), *box.shape), np.uint16)
         # Resampling is what costs: only the rectangle that is needed, often a few pixels in a gap of better items.
         rows, columns = _extent(usable)
-        inner = replace(
-            box,
-            column=box.column + columns.start,
-            row=box.row + rows.start,
-            width=columns.stop - columns.start,
-            height=rows.stop - rows.start,
-        )
+        inner = box.part(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
         placed = self._reflectance_on(inner, usable[rows, columns])
         usable[rows, columns] &= (placed > 0).all(axis=0)
         np.copyto(values[:, rows, columns], placed, where=usable[rows, columns])
@@ -192,15 +189,42 @@ class ItemReader:
         part = self._part(box)
         if part is None:  # nothing usable, by the half pixel at an edge
             return np.zeros((len(self.item.bands), *box.shape), np.uint16)
-        good = self._good(part.window)
         values = read(self.item.reflectance, self._reflectance, list(self.item.bands.values()), part.window)
         values = levelled(values, self.item.gain, self.item.offset)
+        if part.offset is not None:
+            return part.place(values, Resampling.nearest, nodata=None)
         # Nodata, clouds and floor values must not bleed into the pixels beside them. Without any the warper is 3 x faster.
+        good = self._good(part.window)
         values *= good
         placed = part.place(values, Resampling.cubic, nodata=None if good.all() else 0)
         if not placed[:, needed].all():  # below zero beside something much brighter
             np.copyto(placed, part.place(values, Resampling.nearest, nodata=0), where=placed == 0)
         return placed
+
+
+class Readers:
+    """Open items, the ones used last: the next window mostly needs the same. Use it in a `with`."""
+
+    def __init__(self) -> None:
+        """Begin with none open."""
+        self._open: dict[str, ItemReader] = {}
+
+    def of(self, item: MeasuredItem) -> ItemReader:
+        """Return the reader of an item."""
+        reader = self._open.pop(item.id, None)
+        if reader is None:
+            reader = ItemReader(item)
+            if len(self._open) >= OPEN_ITEMS:
+                self._open.pop(next(iter(self._open))).close()
+        self._open[item.id] = reader
+        return reader
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._open.values():
+            reader.close()
 
 
 def levelled(values: NDArray[np.uint16], gain: Sequence[float], offset: Sequence[float]) -> NDArray[np.uint16]:
