@@ -17,9 +17,10 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
+from rio_cogeo.cogeo import cog_validate
 
 from items import clear_udm2, write_item
-from rts_pipeline.config import GridSection, Mosaic, Scenes, Time, Usability
+from rts_pipeline.config import BANDS, GridSection, Mosaic, Scenes, Time, Usability
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.mosaic import build_mosaic
@@ -282,6 +283,197 @@ def test_a_cell_over_the_antimeridian_is_filled(tmp_path, zone):
     assert max(MeasuredItem.load(path).footprint.area for path in items) < 0.01  # in degrees: not around the world
 
 
+# --- which pixel ---------------------------------------------------------------------------------------------------------
+
+
+def with_choice(choice, feather_m=0.0):
+    return MosaicOptions(time=Time(), mosaic=Mosaic(choice=choice, feather_m=feather_m), grid=OPTIONS.grid)
+
+
+def random_items(folder, count=5, seed=3):
+    """Items on the grid with holes; their pixels as (n, 4, h, w), 0 where not usable, in the order of their ids."""
+    random = np.random.default_rng(seed)
+    stack = random.integers(2, 9000, (count, 4, SIZE, SIZE)).astype(np.uint16)
+    holes = random.random((count, SIZE, SIZE)) < 0.4
+    paths = [item(folder, n, values, masked=hole) for n, (values, hole) in enumerate(zip(stack, holes, strict=True))]
+    return paths, np.where(holes[:, None], 0, stack)
+
+
+def test_the_nearest_date_comes_before_the_clearest_when_chosen(tmp_path):
+    items = [item(tmp_path, 1, flat(1000), day="2019-07-20"), item(tmp_path, 2, flat(2000), masked=half(np.s_[:9]))]
+    _, source, listed = mosaic(tmp_path, items, options=with_choice("nearest"))
+    assert [entry["id"][-1] for entry in listed] == ["2", "1"]
+    assert (source[:9] == 2).all()
+    assert (source[9:] == 1).all()
+
+
+def test_the_greenest_pixel_has_the_highest_ndvi(tmp_path):
+    paths, stack = random_items(tmp_path)
+    values, source, _ = mosaic(tmp_path, paths, options=with_choice("greenest"))
+    red, nir = stack[:, 2].astype(float), stack[:, 3].astype(float)
+    usable = stack.min(axis=1) > 0
+    ndvi = np.where(usable, (nir - red) / np.where(usable, nir + red, 1), -2)
+    assert np.array_equal(source > 0, usable.any(axis=0))
+    got = (values[3].astype(float) - values[2]) / np.maximum(values[3].astype(float) + values[2], 1)
+    assert np.allclose(got[source > 0], ndvi.max(axis=0)[source > 0])
+
+
+def test_the_medoid_is_nearest_to_all_others(tmp_path):
+    paths, stack = random_items(tmp_path)
+    values, source, listed = mosaic(tmp_path, paths, options=with_choice("medoid"))
+    usable = stack.min(axis=1) > 0
+    for row, column in np.argwhere(source > 0)[::211]:
+        seen = stack[usable[:, row, column], :, row, column].astype(float)
+        sums = np.linalg.norm(seen[:, None] - seen[None], axis=2).sum(axis=1)
+        taken = np.linalg.norm(seen - values[:, row, column], axis=1).argmin()
+        assert sums[taken] == pytest.approx(sums.min())
+        assert listed[source[row, column] - 1]["id"][-1] == str(np.flatnonzero(usable[:, row, column])[taken])
+    assert np.array_equal(source > 0, usable.any(axis=0))
+
+
+@pytest.mark.parametrize("choice", ["greenest", "medoid"])
+def test_of_equals_the_nearest_date_and_then_the_id_decides(tmp_path, choice):
+    days = ["2019-08-20", "2019-08-03", "2019-08-03"]
+    items = [item(tmp_path, n, flat(1000), day=day) for n, day in enumerate(days)]
+    _, source, listed = mosaic(tmp_path, items, options=with_choice(choice))
+    assert listed[0]["id"][-1] == "1"
+    assert (source == 1).all()
+
+
+@pytest.mark.parametrize("choice", ["clearest", "nearest", "greenest", "medoid"])
+def test_items_added_one_by_one_in_any_order_give_the_same_bytes(tmp_path, mixed, choice):
+    def made(items):
+        mosaic(tmp_path, items, options=with_choice(choice))
+        return [(tmp_path / name).read_bytes() for name in ("cell.tif", "cell_source.tif")]
+
+    whole = made(mixed)
+    for count in range(1, len(mixed) + 1):
+        grown = made(mixed[::-1][:count])
+    assert grown == whole
+
+
+def test_top_of_atmosphere_reflectance_only_fills_gaps(tmp_path):
+    surface = item(tmp_path, 1, flat(1000), masked=half(np.s_[64:]), day="2019-07-02")
+    other = item(tmp_path, 2, flat(2000))
+    told = json.loads(other.read_text())
+    told["properties"] |= {"rts:reflectance": "top of atmosphere", "rts:gain": dict.fromkeys(BANDS, 0.5)}
+    other.write_text(json.dumps(told))
+    values, source, _ = mosaic(tmp_path, [other, surface])
+    assert (source[:64] == 1).all()
+    assert (source[64:] == 2).all()
+    assert (values[0, 64:] == 1000).all(), "the raster's value times its gain"
+
+
+# --- displacement and level --------------------------------------------------------------------------------------------
+
+
+def adjusted(path, **properties):
+    told = json.loads(path.read_text())
+    told["properties"] |= properties
+    path.write_text(json.dumps(told))
+    return path
+
+
+@pytest.mark.parametrize("zone", [32646, 32645])
+def test_a_displaced_item_is_moved_to_its_place(tmp_path, zone):
+    def ground(x, y):
+        return 3000 + 1500 * np.sin((x - WEST) / 60) * np.cos((y - SOUTH) / 80)
+
+    east, north = 4.8, -7.3
+    x, y = Transformer.from_crs(32646, zone, always_xy=True).transform(WEST - 90, NORTH + 90)
+    place = Affine(3, 0, x, 0, -3, y)
+    rows, columns = np.mgrid[:260, :260] + 0.5
+    there = Transformer.from_crs(zone, 32646, always_xy=True).transform(*(place @ (columns, rows)))
+    values = np.repeat(ground(there[0] - east, there[1] - north)[None], 4, axis=0).round().astype(np.uint16)
+    path = item(tmp_path, 0, values, transform=place, crs=f"EPSG:{zone}")
+    adjusted(path, **{"rts:shift_m": [east, north], "rts:shift_corrected": True})
+    got, source, _ = mosaic(tmp_path, [path])
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    off = np.abs(got[0] - ground(*(CELL.transform @ (columns, rows))))[source > 0]
+    assert (source > 0).mean() > 0.9
+    assert off.mean() < 75 * 0.05  # at most 75 a pixel
+    adjusted(path, **{"rts:shift_corrected": False})
+    got, source, _ = mosaic(tmp_path, [path])
+    assert np.abs(got[0] - ground(*(CELL.transform @ (columns, rows))))[source > 0].mean() > 40
+
+
+def test_whole_pixels_of_displacement_need_no_resampling(tmp_path):
+    random = np.random.default_rng(0).integers(2, 5000, (4, SIZE, SIZE)).astype(np.uint16)
+    path = adjusted(item(tmp_path, 0, random), **{"rts:shift_m": [6.0, -3.0], "rts:shift_corrected": True})
+    got, _, _ = mosaic(tmp_path, [path])
+    assert np.array_equal(got[:, :-1, :-2], random[:, 1:, 2:])
+
+
+def test_gain_and_offset_bring_values_to_the_common_level(tmp_path):
+    path = item(tmp_path, 0, flat(1000), masked=half(np.s_[:9]))
+    gain, offset = dict(zip(BANDS, (1.1, 1, 0.9, 70), strict=True)), dict(zip(BANDS, (-50.4, 0, 2000, 0), strict=True))
+    got, source, _ = mosaic(tmp_path, [adjusted(path, **{"rts:gain": gain, "rts:offset": offset})])
+    assert not got[:, :9].any()
+    assert got[:, 64, 64].tolist() == [1050, 1001, 2902, 65535]
+    low = adjusted(path, **{"rts:offset": dict.fromkeys(BANDS, -9000)})
+    got, source, _ = mosaic(tmp_path, [low])
+    assert got[:3, 64, 64].tolist() == [1, 1, 1], "below what a pixel can hold, but not nodata"
+    assert source[64, 64] == 1
+
+
+# --- seams -------------------------------------------------------------------------------------------------------------
+
+
+def test_feathering_leaves_no_step_and_what_is_far_untouched(tmp_path):
+    columns = np.arange(SIZE)
+    left, right = flat(1000, (SIZE + 40, SIZE + 40)), flat(2000, (SIZE + 40, SIZE + 40))
+    left[:, :, 101:] = 0
+    days = ("2019-08-01", "2019-08-10")
+    items = [item(tmp_path, n, values, day=days[n], transform=at(-20, -20)) for n, values in enumerate((left, right))]
+    plain, source, _ = mosaic(tmp_path, items)
+    assert np.abs(np.diff(plain[0].astype(int), axis=1)).max() == 1000
+    values, again, _ = mosaic(tmp_path, items, options=with_choice("clearest", 30))
+    assert np.array_equal(source, again), "the source map names the item chosen"
+    assert np.abs(np.diff(values[0].astype(int), axis=1)).max() < 200
+    far = np.abs(columns - 80.5) > 11
+    assert np.array_equal(values[:, :, far], plain[:, :, far])
+    with rasterio.open(tmp_path / "cell.tif") as dataset:
+        assert dataset.tags()["FEATHER_M"] == "30"
+
+
+def test_feathering_does_not_depend_on_windows(tmp_path, monkeypatch):
+    paths, _ = random_items(tmp_path, 3)
+    whole, _, _ = mosaic(tmp_path, paths, options=with_choice("clearest", 12))
+    monkeypatch.setattr("rts_pipeline.mosaic.WINDOW_PX", 64)
+    assert np.array_equal(mosaic(tmp_path, paths, options=with_choice("clearest", 12))[0], whole)
+
+
+# --- what a mosaic says of itself --------------------------------------------------------------------------------------
+
+
+def test_a_mosaic_is_a_valid_cog_that_says_how_it_was_made(tmp_path, mixed):
+    cell = Grid(CRS, cell_px=1024).cell("e0156_n1256")
+    options = MosaicOptions(time=Time(), mosaic=Mosaic(), grid=GridSection(crs=CRS, cell_px=1024))
+    mosaic(tmp_path, mixed, cell, options)
+    policy = MeasuredItem.load(mixed[0]).policy
+    for name in ("cell.tif", "cell_source.tif"):
+        valid, errors, warnings = cog_validate(tmp_path / name)
+        assert (valid, errors, warnings) == (True, [], [])
+        with rasterio.open(tmp_path / name) as dataset:
+            tags = dataset.tags()
+        assert (tags["POLICY"], tags["CHOICE"], tags["TARGET_DATE"]) == (policy, "clearest", "2019-08-01")
+        assert "cubic" in tags["RESAMPLING"]
+    with rasterio.open(tmp_path / "cell.tif") as dataset:
+        assert dataset.scales == (0.0001,) * 4
+
+
+def test_the_source_map_counts_the_pixels_of_each_item(tmp_path, mixed):
+    _, source, listed = mosaic(tmp_path, mixed)
+    assert [entry["pixels"] for entry in listed] == np.bincount(source.ravel(), minlength=len(listed) + 1)[1:].tolist()
+
+
+def test_items_of_different_policies_are_not_mixed(tmp_path):
+    items = [item(tmp_path, 1, flat(1000)), item(tmp_path, 2, flat(2000))]
+    adjusted(items[1], **{"rts:policy": {"version": "1-other"}})
+    with pytest.raises(InputError, match="measured by usability policy"):
+        mosaic(tmp_path, items)
+
+
 # --- the reader, for other stages --------------------------------------------------------------------------------------
 
 
@@ -340,23 +532,44 @@ def test_the_memory_of_a_mosaic_is_that_of_its_windows(tmp_path):
     assert peak < 25e6  # the cell's pixels are 42 MB
 
 
-def test_the_memory_of_a_measurement_does_not_grow_with_the_raster(tmp_path):
-    """A raster of 870 MB, of which GDAL may keep 256."""
-    item_id = "20190801_041000_1003"
-    path = tmp_path / f"{item_id}_3B_AnalyticMS_SR.tif"
-    profile = {"count": 4, "dtype": "uint16", "nodata": 0, "height": 9096, "width": 12000, "crs": CRS, "transform": at()}
+def huge(folder: Path) -> Path:
+    """An item of 8000 x 12000 px (770 MB) that lies over a cell, with few pixels that are seen."""
+    path = folder / "20190801_041000_1003_3B_AnalyticMS_SR.tif"
+    transform = BIG_CELL.transform @ Affine.translation(-4000, -3000)
+    profile = {"count": 4, "dtype": "uint16", "nodata": 0, "height": 8000, "width": 12000, "crs": CRS, "transform": transform}
+    random = np.random.default_rng(0)
     with rasterio.open(path, "w", driver="GTiff", tiled=True, sparse_ok=True, compress="deflate", **profile) as dataset:
-        dataset.write(flat(1000, (512, 512)), window=rasterio.windows.Window(4096, 4096, 512, 512))
-    code = (
-        "import sys; from pathlib import Path; from rts_pipeline.config import *; from rts_pipeline.options import *;"
-        "from rts_pipeline.scenes.measure import measure;"
-        "a, b, c = map(Path, sys.argv[1:]);"
-        f"measure('{item_id}', a, None, 'none', None, None, b, c, ScenesOptions(scenes=Usability()));"
-        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+        for top in range(3000, 5048, 512):
+            values = random.integers(2, 5000, (4, 512, 2048)).astype(np.uint16)
+            dataset.write(values, window=rasterio.windows.Window(4000, top, 2048, 512))
+    return path
+
+
+BIG_CELL = Grid(CRS).cell("e0078_n0628")
+PEAK = "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+IMPORTS = (
+    "import sys; from pathlib import Path; from rts_pipeline.config import *; from rts_pipeline.options import *;"
+    "from rts_pipeline.grid import Grid; from rts_pipeline.mosaic import build_mosaic;"
+    "from rts_pipeline.scenes.measure import measure; paths = [Path(name) for name in sys.argv[1:]];"
+)
+
+
+def peak_mb(work: str, *paths: Path) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{IMPORTS} {work} {PEAK}", *paths], capture_output=True, text=True, check=True
     )
-    outputs = (tmp_path / "item.json", tmp_path / "usable.tif")
-    done = subprocess.run([sys.executable, "-c", code, path, *outputs], capture_output=True, text=True, check=True)
-    assert int(done.stdout) / 1024 < 300
-    assert json.loads(outputs[0].read_text())["properties"]["rts:valid_fraction"] == pytest.approx(
-        512**2 / 9096 / 12000, abs=1e-6
-    )
+    return int(done.stdout) / 1024
+
+
+def test_the_memory_of_a_stage_does_not_grow_with_the_item(tmp_path):
+    path, item_json, usable = huge(tmp_path), tmp_path / "item.json", tmp_path / "usable.tif"
+    options = "ScenesOptions(scenes=Usability(edge_erosion_m=60))"
+    work = f"measure('{path.name[:20]}', paths[0], None, 'none', None, None, *paths[1:], {options});"
+    assert peak_mb(work, path, item_json, usable) < 400
+    told = json.loads(item_json.read_text())["properties"]
+    assert told["rts:classes"]["usable"] > 1900**2
+    options = f"MosaicOptions(time=Time(), mosaic=Mosaic(), grid=GridSection(crs='{CRS}'))"
+    work = f"build_mosaic(Grid('{CRS}').cell('{BIG_CELL.id}'), paths[:1], *paths[1:], {options});"
+    assert peak_mb(work, item_json, tmp_path / "cell.tif", tmp_path / "cell_source.tif") < 600
+    with rasterio.open(tmp_path / "cell_source.tif") as dataset:
+        assert (dataset.read(1) > 0).mean() > 0.85

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import geopandas as gpd
 import numpy as np
 import pystac
 import pytest
+import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from shapely.geometry import shape
 
 from items import clear_udm2, write_item
@@ -97,6 +100,78 @@ def test_what_is_measured_comes_from_the_pixels(tmp_path):
     assert place.is_valid
     assert place.contains(pixels).all()
     assert place.area < 9 * valid.sum() * 1.05
+
+
+def test_percentiles_and_haze_are_those_of_the_usable_pixels(tmp_path):
+    random = np.random.default_rng(1)
+    reflectance = random.integers(2, 3000, (4, 1100, 900)).astype(np.uint16)
+    udm2 = clear_udm2((1100, 900))
+    udm2[0, 500:], udm2[5, 500:] = 0, 1
+    write_item(tmp_path, ITEM, reflectance, crs=CRS, transform=PLACE, udm2=udm2)
+    told, _ = measured(found(tmp_path).items[0], tmp_path / "out")
+    properties, seen = told["properties"], reflectance[:, :500].astype(float)
+    assert properties["rts:classes"] == {"outside": 0, "usable": 450_000, "masked": 540_000, "implausible": 0}
+    for band, values in zip(("blue", "green", "red", "nir"), seen, strict=True):
+        expected = np.percentile(values, [2, 25, 50, 75, 98], method="inverted_cdf")
+        assert list(properties["rts:percentiles"][band].values()) == expected.tolist()
+    hot = (seen[0] - 0.5 * seen[2]) / 1e4 - 0.08
+    assert properties["rts:haze"] == pytest.approx(hot.mean(), abs=1e-5)
+    assert properties["rts:hazy_fraction"] == pytest.approx((hot > 0).mean(), abs=1e-6)
+
+
+def test_what_planet_says_stands_beside_what_was_measured(tmp_path):
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, clear_percent=67, strip_id="12", quality_category="test")
+    told, _ = measured(found(tmp_path).items[0], tmp_path / "out")
+    properties = told["properties"]
+    assert (properties["pl:clear_percent"], properties["rts:usable_fraction"]) == (67, 1.0)
+    assert (properties["pl:strip_id"], properties["pl:quality_category"]) == ("12", "test")
+    assert "pl:shadow_percent" not in properties
+
+
+def test_every_output_names_the_policy(tmp_path):
+    write_item(tmp_path / "in", ITEM, plain(), crs=CRS, transform=PLACE)
+    item = found(tmp_path / "in").items[0]
+    told, _ = measured(item, tmp_path / "one")
+    policy = told["properties"]["rts:policy"]
+    with rasterio.open(tmp_path / "one" / "usable.tif") as dataset:
+        assert json.loads(dataset.tags()["POLICY"]) == policy
+    assert policy["usable_classes"] == ["clear", "light_haze"]
+    other, _ = measured(item, tmp_path / "two", min_confidence=1)
+    assert other["properties"]["rts:policy"]["version"] != policy["version"]
+    same, _ = measured(item, tmp_path / "three")
+    assert same == told
+
+
+def test_erosion_takes_the_swath_edge_and_leaves_the_rim_of_clouds(tmp_path):
+    height, width = 1300, 1200  # several windows: no seam of the erosion between them
+    rows, columns = np.mgrid[:height, :width]
+    inside = columns + 0.3 * rows > 300
+    udm2 = clear_udm2((height, width), inside)
+    cloud = np.hypot(columns - 1024, rows - 1024) < 50
+    udm2[0, cloud], udm2[5, cloud] = 0, 1
+    write_item(tmp_path, ITEM, plain((height, width)) * inside, crs=CRS, transform=PLACE, udm2=udm2)
+    _, classes = measured(found(tmp_path).items[0], tmp_path / "out", edge_erosion_m=30)
+    distance = ndimage.distance_transform_edt(inside) * 3
+    expected = np.where(~inside, 0, np.where(distance <= 30, 3, np.where(cloud, 2, 1)))
+    assert np.array_equal(classes, expected)
+
+
+def test_policies_of_classes_bits_and_least_reflectance():
+    reflectance = np.full((4, 1, 5), 900, np.uint16)
+    reflectance[0, 0, 4] = 90
+    bands = dict.fromkeys(("clear", "snow", "shadow", "light_haze", "heavy_haze", "cloud", "confidence", "udm1"), 0)
+    mask = {name: np.zeros((1, 5), np.uint8) for name in bands}
+    mask["clear"][0, [0, 3, 4]], mask["snow"][0, 1], mask["shadow"][0, 2], mask["udm1"][0, 3] = 1, 1, 1, 64
+
+    def classes(**policy):
+        return classify(reflectance, mask, Usability(**policy))[0].tolist()
+
+    assert classes() == [1, 2, 2, 1, 1]
+    assert classes(usable_classes=["clear", "snow"]) == [1, 1, 2, 1, 1]
+    assert classes(udm2_bits=[6]) == [1, 2, 2, 2, 1]
+    assert classes(min_reflectance=0.01) == [1, 2, 2, 1, 3]
+    assert classify(reflectance, {"udm": mask["udm1"]}, Usability(udm_bits=[6]))[0].tolist() == [1, 1, 1, 2, 1]
+    assert classify(reflectance, {"udm": mask["udm1"]}, Usability())[0].tolist() == [1, 1, 1, 1, 1]
 
 
 def test_the_item_is_valid_stac(tmp_path):
