@@ -15,8 +15,16 @@ from rasterio.features import rasterize
 from rasterio.windows import from_bounds
 from scipy import ndimage
 
+from rts_pipeline.config import Scenes, Usability
 from rts_pipeline.errors import UsageError
+from rts_pipeline.options import ScenesOptions
+from rts_pipeline.scenes.discover import discover
+from rts_pipeline.scenes.measure import measure
+from rts_pipeline.simulate.acquisitions import plan
 from rts_pipeline.simulate.corridor import simulate
+from rts_pipeline.simulate.delivery import view_of
+from rts_pipeline.simulate.items import shows_ground
+from rts_pipeline.simulate.landcover import make_textures
 from rts_pipeline.simulate.options import CorridorOptions
 
 OPTIONS = CorridorOptions(seed=3, width_km=4, height_km=4, years=[2018, 2019], n_slumps=18)
@@ -200,3 +208,26 @@ def test_more_slumps_than_there_is_room_for_are_refused(tmp_path):
     with pytest.raises(UsageError, match="n_slumps: 400 slumps find no room, only"):
         simulate(tmp_path / "out", CorridorOptions(width_km=2.4, height_km=2.4, years=[2019], n_slumps=400))
     assert not (tmp_path / "out").exists()
+
+
+def test_pixels_called_usable_show_the_ground(corridor, tmp_path):
+    """The masks err along the rims of clouds as real ones do; still hardly a usable pixel is none."""
+    right = wrong = missed = 0
+    noise = np.zeros(make_textures(np.random.default_rng(0)).speckle.shape, np.float32)
+    for item in plan(np.random.default_rng([OPTIONS.seed, 7]), OPTIONS):
+        order = corridor / "orders" / str(item.acquired.year)
+        found = discover([order / "PSScene" / item.item_id], Scenes(folders=["x"])).items[0]
+        out = tmp_path / found.id
+        files = (found.reflectance, found.mask, found.mask_kind, found.metadata, found.xml)
+        measure(found.id, *files, out / "item.json", out / "usable.tif", ScenesOptions(scenes=Usability()))
+        with rasterio.open(out / "usable.tif") as dataset:
+            usable = dataset.read(1) == 1
+        truth = shows_ground(view_of(OPTIONS.seed, item, OPTIONS.area, noise), slice(0, usable.shape[0]))
+        with rasterio.open(found.mask) as dataset:
+            snow = dataset.read(2) == 1
+        right += np.count_nonzero(usable & truth)
+        wrong += np.count_nonzero(usable & ~truth)
+        missed += np.count_nonzero(~usable & truth & ~snow)
+    assert wrong > 0, "masks without a mistake would prove nothing"
+    assert right / (right + wrong) >= 0.99
+    assert right / (right + missed) >= 0.97

@@ -54,10 +54,8 @@ class Ground:
 
 def deliver_item(folder: Path, seed: int, ground: Ground, item: Acquisition) -> list[dict[str, Any]]:
     """Write the four files of an item into `folder`/<item id>/ and return their manifest entries."""
-    rng = np.random.default_rng([seed, 100, item.number])
-    place = raster_of(item, ground.area)
-    roll = tuple(int(value) for value in rng.integers(0, min(ground.noise.shape), 2))
-    view = View(item, place, make_sky(rng, item, place), np.roll(ground.noise, roll, (0, 1)))
+    view = view_of(seed, item, ground.area, ground.noise)
+    place = view.box
     target = folder / item.item_id
     shares = _write_rasters(target, view, ground)
     footprint = gpd.GeoSeries([item.swath], crs=place.crs).to_crs(4326).iloc[0]
@@ -67,6 +65,14 @@ def deliver_item(folder: Path, seed: int, ground: Ground, item: Acquisition) -> 
     clip = gpd.GeoSeries([item.swath.intersection(box(*place.bounds))], crs=place.crs).to_crs(4326).iloc[0]
     write_text(target / f"{item.item_id}_3B_AnalyticMS_metadata_clip.xml", _xml(item, place, clip, shares["cloud"]))
     return [_entry(target, item, suffix) for suffix in ASSETS]
+
+
+def view_of(seed: int, item: Acquisition, area: GeoBox, noise: Array) -> View:
+    """Return an item's grid, its sky and its noise, which only the seed and the item decide."""
+    rng = np.random.default_rng([seed, 100, item.number])
+    place = raster_of(item, area)
+    roll = tuple(int(value) for value in rng.integers(0, min(noise.shape), 2))
+    return View(item, place, make_sky(rng, item, place), np.roll(noise, roll, (0, 1)))
 
 
 def write_manifest(order: Path, entries: list[dict[str, Any]]) -> None:

@@ -18,15 +18,23 @@ CLOUD_PX = 10
 EDGE_M = 5.0
 """Ground along a swath's edge where half of the pixels hold the floor value in the visible bands, as in real deliveries."""
 NOISE = np.float32(0.008)
+MASK_ERROR = 0.05
+"""Standard deviation of the mask's mistake about the thickness of a cloud and the depth of a shadow."""
+THICK, HAZY, DARK = 0.35, 0.06, 0.25
+"""Thickness from which the mask calls a pixel cloud or light haze, and depth from which it calls it shadow."""
 CLOUD = np.array([5200, 5300, 5400, 5600], np.float32)
 
 
 @dataclass(frozen=True)
 class Sky:
-    """Clouds over an item, one value a 30 m cell: thickness 0-1 of cloud (with its haze) and depth 0-1 of its shadow."""
+    """Clouds over an item, one value a 30 m cell: thickness 0-1 of cloud (with its haze) and depth 0-1 of its shadow.
+
+    `mistake` is what the producer's mask takes both for too much or too little, so that it errs along their rims.
+    """
 
     cloud: Array
     shadow: Array
+    mistake: Array
 
 
 def make_sky(rng: np.random.Generator, item: Acquisition, box: GeoBox) -> Sky | None:
@@ -43,8 +51,9 @@ def make_sky(rng: np.random.Generator, item: Acquisition, box: GeoBox) -> Sky | 
     shadow = ndimage.shift(
         ramp(cloud, 0.3, 0.8), (-length * np.cos(azimuth), length * np.sin(azimuth)), order=1, mode="nearest"
     )
+    mistake = MASK_ERROR * fractal(rng, shape, pixel=30, longest=900, shortest=90, slope=2.0)
     inner = (slice(pad, -pad), slice(pad, -pad))
-    return Sky(cloud[inner], shadow[inner])
+    return Sky(cloud[inner], shadow[inner], mistake[inner])
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,21 @@ def stripe(
         seen = _seen(view, ground, ground_box, part, clouds)
         seen[:3, edge & (wrap(view.noise, rows, columns) > 0)] = 1
         pixels[:, :, columns] = seen * inside
-        udm2[:, :, columns] = _udm2(inside, clouds, snow[ground_box.slices_of(part)])
+        udm2[:, :, columns] = _udm2(inside, _as_masked(view, rows, columns, clouds), snow[ground_box.slices_of(part)])
     return pixels, udm2
+
+
+def shows_ground(view: View, rows: slice) -> NDArray[np.bool_]:
+    """Return where some rows of an item truly show the ground (rows, width): the truth for its usable pixels.
+
+    Inside the swath, not at its very edge, and neither below a cloud nor in a shadow as thick as the mask should tell.
+    """
+    columns = slice(0, view.box.width)
+    inside, edge = _swath(view.item, _part(view.box, rows, columns))
+    clouds = _clouds(view, rows, columns)
+    if clouds is None:
+        return inside & ~edge
+    return inside & ~edge & (clouds[0] <= THICK) & (clouds[1] <= DARK)
 
 
 def _part(box: GeoBox, rows: slice, columns: slice) -> GeoBox:
@@ -122,6 +144,15 @@ def _clouds(view: View, rows: slice, columns: slice) -> tuple[Array, Array] | No
     cloud = enlarge(view.sky.cloud, CLOUD_PX, rows, columns)
     shadow = enlarge(view.sky.shadow, CLOUD_PX, rows, columns)
     return (cloud, shadow) if cloud.any() or shadow.any() else None
+
+
+def _as_masked(view: View, rows: slice, columns: slice, clouds: tuple[Array, Array] | None) -> tuple[Array, Array] | None:
+    """Return thickness and depth as the producer's mask takes them: only where there is something does it err."""
+    if view.sky is None or clouds is None:
+        return None
+    mistake = enlarge(view.sky.mistake, CLOUD_PX, rows, columns)
+    cloud, shadow = clouds
+    return cloud + mistake * (cloud > 0), shadow + mistake * (shadow > 0)
 
 
 def _seen(
@@ -172,9 +203,9 @@ def _udm2(inside: NDArray[np.bool_], clouds: tuple[Array, Array] | None, snow: N
     udm2[7] = ~inside
     if clouds is not None:
         cloud, shadow = clouds
-        thick = (cloud > 0.35) & inside
-        haze = (cloud > 0.06) & inside & ~thick
-        dark = (shadow > 0.25) & inside & ~thick & ~haze
+        thick = (cloud > THICK) & inside
+        haze = (cloud > HAZY) & inside & ~thick
+        dark = (shadow > DARK) & inside & ~thick & ~haze
         covered = thick | haze | dark
         udm2[2], udm2[3], udm2[5] = dark, haze, thick
         udm2[6] -= (40 * haze + 15 * dark + 8 * thick).astype(np.uint8)
