@@ -139,6 +139,22 @@ class Project:
         return sorted({self.grid.block_of(cell) for cell in self.cells})
 
     @cached_property
+    def adjusted(self) -> set[str]:
+        """Ids of the items that are made to agree with each other: those of the target year, or none when that is off."""
+        adjust = self.config.adjust
+        if adjust.shifts == "none" and adjust.radiometry == "none":
+            return set()
+        return set().union(*self.selection.by_cell.values())
+
+    def items_near(self, block: str) -> list[str]:
+        """Return the ids of the target year's items that can show a sample window that begins in the block."""
+        from rts_pipeline.scenes.overlaps import WINDOW_PX
+
+        reach = self.grid.neighbours(block, WINDOW_PX)
+        near = [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
+        return sorted(set().union(*(self.selection.by_cell[cell] for cell in near)))
+
+    @cached_property
     def listing(self) -> str:
         """Digest of all files below the folders, so that the account of files is renewed when one comes or goes."""
         return sha256_json(sorted((str(row.path), row.bytes) for row in self.delivery.files))

@@ -57,6 +57,8 @@ def scene_files():
             item=project.items,
             file=["item.json", "usable.tif"],
         ),
+        *(overlaps_of(project.blocks) if project.adjusted else []),
+        *adjusted_jsons(project.adjusted),
         *expand(
             f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif",
             cell=project.cells,
@@ -108,8 +110,22 @@ def mosaics_of(cells, kind=""):
     return expand(f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif", cell=cells, kind=kind)
 
 
+def measured_jsons(items):
+    return expand(f"{RESULTS}/scenes/{{item}}/item.json", item=sorted(items))
+
+
+def adjusted_jsons(items):
+    return expand(f"{RESULTS}/scenes/{{item}}/adjusted.json", item=sorted(items))
+
+
 def item_jsons(items):
-    return expand(f"{RESULTS}/scenes/{{item}}/item.json", item=items)
+    """What is known of items in the end: adjusted where items are made to agree."""
+    adjusted = project.adjusted.intersection(items)
+    return measured_jsons(set(items) - adjusted) + adjusted_jsons(adjusted)
+
+
+def overlaps_of(blocks):
+    return expand(f"{RESULTS}/overlaps/{{block}}.parquet", block=blocks)
 
 
 def masks_of(items):

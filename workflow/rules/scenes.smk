@@ -57,6 +57,58 @@ rule catalog:
         " --out-files {output.files} --options {params.options:q} --code {params.code} 2> {log}"
 
 
+rule overlaps:
+    input:
+        measured=lambda wildcards: measured_jsons(project.items_near(wildcards.block)),
+        usable=lambda wildcards: masks_of(project.items_near(wildcards.block)),
+        reference=project.config.adjust.reference or [],
+    output:
+        "<results>/overlaps/{block}.parquet",
+    log:
+        "<logs>/overlaps/{block}.log",
+    benchmark:
+        "<benchmarks>/overlaps/{block}.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        options=project.options("overlaps"),
+        code=project.code("overlaps"),
+    message:
+        "Compare the items that overlap in block {wildcards.block}"
+    shell:
+        "rts-pipeline overlaps {wildcards.block} {input.measured} --out {output}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
+
+
+rule adjust:
+    input:
+        overlaps=overlaps_of(project.blocks),
+        measured=measured_jsons(project.adjusted),
+    output:
+        adjusted_jsons(project.adjusted),
+    log:
+        "<logs>/adjust.log",
+    benchmark:
+        "<benchmarks>/adjust.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        options=project.options("adjust"),
+        code=project.code("adjust"),
+        overlaps=lambda wildcards, input: " ".join(
+            f"--overlaps {shlex.quote(path)}" for path in input.overlaps
+        ),
+    message:
+        "Make the items of the target year agree"
+    shell:
+        "rts-pipeline adjust {input.measured} {params.overlaps}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
+
+
 rule mosaic:
     input:
         measured=lambda wildcards: item_jsons(project.selection.by_cell[wildcards.cell]),
