@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.warp import transform_bounds
-from shapely import box as rectangle
 
 from rts_pipeline import io
 from rts_pipeline.config import BANDS, Time
@@ -19,11 +17,9 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import MosaicOptions
 from rts_pipeline.progress import track
-from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
+from rts_pipeline.scenes.reader import MeasuredItem, Readers, touching
 
 WINDOW_PX = 512
-OPEN_ITEMS = 32
-"""Items kept open at once: a cell may have hundreds, and a process only so many open files."""
 
 SAME_CLEARNESS_DIGITS = 2
 """Usable fractions that agree to 0.01 are equal, so that the date decides between them."""
@@ -50,7 +46,7 @@ def build_mosaic(cell: GeoBox, items: Sequence[Path], out: Path, out_source: Pat
     with (
         io.new_cog(out, count=len(BANDS), **placed) as target,
         io.new_cog(out_source, count=1, overview_resampling="nearest", **placed) as source_target,
-        _Readers() as readers,
+        Readers() as readers,
     ):
         target.descriptions = BANDS
         source_target.update_tags(ITEMS=json.dumps(listed))
@@ -70,20 +66,13 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, time: Time) -> list[Me
         days = abs((datetime.fromisoformat(item.acquired).date() - target).days)
         return -round(item.usable_fraction, SAME_CLEARNESS_DIGITS), days, item.id
 
-    unique = {item.id: item for item in _touching(items, cell) if item.status == "used"}
+    unique = {item.id: item for item in touching(items, cell) if item.status == "used"}
     return sorted(unique.values(), key=rank)
 
 
 def _target_day(time: Time) -> date:
     month, day = (int(part) for part in time.target_date.split("-"))
     return date(time.target_year, month, 1) + timedelta(days=day - 1)  # 29 February of another year is 1 March
-
-
-def _touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
-    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
-    # Over the antimeridian west is the greater: then the items' own rasters decide.
-    reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
-    return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
 
 
 def _windows(cell: GeoBox) -> Iterator[GeoBox]:
@@ -93,11 +82,11 @@ def _windows(cell: GeoBox) -> Iterator[GeoBox]:
             yield GeoBox(cell.id, cell.crs, cell.pixel_m, cell.column + left, cell.row + top, width, height)
 
 
-def _fill(window: GeoBox, items: Sequence[MeasuredItem], readers: _Readers) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+def _fill(window: GeoBox, items: Sequence[MeasuredItem], readers: Readers) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     values = np.zeros((len(BANDS), *window.shape), np.uint16)
     source = np.zeros(window.shape, np.uint16)
     numbers = {item.id: number for number, item in enumerate(items, 1)}
-    for item in _touching(items, window):
+    for item in touching(items, window):
         empty = source == 0
         if not empty.any():
             break
@@ -107,26 +96,3 @@ def _fill(window: GeoBox, items: Sequence[MeasuredItem], readers: _Readers) -> t
             np.copyto(values, reflectance, where=usable)
             source[usable] = numbers[item.id]
     return values, source
-
-
-class _Readers:
-    """Open items, the ones used last: the next window mostly needs the same."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, ItemReader] = {}
-
-    def of(self, item: MeasuredItem) -> ItemReader:
-        reader = self._open.pop(item.id, None)
-        if reader is None:
-            reader = ItemReader(item)
-            if len(self._open) >= OPEN_ITEMS:
-                self._open.pop(next(iter(self._open))).close()
-        self._open[item.id] = reader
-        return reader
-
-    def __enter__(self) -> _Readers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for reader in self._open.values():
-            reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import ceil, floor
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import Resampling, reproject, transform_bounds
 from rasterio.windows import Window
+from shapely import box as rectangle
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
@@ -30,6 +32,9 @@ ALIGNED_PX = 0.01
 
 KERNEL_PX = 3
 """Source pixels read around a window: cubic convolution needs two, and the bent edge of a window a little more."""
+
+OPEN_ITEMS = 32
+"""Items kept open at once: a cell may have hundreds, and a process only so many open files."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,14 @@ class MeasuredItem:
             )
         except (KeyError, TypeError) as error:
             raise InputError(path, f"lacks {error}", expected="an item.json of the stage scenes", do="run it again") from None
+
+
+def touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
+    """Return the items whose footprint touches a rectangle of the grid, in their order."""
+    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
+    # Over the antimeridian west is the greater: then the items' own rasters decide.
+    reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
+    return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
 
 
 class ItemReader:
@@ -165,6 +178,34 @@ class ItemReader:
         if not placed[:, needed].all():  # below zero beside something much brighter
             np.copyto(placed, part.place(values, Resampling.nearest, nodata=0), where=placed == 0)
         return placed
+
+
+class Readers:
+    """Open items, the ones used last: the next window mostly needs the same."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, ItemReader] = {}
+
+    def of(self, item: MeasuredItem) -> ItemReader:
+        """Return the item's reader, which stays open for now.
+
+        Raises:
+            InputError: its rasters are missing or damaged.
+        """
+        reader = self._open.pop(item.id, None)
+        if reader is None:
+            reader = ItemReader(item)
+            if len(self._open) >= OPEN_ITEMS:
+                self._open.pop(next(iter(self._open))).close()
+        self._open[item.id] = reader
+        return reader
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._open.values():
+            reader.close()
 
 
 @dataclass(frozen=True)
