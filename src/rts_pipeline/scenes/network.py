@@ -24,12 +24,12 @@ ROUNDS = 30
 EVEN_M = 0.3
 """Residuals of displacements below this (0.1 px of PlanetScope) count as equal: least squares there, least sums beyond."""
 
-GAIN_WIDTH, OFFSET_WIDTH = 0.1, 100.0
-"""Widths of the prior: spread of satellites' gains around 1, and of their offsets around 0 in reflectance x 10,000. A
-window of any contrast outweighs it by some hundred times."""
+GAIN_WIDTH, LEVEL_WIDTH = 0.1, 100.0
+"""Widths of the prior: spread of satellites' gains around 1, and of their levels around 0 in reflectance x 10,000. A window
+of any contrast outweighs it by some hundred times."""
 
-GAIN_RANGE = 0.5, 2.0
-"""No two satellites differ by more: an item with such a gain has been compared with cloud or haze."""
+GAIN_RANGE, LEVEL_LIMIT = (0.5, 2.0), 1000.0
+"""No two satellites differ by more: such an item has been compared with cloud or haze."""
 
 
 def components(n: int, first: Indexes, second: Indexes) -> Indexes:
@@ -96,27 +96,36 @@ class Samples:
         """Return those of the wanted rows."""
         return Samples(*(values[wanted] for values in vars(self).values()))
 
-    def centred(self, mean: Floats) -> Samples:
-        """Return the same samples less a value for each row."""
-        n = self.count
+    def mapped(self, gain: Floats, level: Floats, mean: Floats) -> Samples:
+        """Return the samples as (value - mean) * gain + level.
+
+        Args:
+            gain: of each node.
+            level: of each node.
+            mean: of each node, the same within a component.
+        """
+        n, (a, b) = self.count, (self.first, self.second)
+        (g, h), (c, d), m = (gain[a], gain[b]), (level[a], level[b]), mean[a]
+        x, y = self.x - n * m, self.y - n * m
+        xx, yy = self.xx - 2 * m * self.x + n * m**2, self.yy - 2 * m * self.y + n * m**2
+        xy = self.xy - m * (self.x + self.y) + n * m**2
         return replace(
             self,
-            x=self.x - n * mean,
-            y=self.y - n * mean,
-            xx=self.xx - 2 * mean * self.x + n * mean**2,
-            yy=self.yy - 2 * mean * self.y + n * mean**2,
-            xy=self.xy - mean * (self.x + self.y) + n * mean**2,
+            x=g * x + n * c,
+            y=h * y + n * d,
+            xx=g * g * xx + 2 * g * c * x + n * c * c,
+            yy=h * h * yy + 2 * h * d * y + n * d * d,
+            xy=g * h * xy + g * d * x + h * c * y + n * c * d,
         )
 
 
 def solve_radiometry(n: int, samples: Samples) -> tuple[Floats, Floats]:
     """Return the gain and offset of each node that make pairs agree: value * gain + offset.
 
-    Minimises the squared differences of the adjusted samples and a weak prior (gain 1, offset 0), windows that fit badly
-    weighing less. In each component the gains average 1, and the corrections of its mean value 0: without that the
-    differences would be least where all gains are 0.
+    Minimises the squared differences of the adjusted samples and a weak prior (gain 1, no correction), windows that fit
+    badly weighing less. In each component the gains average 1, and so do the corrections of its mean value 0.
 
-    An item whose gain leaves GAIN_RANGE is left as it is, and out of the others' solution.
+    A node whose solution no satellite can have (GAIN_RANGE, LEVEL_LIMIT) is left as it is, and out of the others' solution.
 
     Args:
         n: nodes.
@@ -128,30 +137,17 @@ def solve_radiometry(n: int, samples: Samples) -> tuple[Floats, Floats]:
     trusted = np.ones(n, bool)
     while True:
         here = samples.where(trusted[samples.first] & trusted[samples.second] & (samples.count > 0))
-        gain, offset = _solve_trusted(n, here)
-        wild = (gain < GAIN_RANGE[0]) | (gain > GAIN_RANGE[1])
+        if len(here.count) == 0:
+            return np.ones(n), np.zeros(n)
+        group = components(n, here.first, here.second)
+        mean = _means(group, here)
+        gain, level = _in_gauge(group, *_agreeing(n, here, mean))
+        lowest, highest = GAIN_RANGE
+        wild = (gain < lowest) | (gain > highest) | (np.abs(level) > LEVEL_LIMIT)
         if not wild.any():
-            return gain, offset
-        trusted[np.argmax(np.where(wild, np.abs(gain - 1), 0))] = False  # the worst first: it may have pulled the others
-
-
-def _solve_trusted(n: int, samples: Samples) -> tuple[Floats, Floats]:
-    if len(samples.count) == 0:
-        return np.ones(n), np.zeros(n)
-    group = components(n, samples.first, samples.second)
-    mean = _means(group, samples)
-    here = samples.centred(mean[samples.first])
-    linked = np.zeros(n, bool)
-    linked[samples.first] = linked[samples.second] = True
-    solution = np.zeros(2 * n)  # gain - 1 of all, then the correction of the component's mean value
-    weights = 1 / np.maximum(_mean_squares(here, solution, n), 1)
-    for _ in range(ROUNDS):
-        solution = _least_squares(n, here, weights, np.where(linked, group, -1))
-        squares = np.maximum(_mean_squares(here, solution, n), 1)  # 1: rounding
-        typical = np.median(squares)
-        # Cauchy's weight, with twice the typical deviation as its scale
-        weights = 1 / (typical * (1 + squares / (4 * typical)))
-    return 1 + solution[:n], solution[n:] - solution[:n] * mean
+            return gain, level + mean - gain * mean
+        # the worst first: it may have pulled the others
+        trusted[np.argmax(wild * np.hypot((gain - 1) / GAIN_WIDTH, level / LEVEL_WIDTH))] = False
 
 
 def _means(group: Indexes, samples: Samples) -> Floats:
@@ -163,44 +159,49 @@ def _means(group: Indexes, samples: Samples) -> Floats:
     return mean
 
 
-def _mean_squares(s: Samples, solution: Floats, n: int) -> Floats:
-    """Return the mean squared difference (m,) of the adjusted samples of each row."""
-    gain_a, gain_b = 1 + solution[s.first], 1 + solution[s.second]
-    apart = solution[n + s.first] - solution[n + s.second]
-    total = gain_a**2 * s.xx + gain_b**2 * s.yy - 2 * gain_a * gain_b * s.xy
-    total = total + s.count * apart**2 + 2 * apart * (gain_a * s.x - gain_b * s.y)
-    return np.maximum(total / s.count, 0)
+def _in_gauge(group: Indexes, gain: Floats, level: Floats) -> tuple[Floats, Floats]:
+    """Map each component's adjusted values alike, which leaves them agreeing, so that nothing changes on average."""
+    count = np.bincount(group)
+    mean_gain, mean_level = ((np.bincount(group, values) / count)[group] for values in (gain, level))
+    return gain / mean_gain, (level - mean_level) / mean_gain
 
 
-def _least_squares(n: int, s: Samples, weights: Floats, group: Indexes) -> Floats:
-    """Solve the normal equations with, for each component, a multiplier that holds the sums of gains and corrections."""
-    a, b = s.first, s.second
-    unknowns = (a, n + a, b, n + b)
-    # each sample's equation: x * dg_a + c_a - y * dg_b - c_b = y - x
-    products = (
-        (s.xx, s.x, -s.xy, -s.x),
-        (s.x, s.count, -s.y, -s.count),
-        (-s.xy, -s.y, s.yy, s.y),
-        (-s.x, -s.count, s.y, s.count),
+def _agreeing(n: int, samples: Samples, mean: Floats) -> tuple[Floats, Floats]:
+    """Return the gain and level of each node, (value - mean) * gain + level, by steps from gain 1 and level 0."""
+    gain, level = np.ones(n), np.zeros(n)
+    difference = sparse.csr_matrix(_differences(n, samples.first, samples.second))
+    for _ in range(ROUNDS):
+        now = samples.mapped(gain, level, mean)
+        squares = np.maximum((now.xx + now.yy - 2 * now.xy) / now.count, 1)  # 1: that of rounding
+        typical = float(np.median(squares))
+        weights = 1 / (typical * (1 + squares / (4 * typical)))  # Cauchy's, with twice the typical difference as its scale
+        step, rise = _step(difference, now, weights, gain, level)
+        gain, level = gain * (1 + step), level * (1 + step) + rise
+    return gain, level
+
+
+def _step(difference: Any, s: Samples, weights: Floats, gain: Floats, level: Floats) -> tuple[Floats, Floats]:
+    """Return the next change of gain and level.
+
+    Both images of a pair are as noisy. So the gain step multiplies their mean, the best estimate of the ground, not each
+    one's own values: least squares on those would lower the gain of the noisier one (regression dilution). Contrast within
+    a window counts as far as it is common to both; on flat ground there is only noise, and the prior decides.
+    """
+    n = s.count
+    var_x, var_y, cov = s.xx - s.x**2 / n, s.yy - s.y**2 / n, s.xy - s.x * s.y / n
+    contrast, total, apart = (var_x + 2 * cov + var_y) / 4, (s.x + s.y) / 2, s.x - s.y
+    common = np.clip(cov / np.maximum(contrast, 1e-9), 0, 1)
+    square = total**2 / n + common * contrast
+    product = total * apart / n + common * (var_x - var_y) / 2
+
+    def normal(values: Floats) -> Any:
+        return difference.T @ sparse.diags(weights * values) @ difference
+
+    prior = [np.full(len(gain), width**-2) for width in (GAIN_WIDTH, LEVEL_WIDTH)]
+    system = sparse.bmat(
+        [[normal(square) + sparse.diags(prior[0]), normal(total)], [normal(total), normal(n) + sparse.diags(prior[1])]],
+        format="csc",
     )
-    right = np.zeros(2 * n)
-    for unknown, value in zip(unknowns, (s.xy - s.xx, s.y - s.x, s.xy - s.yy, s.x - s.y), strict=True):
-        right += np.bincount(unknown, weights * value, minlength=2 * n)
-    rows = np.concatenate([row for row in unknowns for _ in unknowns])
-    columns = np.concatenate([column for _ in unknowns for column in unknowns])
-    values = np.concatenate([weights * value for line in products for value in line])
-    normal = sparse.coo_matrix((values, (rows, columns)), shape=(2 * n, 2 * n))
-    prior = sparse.diags(np.repeat([GAIN_WIDTH**-2, OFFSET_WIDTH**-2], n))
-    held = _held(n, group)
-    system = sparse.bmat([[normal + prior, held.T], [held, None]], format="csc")
-    solution: Floats = splu(system).solve(np.concatenate([right, np.zeros(held.shape[0])]))[: 2 * n]
-    return solution
-
-
-def _held(n: int, group: Indexes) -> Any:
-    """Return the equations that hold each component: a row for its gains and one for its corrections."""
-    nodes = np.flatnonzero(group >= 0)
-    row = np.unique(group[nodes], return_inverse=True)[1]
-    count = int(row.max()) + 1
-    rows, columns = np.concatenate([row, row + count]), np.concatenate([nodes, n + nodes])
-    return sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(2 * count, 2 * n))
+    right = [-difference.T @ (weights * product) - prior[0] * (gain - 1), -difference.T @ (weights * apart) - prior[1] * level]
+    found = splu(system).solve(np.concatenate(right))
+    return np.clip(found[: len(gain)], -0.3, 0.3), found[len(gain) :]  # a step beyond would leave what is nearly linear

@@ -117,7 +117,10 @@ def displacement(
 
 def _peak(a: Array, b: Array, common: NDArray[np.bool_], upsampling: int) -> tuple[float, float]:
     weight = _taper(common)
-    shift = phase_cross_correlation(a * weight, b * weight, upsample_factor=upsampling, normalization=None)[0]
+    a, b = a * weight, b * weight
+    if not (a.any() and b.any()):  # flat ground, or nothing common
+        return 0.0, 0.0
+    shift = phase_cross_correlation(a, b, upsample_factor=upsampling, normalization=None)[0]
     return float(shift[0]), float(shift[1])
 
 
