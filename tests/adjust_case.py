@@ -92,16 +92,8 @@ def in_other_zone(reflectance: np.ndarray, crs: str) -> tuple[np.ndarray, Affine
         CRS, crs, PLACE.width, PLACE.height, *PLACE.bounds, resolution=None if crs == "EPSG:4326" else PIXEL
     )
     out = np.zeros((4, height, width), np.uint16)
-    reproject(
-        reflectance,
-        out,
-        **source,
-        src_nodata=0,
-        dst_crs=crs,
-        dst_transform=transform,
-        dst_nodata=0,
-        resampling=Resampling.cubic,
-    )
+    target = {"dst_crs": crs, "dst_transform": transform, "dst_nodata": 0}
+    reproject(reflectance, out, **source, **target, resampling=Resampling.cubic)
     return out, transform
 
 
