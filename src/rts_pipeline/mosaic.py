@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.warp import transform_bounds
-from shapely import box as rectangle
 
 from rts_pipeline import io
 from rts_pipeline.config import BANDS, Time
@@ -23,7 +21,7 @@ from rts_pipeline.options import MosaicOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes import choice
 from rts_pipeline.scenes.choice import Layer
-from rts_pipeline.scenes.reader import MeasuredItem, Readers
+from rts_pipeline.scenes.reader import MeasuredItem, Readers, touching
 
 WINDOW_PX = 512
 CACHE_BYTES = 384 * 2**20
@@ -95,7 +93,7 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
         days = abs((datetime.fromisoformat(item.acquired).date() - target).days)
         return not item.surface, -clearness, days, item.id
 
-    unique = {item.id: item for item in _touching(items, cell) if item.status == "used"}
+    unique = {item.id: item for item in touching(items, cell) if item.status == "used"}
     for item in unique.values():
         first = next(iter(unique.values()))
         if item.policy != first.policy:
@@ -124,13 +122,6 @@ def _recipe(items: Sequence[MeasuredItem], options: MosaicOptions) -> dict[str, 
     }
 
 
-def _touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
-    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
-    # Over the antimeridian west is the greater: then the items' own rasters decide.
-    reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
-    return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
-
-
 def _window_px(n_items: int, options: MosaicOptions) -> int:
     stacked = options.mosaic.choice == "medoid" and n_items > STACK_ITEMS
     return max(64, WINDOW_PX >> ceil(np.log2(n_items / STACK_ITEMS) / 2)) if stacked else WINDOW_PX
@@ -150,7 +141,7 @@ def _fill(
     choose = {"greenest": choice.greenest, "medoid": choice.medoid}.get(options.mosaic.choice, choice.first)
     halo = ceil(options.mosaic.feather_m / window.pixel_m)
     wide = window.grown(halo)
-    here = _touching(items, wide)
+    here = touching(items, wide)
     numbers = {item.id: number for number, item in enumerate(items, 1)}
     layers = [Layer(numbers[item.id], item, readers, wide) for item in here]
     values, source = choose(layers, wide.shape)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, stage_options
-from rts_pipeline.options import CatalogOptions, MosaicOptions, ScenesOptions
+from rts_pipeline.options import AdjustOptions, CatalogOptions, MosaicOptions, OverlapsOptions, ScenesOptions
 
 scenes = typer.Typer(help="Delivered PlanetScope items.", no_args_is_help=True)
 
@@ -16,7 +16,8 @@ scenes = typer.Typer(help="Delivered PlanetScope items.", no_args_is_help=True)
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(scenes, name="scenes")
-    app.command()(mosaic)
+    for command in (overlaps, adjust, mosaic):
+        app.command()(command)
 
 
 @scenes.command()
@@ -76,6 +77,41 @@ def check(folders: Annotated[list[Path], typer.Argument(help="Folders with deliv
     for row in sorted(delivery.files, key=lambda row: (row.status, str(row.path))):
         typer.echo(f"{row.status:<8}  {row.role:<11}  {row.path}{': ' if row.reason else ''}{row.reason}")
     typer.echo(f"{len(delivery.items)} items can be used; {len(delivery.files)} files")
+
+
+def overlaps(
+    block: Annotated[str, typer.Argument(help="Name of the block, such as b_e0015_n0125.")],
+    items: Annotated[list[Path], typer.Argument(help="The STAC items (item.json) that touch it.")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Compare the target year's items where they see the same ground of a block: displacement and radiometry.
+
+    Example: rts-pipeline overlaps b_e0015_n0125 results/scenes/*/item.json --out b_e0015_n0125.parquet
+    """
+    parsed = stage_options("overlaps", OverlapsOptions, options, config, code)
+    from rts_pipeline.scenes.overlaps import measure_overlaps
+
+    measure_overlaps(parsed.grid.grid().block(block), items, out, parsed)
+
+
+def adjust(
+    items: Annotated[list[Path], typer.Argument(help="The STAC items (item.json); adjusted.json is written beside each.")],
+    overlaps: Annotated[list[Path] | None, typer.Option(help="What overlaps wrote; once for each block.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Make the target year's items agree: where each one really lies, and a gain and an offset for each band.
+
+    Example: rts-pipeline adjust --overlaps results/overlaps/b_e0015_n0125.parquet results/scenes/*/item.json
+    """
+    parsed = stage_options("adjust", AdjustOptions, options, config, code)
+    from rts_pipeline.scenes.adjust import adjust_items
+
+    adjust_items(overlaps or [], items, parsed)
 
 
 def mosaic(

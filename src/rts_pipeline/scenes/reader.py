@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os.path import normpath
@@ -13,9 +13,10 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.warp import Resampling
+from rasterio.warp import Resampling, transform_bounds
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
+from shapely import box as rectangle
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
@@ -83,6 +84,14 @@ class MeasuredItem:
             )
         except (KeyError, TypeError) as error:
             raise InputError(path, f"lacks {error}", expected="an item.json of the stage scenes", do="run it again") from None
+
+
+def touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
+    """Return the items whose footprint touches a rectangle of the grid, in their order."""
+    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
+    # Over the antimeridian west is the greater: then the items' own rasters decide.
+    reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
+    return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
 
 
 def _shift(told: dict[str, Any]) -> tuple[float, float]:
