@@ -98,7 +98,8 @@ def overlaps(
 
 
 def adjust(
-    items: Annotated[list[Path], typer.Argument(help="The STAC items (item.json); adjusted.json is written beside each.")],
+    scenes_folder: Annotated[Path, typer.Argument(help="Folder with the measured items; adjusted.json is written into each.")],
+    items: Annotated[list[str], typer.Argument(help="Ids of the items.")],
     overlaps: Annotated[list[Path] | None, typer.Option(help="What overlaps wrote; once for each block.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
@@ -106,12 +107,13 @@ def adjust(
 ) -> None:
     """Make the target year's items agree: where each one really lies, and a gain and an offset for each band.
 
-    Example: rts-pipeline adjust --overlaps results/overlaps/b_e0015_n0125.parquet results/scenes/*/item.json
+    Example: rts-pipeline adjust results/scenes 20190801_041000_1003 20190804_041200_0f28
+    --overlaps results/overlaps/b_e0015_n0125.parquet
     """
     parsed = stage_options("adjust", AdjustOptions, options, config, code)
     from rts_pipeline.scenes.adjust import adjust_items
 
-    adjust_items(overlaps or [], items, parsed)
+    adjust_items(overlaps or [], [scenes_folder / item / "item.json" for item in items], parsed)
 
 
 def mosaic(
