@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,16 @@ def write_item(
         feature["properties"] = {key: value for key, value in feature["properties"].items() if value is not None}
         (place / f"{item_id}_metadata.json").write_text(json.dumps(feature))
     return place
+
+
+def write_manifest(order: Path, **changes: dict[str, Any]) -> None:
+    """Write the manifest.json of an order: sizes and checksums of all files below it; `changes`: file name -> other values."""
+    listed = []
+    for path in sorted(path for path in order.rglob("*") if path.is_file()):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        told = {"path": path.relative_to(order).as_posix(), "size": path.stat().st_size, "digests": {"sha256": digest}}
+        listed.append(told | changes.get(path.name, {}))
+    (order / "manifest.json").write_text(json.dumps({"name": "", "files": listed}))
 
 
 def _write(
