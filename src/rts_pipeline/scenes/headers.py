@@ -43,7 +43,7 @@ class Headers:
         except InputError as error:
             return {"error": _told(path, error)}
         key = f"{role} {os.fsencode(path).decode('utf-8', 'backslashreplace')}"
-        entry = self._known.get(key)
+        entry = self._used.get(key, self._known.get(key))
         if not isinstance(entry, list) or entry[:-1] != stamp:
             entry = [*stamp, _read(path, role)]
         self._used[key] = entry
