@@ -118,9 +118,10 @@ def discover(folders: Sequence[Path], options: Scenes, cache: Path | None = None
     for folder in folders:
         here = list(found_below(Path(folder)))
         if not any(file.makes_item for file in here):
+            broken = next((f"; {file.path.name}: {file.problem}" for file in here if file.problem), "")
             raise InputError(
                 folder,
-                f"holds no PlanetScope item ({len(here)} files)",
+                f"holds no PlanetScope item ({len(here)} files{broken})",
                 expected="files like <id>_3B_AnalyticMS_SR.tif at any depth",
                 do="correct scenes.folders in the configuration",
             )

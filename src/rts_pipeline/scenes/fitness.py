@@ -43,7 +43,7 @@ def _but_listed(name: str) -> str:
 def _unfit(header: Facts) -> str:
     """Return what is wrong with a reflectance raster, or ""."""
     if header["count"] not in (4, 8) or header["dtype"] != "uint16":
-        return f"has {header['count']} bands of {header['dtype']}, not 4 or 8 of uint16"
+        return f"has {_bands(header)} of {header['dtype']}, not 4 or 8 of uint16"
     if header["crs"] is None:
         return "declares no CRS"
     a, b, _, d, e, _ = header["transform"]
@@ -75,5 +75,9 @@ def _mask_problem(choice: Choice, told: dict[str, Facts], options: Scenes, liste
     if any(told[mask][key] != header[key] for key in ("shape", "transform", "crs")):
         return f"{name} is not on the grid of {choice.used['reflectance'].path.name}"
     if told[mask]["count"] != (8 if mask == "udm2" else 1):
-        return f"{name} has {told[mask]['count']} bands, not {8 if mask == 'udm2' else 1}"
+        return f"{name} has {_bands(told[mask])}, not {8 if mask == 'udm2' else 1}"
     return ""
+
+
+def _bands(header: Facts) -> str:
+    return "1 band" if header["count"] == 1 else f"{header['count']} bands"

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.scenes import delivered
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 XML_NAMES = {
     "acquisitionDateTime": "acquired",
@@ -38,6 +41,23 @@ def read_feature(path: Path) -> dict[str, Any]:
     if not isinstance(feature, dict) or feature.get("type") != "Feature" or not isinstance(feature.get("properties"), dict):
         raise InputError(path, "not a GeoJSON feature", expected="the metadata of one item", do="deliver it again")
     return feature
+
+
+def footprint(path: Path | None) -> BaseGeometry | None:
+    """Return the footprint (WGS84) of the whole scene that the GeoJSON feature gives, or None.
+
+    Raises:
+        InputError: the feature can't be read.
+    """
+    import shapely
+    from shapely.geometry import shape
+
+    geometry = read_feature(path).get("geometry") if path else None
+    try:
+        place = shapely.make_valid(shape(geometry)) if geometry else None
+    except (shapely.errors.ShapelyError, ValueError, TypeError, LookupError, AttributeError):
+        return None
+    return place if place is not None and place.area > 0 else None
 
 
 def read_xml(path: Path) -> dict[str, Any]:
