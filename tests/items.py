@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,20 @@ def write_item(
         feature["properties"] = {key: value for key, value in feature["properties"].items() if value is not None}
         (place / f"{item_id}_metadata.json").write_text(json.dumps(feature))
     return place
+
+
+def write_xml(folder: Path, item_id: str, coefficients: Mapping[Any, Any], product: str = "AnalyticMS", **told: str) -> Path:
+    """Write the XML of an item's radiance; `coefficients`: band number -> reflectanceCoefficient; `told`: element -> text."""
+    bands = "".join(
+        f"<ps:bandSpecificMetadata><ps:bandNumber>{band}</ps:bandNumber>"
+        f"<ps:reflectanceCoefficient>{value}</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"
+        for band, value in coefficients.items()
+    )
+    more = "".join(f"<ps:{name}>{text}</ps:{name}>" for name, text in told.items())
+    name = f"{item_id}_{product}_metadata.xml" if "BGRN" in product else f"{item_id}_3B_{product}_metadata.xml"
+    path = folder / name
+    path.write_text(f'<?xml version="1.0" encoding="UTF-8"?><ps:Scene xmlns:ps="http://ps">{more}{bands}</ps:Scene>')
+    return path
 
 
 def write_manifest(order: Path, **changes: dict[str, Any]) -> None:

@@ -129,7 +129,10 @@ class Frame:
 
 
 def expected(observations: Sequence[Observation], frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return for each cell of the frame the expected number of usable observations, and whether it is seen at all."""
+    """Return for each cell of the frame the expected number of usable observations, and whether it is seen at all.
+
+    Coarse cells count every scene that they touch.
+    """
     shapes_of = {"out_shape": frame.shape, "transform": frame.transform, "merge_alg": MergeAlg.add, "dtype": "float32"}
     whole = frame.cells == COARSE
     seen = rasterize([(o.place, 1) for o in observations], all_touched=whole, **shapes_of)
