@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,30 @@ def write_item(
         feature["properties"] = {key: value for key, value in feature["properties"].items() if value is not None}
         (place / f"{item_id}_metadata.json").write_text(json.dumps(feature))
     return place
+
+
+def write_xml(folder: Path, item_id: str, coefficients: Mapping[Any, Any], product: str = "AnalyticMS", **told: str) -> Path:
+    """Write the XML of an item's radiance; `coefficients`: band number -> reflectanceCoefficient; `told`: element -> text."""
+    bands = "".join(
+        f"<ps:bandSpecificMetadata><ps:bandNumber>{band}</ps:bandNumber>"
+        f"<ps:reflectanceCoefficient>{value}</ps:reflectanceCoefficient></ps:bandSpecificMetadata>"
+        for band, value in coefficients.items()
+    )
+    more = "".join(f"<ps:{name}>{text}</ps:{name}>" for name, text in told.items())
+    name = f"{item_id}_{product}_metadata.xml" if "BGRN" in product else f"{item_id}_3B_{product}_metadata.xml"
+    path = folder / name
+    path.write_text(f'<?xml version="1.0" encoding="UTF-8"?><ps:Scene xmlns:ps="http://ps">{more}{bands}</ps:Scene>')
+    return path
+
+
+def write_manifest(order: Path, **changes: dict[str, Any]) -> None:
+    """Write the manifest.json of an order: sizes and checksums of all files below it; `changes`: file name -> other values."""
+    listed = []
+    for path in sorted(path for path in order.rglob("*") if path.is_file()):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        told = {"path": path.relative_to(order).as_posix(), "size": path.stat().st_size, "digests": {"sha256": digest}}
+        listed.append(told | changes.get(path.name, {}))
+    (order / "manifest.json").write_text(json.dumps({"name": "", "files": listed}))
 
 
 def _write(

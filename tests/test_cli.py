@@ -1,5 +1,7 @@
 """The program as a user meets it: help, mistakes, exit codes."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -124,6 +126,22 @@ def refused(case, code, *told, command=None):
 
 def test_the_case_is_right(case):
     assert case.plan()["scenes"] == 1
+
+
+def test_an_item_in_a_zip_is_measured_by_the_workflow(case):
+    order = case.folder / "orders/2019"
+    item_json = "results/scenes/20190801_040000_0f0f/item.json"
+    case.snakemake(item_json)
+    usable = case.folder / item_json.replace("item.json", "usable.tif")
+    before = usable.read_bytes()
+    shutil.make_archive(str(case.folder / "orders/order 1"), "zip", order)
+    shutil.rmtree(order)
+    assert case.plan(item_json)["scenes"] == 1  # another place of the files, which item.json names
+    case.snakemake(item_json)
+    assert usable.read_bytes() == before
+    told = json.loads((case.folder / item_json).read_text())
+    assert told["assets"]["surface_reflectance"]["href"].startswith("../../../orders/order 1.zip/")
+    assert case.plan(item_json) == {}
 
 
 def test_no_scene_folder(case):

@@ -14,11 +14,14 @@ import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio.windows import Window
 
-from items import write_item
+from items import write_item, write_manifest
 from real_data import REAL, real
-from rts_pipeline.config import Scenes
+from rts_pipeline.config import BANDS, Scenes
 from rts_pipeline.errors import InputError
+from rts_pipeline.io import sha256_file
+from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.discover import discover
 from rts_pipeline.scenes.metadata import acquired_of
 from rts_pipeline.scenes.names import parse
@@ -95,27 +98,69 @@ def test_the_fingerprint_knows_no_place_and_no_time(tmp_path):
     assert json.loads(json.dumps(one)) == one
 
 
-def test_the_manifest_gives_checksums_where_the_size_agrees(tmp_path):
+@pytest.mark.parametrize("verify", [False, True])
+def test_the_manifest_gives_checksums(tmp_path, verify):
+    write_item(tmp_path / "files", ITEM, plain(), crs=CRS, transform=PLACE)
+    write_manifest(tmp_path)
+    delivery = found(tmp_path, verify_checksums=verify)
+    told = delivery.items[0].fingerprint
+    assert told == {p.name: {"bytes": p.stat().st_size, "sha256": sha256_file(p)} for p in (tmp_path / "files").rglob("*.*")}
+    assert reasons(delivery)["manifest.json"] == "used: sizes and checksums of an order"
+    assert not any(row.broken for row in delivery.files)
+
+
+@pytest.mark.parametrize("product", ["3B_AnalyticMS_SR.tif", "3B_udm2.tif", "metadata.json"])
+@pytest.mark.parametrize(
+    ("more", "reason"), [(7, "half-downloaded: {} has {} of the {} bytes"), (-7, "not as ordered: {} has {}")]
+)
+def test_a_size_that_differs_from_the_manifest_rejects_the_item(tmp_path, product, more, reason):
     folder = write_item(tmp_path / "files", ITEM, plain(), crs=CRS, transform=PLACE)
-    listed = []
-    for path in sorted(folder.iterdir()):
-        wrong = 1 if path.name.endswith("udm2.tif") else 0
-        size = path.stat().st_size + wrong
-        listed.append({"path": f"files/{ITEM}/{path.name}", "size": size, "digests": {"sha256": path.name[::-1]}})
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": listed}))
+    name = f"{ITEM}_{product}"
+    size = (folder / name).stat().st_size
+    write_manifest(tmp_path, **{name: {"size": size + more}})
     delivery = found(tmp_path)
-    fingerprint = delivery.items[0].fingerprint
-    sr, udm2 = f"{ITEM}_3B_AnalyticMS_SR.tif", f"{ITEM}_3B_udm2.tif"
-    assert fingerprint[sr]["sha256"] == sr[::-1]
-    assert "sha256" not in fingerprint[udm2]
-    assert "manifest gives another size" in reasons(delivery)[udm2]
-    assert reasons(delivery)["manifest.json"].startswith("used")
+    expected = reason.format(name, size, size + more)
+    assert delivery.rejected[0].reason.startswith(expected)
+    assert {row.status for row in delivery.files if row.item_id} == {"rejected"}
+    assert [Path(row.path).name for row in delivery.files if row.broken] == [name]
+
+
+def test_checksums_are_compared_where_wanted_and_remembered(tmp_path, monkeypatch):
+    folder = write_item(tmp_path / "in" / "files", ITEM, plain(), crs=CRS, transform=PLACE)
+    write_manifest(tmp_path / "in", **{f"{ITEM}_3B_udm2.tif": {"digests": {"sha256": "0" * 64}}})
+    assert len(found(tmp_path / "in").items) == 1
+    read: list[Path] = []
+    original = delivered.sha256
+    monkeypatch.setattr(delivered, "sha256", lambda path: read.append(path) or original(path))
+    options = Scenes(folders=["x"], verify_checksums=True)
+    for _ in range(2):
+        delivery = discover([tmp_path / "in"], options, tmp_path / "headers.json")
+        assert delivery.rejected[0].reason == (
+            f"not as ordered: {ITEM}_3B_udm2.tif has another sha256 than the order's manifest lists"
+        )
+    assert sorted(read) == sorted(folder.iterdir())
+
+
+def test_what_a_manifest_lists_and_is_not_there_is_told(tmp_path):
+    folder = write_item(tmp_path / "files", ITEM, plain(), crs=CRS, transform=PLACE)
+    other = write_item(tmp_path / "files", "20190802_041000_1003", plain(), crs=CRS, transform=PLACE)
+    write_manifest(tmp_path)
+    for path in (folder / f"{ITEM}_3B_udm2.tif", other / f"{other.name}_3B_AnalyticMS_SR.tif"):
+        path.unlink()
+    delivery = found(tmp_path)
+    assert [item.reason for item in delivery.rejected] == [
+        f"no udm2 and no udm delivered; the order's manifest lists {ITEM}_3B_udm2.tif, which is not there",
+        f"no surface reflectance delivered; the order's manifest lists {other.name}_3B_AnalyticMS_SR.tif, which is not there",
+    ]
+    manifest = next(row for row in delivery.files if row.role == "manifest")
+    names = f"{ITEM}_3B_udm2.tif, {other.name}_3B_AnalyticMS_SR.tif"
+    assert (manifest.status, manifest.reason, manifest.broken) == ("used", f"lists 2 files that are not there: {names}", True)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"product": "AnalyticMS"}, "at-sensor radiance, not surface reflectance"),
+        ({"product": "AnalyticMS"}, "at-sensor radiance without the XML that holds its reflectance coefficients"),
         ({"product": "Visual"}, "no surface reflectance delivered"),
         ({"mask": False}, "no udm2 and no udm delivered"),
         ({"udm2": np.ones((8, 60, 79), np.uint8)}, f"is not on the grid of {ITEM}_3B_AnalyticMS_SR.tif"),
@@ -185,14 +230,29 @@ def test_of_two_deliveries_the_newest_is_used(tmp_path):
     assert len(delivery.items) == 1
     assert delivery.items[0].reflectance.parts[-3] == "b"
     told = {(Path(row.path).parts[-3], row.status, row.reason) for row in delivery.files}
-    second = "second delivery of the same item"
-    assert told == {("a", "ignored", second), ("b", "used", ""), ("c", "ignored", second)}
+    newest = tmp_path / "b" / ITEM
+    newer = f"newer delivery of the same item is used, updated 2020-01-01T00:00:00.000000Z: {newest}"
+    assert told == {("a", "superseded", newer), ("b", "used", ""), ("c", "superseded", newer)}
 
 
 def test_of_equal_deliveries_the_first_by_path_is_used(tmp_path):
     for name in ("b", "a"):
         write_item(tmp_path / name, ITEM, plain(), crs=CRS, transform=PLACE)
-    assert found(tmp_path).items[0].reflectance.parts[-3] == "a"
+    delivery = found(tmp_path)
+    assert delivery.items[0].reflectance.parts[-3] == "a"
+    told = {(Path(row.path).parts[-3], row.status, row.reason) for row in delivery.files}
+    assert told == {("a", "used", ""), ("b", "superseded", "second delivery of the same item")}
+
+
+def test_of_a_broken_and_a_whole_delivery_the_whole_one_is_used(tmp_path):
+    for name, updated in (("new", "2020-01-01T00:00:00Z"), ("old", "2019-01-01T00:00:00Z")):
+        write_item(tmp_path / name / "files", ITEM, plain(), crs=CRS, transform=PLACE, updated=updated)
+    write_manifest(tmp_path / "new")
+    (tmp_path / "new" / "files" / ITEM / f"{ITEM}_3B_AnalyticMS_SR.tif").write_bytes(b"II*\0")
+    delivery = found(tmp_path)
+    assert delivery.items[0].reflectance.parts[-4] == "old"
+    told = {row.path: row for row in delivery.files if row.broken}
+    assert [(row.status, row.reason.split(":")[0]) for row in told.values()] == [("superseded", "half-downloaded")]
 
 
 def test_files_of_an_item_in_several_folders_belong_together(tmp_path):
@@ -298,29 +358,111 @@ def test_every_file_has_exactly_one_row_whatever_is_there(tmp_path, files):
 # --- real deliveries ---------------------------------------------------------------------------------------------------
 
 
+QGIS, HARVEY = "20221221_084022_18_2414", "20170831_172754_101c"
+NO_REFLECTANCE = dict.fromkeys(
+    ["20200629_030740_0f28", "20200727_014458_104b", "20200814_024229_65_2278"], "no surface reflectance delivered"
+)
+
+
 @real
 def test_every_real_file_gets_a_true_statement(tmp_path):
     folder = tmp_path / "planet"
     shutil.copytree(REAL / "planet", folder)
     delivery = found(folder, without_mask="use")
     assert [row.path for row in delivery.files] == sorted(str(path) for path in folder.rglob("*") if path.is_file())
-    assert [item.id for item in delivery.items] == ["20221221_084022_18_2414"]
-    assert {item.id: item.reason for item in delivery.rejected} == {
-        "20170831_172754_101c": "at-sensor radiance, not surface reflectance",
-        "20200629_030740_0f28": "no surface reflectance delivered",
-        "20200727_014458_104b": "no surface reflectance delivered",
-        "20200814_024229_65_2278": "no surface reflectance delivered",
-    }
+    assert [item.id for item in delivery.items] == [HARVEY]
+    sr = f"{QGIS}_3B_AnalyticMS_SR.tif"
+    half = f"half-downloaded: {sr} has 894696 of the 485490660 bytes that the order's manifest lists"
+    assert {item.id: item.reason for item in delivery.rejected} == {QGIS: half, **NO_REFLECTANCE}
     told = {Path(row.path).relative_to(folder).as_posix(): (row.status, row.reason) for row in delivery.files}
     stac = ("ignored", "STAC description, not a delivered file")
     assert {told[name] for name in told if name.startswith("stac/")} == {stac}
     assert told["harvey/20170831_172754_101c.json"] == stac
-    assert told["qgis_plugin_20221221/manifest.json"][0] == "used"
-    assert found(folder).items == []  # came without its udm2, which is a reason by default
+    missing = f"lists 1 file that is not there: {QGIS}_3B_udm2.tif"
+    assert told["qgis_plugin_20221221/manifest.json"] == ("used", missing)
+    assert {Path(row.path).name for row in delivery.files if row.broken} == {sr, "manifest.json"}
+
+
+@real
+def test_the_real_item_without_its_manifest_is_used(tmp_path):
+    folder = tmp_path / "planet"
+    shutil.copytree(REAL / "planet/qgis_plugin_20221221", folder)
+    (folder / "manifest.json").unlink()
+    assert found(folder).rejected[0].reason == "no udm2 and no udm delivered"
+    delivery = found(folder, without_mask="use")
+    assert {row.status for row in delivery.files} == {"used"}
     item, classes = measured(delivery.items[0], tmp_path / "out")
     assert item["properties"]["rts:status"] == "used"
     assert item["properties"]["datetime"] == "2022-12-21T08:40:22.180138Z"
     assert (classes == 1).mean() > 0.9
+
+
+@real
+def test_real_radiance_is_measured_on_pixels_that_are_not_square(tmp_path):
+    folder = tmp_path / "harvey"
+    shutil.copytree(REAL / "planet/harvey", folder)
+    item, classes = measured(found(folder).items[0], tmp_path / "out")
+    told = item["properties"]
+    assert (told["rts:status"], told["rts:mask"], told["rts:reflectance"]) == ("used", "udm", "top of atmosphere")
+    assert classes.shape == (256, 256)
+    with rasterio.open(folder / f"{HARVEY}_3B_AnalyticMS.tif") as dataset:
+        radiance = dataset.read()
+    with rasterio.open(folder / f"{HARVEY}_3B_AnalyticMS_DN_udm.tif") as dataset:
+        udm = dataset.read(1)
+    assert np.array_equal(classes == 0, (radiance == 0).all(axis=0) | ((udm & 1) != 0))
+    assert 0 < (classes == 0).mean() < 1
+    middle = np.array([told["rts:percentiles"][band]["50"] for band in ("blue", "green", "red", "nir")])
+    assert ((middle > 300) & (middle < 4000)).all()  # of reflectance x 10,000, at the top of the atmosphere
+    assert middle == pytest.approx(
+        [np.median(values[classes == 1]) * told["rts:gain"][b] for b, values in zip(BANDS, radiance, strict=True)], abs=1
+    )
+
+
+ODD = {
+    "RGB.byte.gcp.vrt": "has 3 bands of uint8, not 4 or 8 of uint16",
+    "RGB.byte.tif": "has 3 bands of uint8, not 4 or 8 of uint16",
+    "RGBA.uint16.tif": "used",  # a fourth band that is called alpha can be near infrared
+    "all-nodata.tif": "no valid pixel",
+    "alpha.tif": "has 4 bands of uint8, not 4 or 8 of uint16",
+    "corrupt.tif": "has 3 bands of uint8, not 4 or 8 of uint16",
+    "float_nan.tif": "has 1 band of float32, not 4 or 8 of uint16",
+    "float_raster_with_nodata.tif": "has 1 band of float32, not 4 or 8 of uint16",
+    "goes.tif": "has 3 bands of uint8, not 4 or 8 of uint16",
+    "rgb1_fake_nir_epsg3857.tif": "has 1 band of uint8, not 4 or 8 of uint16",
+    "rotated.tif": "has 1 band of uint8, not 4 or 8 of uint16",
+    "test_esri_wkt.tif": "has 1 band of uint16, not 4 or 8 of uint16",
+}
+
+
+@real
+def test_every_odd_raster_is_known():
+    assert {path.name for path in (REAL / "odd_rasters").iterdir()} == set(ODD)
+
+
+@real
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_raster_as_a_delivery_gets_a_true_row(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / f"{ITEM}_3B_AnalyticMS_SR.tif"
+    shutil.copy(REAL / "odd_rasters" / name, path)
+    delivery = found(tmp_path / "in", without_mask="use")
+    if delivery.items:
+        told, classes = measured(delivery.items[0], tmp_path / "out")
+        reason = told["properties"]["rts:reason"] or told["properties"]["rts:status"]
+        assert (classes == 1).any() == (reason == "used")
+    else:
+        reason = delivery.files[0].reason.removeprefix(f"{path.name} ")
+    assert reason == ODD[name]
+
+
+@real
+def test_a_real_corrupt_block_is_told_in_one_line():
+    path = REAL / "odd_rasters/corrupt.tif"
+    with delivered.opened(path) as dataset:
+        whole = Window(0, 0, dataset.width, dataset.height)
+        with pytest.raises(InputError, match=r"corrupt\.tif: can't be read \(.*\); deliver it again, or list") as error:
+            delivered.read(path, dataset, [1, 2, 3], whole)
+    assert "\n" not in str(error.value)
 
 
 @real

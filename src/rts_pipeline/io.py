@@ -99,10 +99,21 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or isn't JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(path, "no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    return parse_json(path, data)
+
+
+def parse_json(path: Path, data: bytes) -> Any:
+    """Parse the bytes of the JSON file at `path`.
+
+    Raises:
+        InputError: not JSON.
+    """
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise InputError(path, f"not valid JSON ({error})", do="restore or rebuild the file") from None
 
 

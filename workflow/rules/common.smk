@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from rts_pipeline.io import canonical_json
+from rts_pipeline.scenes.delivered import on_disk
 from rts_pipeline.workflow import load_project, read_rounds, Project
 
 CONFIG_SOURCE = os.path.relpath(
@@ -133,7 +134,9 @@ def masks_of(items):
 
 
 def delivered_files(wildcards):
-    return ancient([path for _, path in item_files(project.items[wildcards.item])])
+    files = [path for _, path in item_files(project.items[wildcards.item])]
+    # what lies in an archive is read in place, and Snakemake sees the archive
+    return ancient(sorted({str(on_disk(Path(path))) for path in files}))
 
 
 def item_files(item):

@@ -65,18 +65,34 @@ def catalog(
 
 
 @scenes.command()
-def check(folders: Annotated[list[Path], typer.Argument(help="Folders with delivered orders.")]) -> None:
-    """List what folders with delivered orders hold, before any run: every file, used or why not.
+def check(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with delivered orders.")],
+    checksums: Annotated[
+        bool, typer.Option("--checksums", help="Compare each used file's sha256 with the order's manifest.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG to write: usable observations to expect at each place, by year; default: none.")
+    ] = None,
+    season: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="MM-DD MM-DD", help="First and last day that count in table and picture; default: all year."),
+    ] = None,
+    files: Annotated[bool, typer.Option("--files", help="List every file.")] = False,
+) -> None:
+    """Tell what folders with delivered orders hold, before any run; exit code 1 where something is broken.
 
-    Example: rts-pipeline scenes check data/orders
+    Example: rts-pipeline scenes check data/orders --season 07-01 08-30 --picture coverage.png
     """
-    from rts_pipeline.config import Scenes
-    from rts_pipeline.scenes.discover import discover
+    from rts_pipeline.scenes.check import Season, draw, summary
+    from rts_pipeline.scenes.check import check as checked
 
-    delivery = discover(folders, Scenes(folders=[str(folder) for folder in folders]))
-    for row in sorted(delivery.files, key=lambda row: (row.status, str(row.path))):
-        typer.echo(f"{row.status:<8}  {row.role:<11}  {row.path}{': ' if row.reason else ''}{row.reason}")
-    typer.echo(f"{len(delivery.items)} items can be used; {len(delivery.files)} files")
+    days = Season(season)
+    delivery = checked(folders, checksums=checksums)
+    for line in summary(delivery, days, every_file=files):
+        typer.echo(line)
+    if picture is not None:
+        draw(delivery, days, picture)
+    raise typer.Exit(int(any(row.broken for row in delivery.files)))
 
 
 def overlaps(

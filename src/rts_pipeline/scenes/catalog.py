@@ -10,10 +10,8 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 from rasterio.warp import transform_bounds
-from shapely import box, make_valid
-from shapely.errors import ShapelyError
+from shapely import box
 from shapely.geometry import shape
-from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline import io
 from rts_pipeline.options import CatalogOptions
@@ -32,7 +30,8 @@ def catalog(scenes_folder: Path, out_catalog: Path, out_files: Path, options: Ca
         out_catalog: item_id, acquired, status ("used", "rejected", "ignored"), reason, valid_fraction, usable_fraction,
             item_json (null where not measured), geometry: the valid pixels of measured items, else the footprint that the
             metadata give, else the raster's extent, else null.
-        out_files: path, bytes, item_id, role, status, reason; exactly one row for every file below the delivered folders.
+        out_files: path, bytes, item_id, role, status ("used", "rejected", "ignored", "superseded"), reason, broken; exactly
+            one row for every file below the delivered folders and for every entry of their zip archives.
         options: the delivered folders, and which of the items are needed.
 
     Raises:
@@ -85,22 +84,13 @@ def _measured_row(path: Path) -> dict[str, Any]:
 
 
 def _ignored_row(item: Item, reason: str) -> dict[str, Any]:
-    place = _told_footprint(item.metadata) or box(*transform_bounds(item.crs, "EPSG:4326", *item.bounds))
+    place = metadata.footprint(item.metadata) or box(*transform_bounds(item.crs, "EPSG:4326", *item.bounds))
     return {"item_id": item.id, "acquired": item.acquired, "status": "ignored", "reason": reason, "geometry": place}
 
 
 def _rejected_row(item: Rejected) -> dict[str, Any]:
-    place = _told_footprint(item.metadata)
+    place = metadata.footprint(item.metadata)
     return {"item_id": item.id, "acquired": item.acquired, "status": "rejected", "reason": item.reason, "geometry": place}
-
-
-def _told_footprint(path: Path | None) -> BaseGeometry | None:
-    """Return the footprint of the whole scene that the metadata give, or None."""
-    geometry = metadata.read_feature(path).get("geometry") if path else None
-    try:
-        return make_valid(shape(geometry)) if geometry else None
-    except (ShapelyError, ValueError, TypeError, KeyError, AttributeError):
-        return None
 
 
 def _with_verdict(row: FileRow, verdicts: Mapping[str, tuple[Any, str]]) -> FileRow:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 from pathlib import Path
 
+from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.headers import Headers
 from rts_pipeline.scenes.names import Name
 
 ITEM_ROLES = ("reflectance", "radiance", "udm2", "udm", "metadata", "xml", "other product")
-USED_ROLES = ("reflectance", "udm2", "udm", "metadata", "xml")
+USED_ROLES = {
+    "reflectance": ("reflectance", "radiance"),
+    "udm2": ("udm2",),
+    "udm": ("udm",),
+    "metadata": ("metadata",),
+    "xml": ("xml",),
+}
+"""What an item is measured from, and the roles of files that serve as it, the better first."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file on disk."""
+    """A file on disk or in an archive; `problem` says why it can't be taken for what its name says ("" if it can)."""
 
     path: Path
     bytes: int
     name: Name
+    problem: str = ""
 
     @property
     def makes_item(self) -> bool:
@@ -29,7 +39,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Choice:
-    """The delivery of an item that is used: role -> file, and the files of it that have no part in it."""
+    """The delivery of an item that is used: role -> file, and the files of it that have no part in it.
+
+    In the role "reflectance" is at-sensor radiance where no surface reflectance was delivered.
+    """
 
     used: dict[str, Found]
     unused: list[Found]
@@ -40,27 +53,47 @@ class Choice:
         return [*self.used.values(), *self.unused]
 
 
-def choose(files: list[Found], headers: Headers) -> tuple[Choice, list[Found]]:
-    """Split an item's files (by path) into the delivery to use and the files of the other deliveries.
+def choose(files: list[Found], headers: Headers, problem: Callable[[Found], str]) -> tuple[Choice, list[tuple[Found, str]]]:
+    """Split an item's files into the delivery to use and, with the reason, the files of the other deliveries.
 
-    A delivery with reflectance wins over one without, then one with a mask, then the newest by `updated`, then the first by
-    path.
+    A delivery with reflectance wins over one without, then one with radiance, then one with a mask, then the newest by
+    `updated`, then one that is unpacked, then the first by path.
+
+    Args:
+        files: of one item.
+        headers: what the metadata say.
+        problem: says of a file why it doesn't count as delivered, or "".
     """
-
-    def rank(delivery: list[Found]) -> tuple[bool, bool, str]:
-        roles = {file.name.role for file in delivery}
-        told = [headers.of(file.path, "metadata") for file in delivery if file.name.role == "metadata"]
-        return "reflectance" in roles, bool(roles & {"udm2", "udm"}), max((t.get("updated") or "" for t in told), default="")
-
     groups = _deliveries(files)
-    best = max(groups, key=rank)  # the first of equals
-    return _pick(best), [file for group in groups if group is not best for file in group]
+    updated = [_updated(group, headers) for group in groups]
+
+    def rank(number: int) -> tuple[bool, bool, bool, str, bool]:
+        # Where one of several deliveries broke off, another is used.
+        roles = {file.name.role for file in groups[number] if len(groups) == 1 or not problem(file)}
+        unpacked = all(delivered.on_disk(file.path) == file.path for file in groups[number])
+        return "reflectance" in roles, "radiance" in roles, bool(roles & {"udm2", "udm"}), updated[number], unpacked
+
+    best = max(range(len(groups)), key=rank)  # the first of equals
+    choice = _pick(groups[best])
+    place = next(iter(choice.files)).path.parent
+    others = []
+    for number, group in enumerate(groups):
+        newer = f"newer delivery of the same item is used, updated {updated[best]}: {place}"
+        reason = newer if updated[number] < updated[best] else "second delivery of the same item"
+        others += [(file, reason) for file in group if number != best]
+    return choice, others
+
+
+def _updated(delivery: list[Found], headers: Headers) -> str:
+    told = [headers.of(file.path, "metadata") for file in delivery if file.name.role == "metadata"]
+    return max((facts.get("updated") or "" for facts in told), default="")
 
 
 def _deliveries(files: list[Found]) -> list[list[Found]]:
     """Group by folder, and join folders that complete each other (one holds the metadata, another the rasters)."""
     groups: list[list[Found]] = []
-    for folder, members in groupby(files, key=lambda file: file.path.parent):
+    by_folder = sorted(files, key=lambda file: (str(file.path.parent), str(file.path)))
+    for folder, members in groupby(by_folder, key=lambda file: file.path.parent):
         here = list(members)
         fitting = [group for group in groups if _complete_each_other(group, here)]
         if fitting:
@@ -82,13 +115,18 @@ def _common_length(one: Path, other: Path) -> int:
 
 
 def _pick(delivery: list[Found]) -> Choice:
-    """Take one file a role: four bands before eight, and everything else cut out as the reflectance is."""
+    """Take one file a role: four bands before eight, and everything else cut out, and with the bands, as the reflectance."""
     first: dict[str, Found] = {}
-    for role in USED_ROLES:
-        clip = first["reflectance"].name.clip if "reflectance" in first else False
+    for role, serving in USED_ROLES.items():
+        main = first["reflectance"].name if "reflectance" in first else Name("", "")
         ranked = sorted(
-            (file for file in delivery if file.name.role == role),
-            key=lambda file: (file.name.eight_bands, file.name.clip != clip, str(file.path)),
+            (file for file in delivery if file.name.role in serving),
+            key=lambda file: (
+                serving.index(file.name.role),
+                file.name.eight_bands != main.eight_bands,
+                file.name.clip != main.clip,
+                str(file.path),
+            ),
         )
         if ranked and not (role == "udm" and "udm2" in first):
             first[role] = ranked[0]
@@ -98,8 +136,9 @@ def _pick(delivery: list[Found]) -> Choice:
 def why_unused(file: Found, choice: Choice) -> str:
     """Say why a file of a used delivery has no part in it."""
     role = file.name.role
-    if role in choice.used:
-        return f"another {role} of the item is used: {choice.used[role].path.name}"
+    taken = {used.name.role: used for used in choice.used.values()}
+    if role in taken:
+        return f"another {role} of the item is used: {taken[role].path.name}"
     if role == "udm":
         return "the udm2 is used instead"
-    return "not needed beside the surface reflectance"
+    return f"not needed beside the {'surface reflectance' if 'reflectance' in taken else 'radiance'}"

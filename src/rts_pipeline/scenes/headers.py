@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
-from rts_pipeline.scenes import metadata
+from rts_pipeline.scenes import delivered, metadata
 from rts_pipeline.scenes.names import parse
 
-FORMAT = 1
+FORMAT = 2
 """Version of the remembered facts: facts of another version are read again."""
 
 LARGEST_STAC = 10_000_000
@@ -36,46 +37,54 @@ class Headers:
                 self._known = dict(stored["files"]) if stored["format"] == FORMAT else {}
 
     def of(self, path: Path, role: str) -> Facts:
-        """Return the facts of a file; what is read depends on its role."""
-        stat = path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, role]
-        key = str(path)
-        entry = self._known.get(key)
-        if not isinstance(entry, list) or entry[:3] != stamp:
+        """Return the facts of a file; what is read depends on its role ("sha256": its checksum)."""
+        try:
+            stamp = [*delivered.stamp(path)]
+        except InputError as error:
+            return {"error": _told(path, error)}
+        key = f"{role} {os.fsencode(path).decode('utf-8', 'backslashreplace')}"
+        entry = self._used.get(key, self._known.get(key))
+        if not isinstance(entry, list) or entry[:-1] != stamp:
             entry = [*stamp, _read(path, role)]
         self._used[key] = entry
-        facts: Facts = entry[3]
+        facts: Facts = entry[-1]
         return facts
 
     def save(self) -> None:
         """Write what was asked for in this run into the cache, if it differs from what is there."""
         if self._cache is not None and self._used != self._known:
-            io.write_text(self._cache, io.canonical_json({"format": FORMAT, "files": self._used}))
+            # ASCII, since what a damaged manifest lists need not be text that UTF-8 can hold
+            io.write_text(self._cache, json.dumps({"format": FORMAT, "files": self._used}))
 
 
 def _read(path: Path, role: str) -> Facts:
-    readers: dict[str, Callable[[Path], Facts]] = {"metadata": _feature, "xml": _xml, "manifest": _manifest, "json": _json}
+    readers: dict[str, Callable[[Path], Facts]] = {
+        "metadata": _feature,
+        "xml": _xml,
+        "manifest": _manifest,
+        "json": _json,
+        "sha256": _sha256,
+    }
     try:
         return readers.get(role, _raster)(path)
     except InputError as error:
-        return {"error": str(error).removeprefix(f"{path}: ")}
+        return {"error": _told(path, error)}
+
+
+def _told(path: Path, error: InputError) -> str:
+    return str(error).removeprefix(f"{path}: ")
 
 
 def _raster(path: Path) -> Facts:
-    import rasterio
-
-    try:
-        with rasterio.open(path) as dataset:
-            return {
-                "count": dataset.count,
-                "dtype": dataset.dtypes[0],
-                "shape": list(dataset.shape),
-                "transform": list(dataset.transform)[:6],
-                "bounds": list(dataset.bounds),
-                "crs": dataset.crs.to_string() if dataset.crs else None,
-            }
-    except (rasterio.errors.RasterioError, OSError) as error:
-        raise InputError(path, str(error).replace(f"{path}", path.name).removeprefix("'")) from None
+    with delivered.opened(path) as dataset:
+        return {
+            "count": dataset.count,
+            "dtype": dataset.dtypes[0],
+            "shape": list(dataset.shape),
+            "transform": list(dataset.transform)[:6],
+            "bounds": list(dataset.bounds),
+            "crs": dataset.crs.to_string() if dataset.crs else None,
+        }
 
 
 def _feature(path: Path) -> Facts:
@@ -83,23 +92,33 @@ def _feature(path: Path) -> Facts:
     told, named = feature["properties"], parse(path).item_id
     if feature.get("id") != named:
         raise InputError(path, f"describes another item, {feature.get('id')!r}")
-    return {"acquired": told.get("acquired"), "updated": metadata.utc(told.get("updated"))}
+    return {"acquired": metadata.utc(told.get("acquired")), "updated": metadata.utc(told.get("updated"))}
 
 
 def _xml(path: Path) -> Facts:
-    return {"acquired": metadata.read_xml(path).get("acquired")}
+    coefficients = {str(band): value for band, value in metadata.band_coefficients(path).items()}
+    return {"acquired": metadata.utc(metadata.read_xml(path).get("acquired")), "coefficients": coefficients}
 
 
 def _manifest(path: Path) -> Facts:
-    listed = io.read_json(path)
+    listed = delivered.read_json(path)
     try:
-        return {"files": {str(e["path"]): [int(e["size"]), str(e["digests"]["sha256"])] for e in listed["files"]}}
-    except (KeyError, TypeError, ValueError):
+        return {"files": {str(entry["path"]): _listed(entry) for entry in listed["files"]}}
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise InputError(path, "not the manifest of an order") from None
 
 
+def _listed(entry: dict[str, Any]) -> list[Any]:
+    digest = entry.get("digests", {}).get("sha256")
+    return [int(entry["size"]), digest if isinstance(digest, str) else None]
+
+
+def _sha256(path: Path) -> Facts:
+    return {"sha256": delivered.sha256(path)}
+
+
 def _json(path: Path) -> Facts:
-    if path.stat().st_size > LARGEST_STAC:
+    if delivered.stamp(path)[0] > LARGEST_STAC:
         return {"stac": False}
-    value = io.read_json(path)
+    value = delivered.read_json(path)
     return {"stac": isinstance(value, dict) and "stac_version" in value}

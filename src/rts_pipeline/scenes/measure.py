@@ -22,9 +22,11 @@ from rts_pipeline import io
 from rts_pipeline.config import BANDS, UDM2_CLASSES, Usability
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.options import ScenesOptions
-from rts_pipeline.scenes import usable
+from rts_pipeline.scenes import metadata as item_metadata
+from rts_pipeline.scenes import names, usable
 from rts_pipeline.scenes.delivered import opened, read
 from rts_pipeline.scenes.discover import ItemFiles, MaskKind
+from rts_pipeline.scenes.reader import levelled
 from rts_pipeline.scenes.stac import stac_item
 from rts_pipeline.scenes.totals import Totals
 
@@ -53,7 +55,8 @@ def measure(
 
     Args:
         item_id: the item's id.
-        reflectance: surface reflectance x 10,000, uint16 with 4 or 8 bands, nodata 0.
+        reflectance: surface reflectance x 10,000, or by its name at-sensor radiance, which is made top-of-atmosphere
+            reflectance; uint16 with 4 or 8 bands, nodata 0.
         mask: the udm2 or udm on the same grid.
         mask_kind: "udm2", "udm" or "none".
         metadata: the GeoJSON feature of the item.
@@ -86,14 +89,15 @@ def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, o
         if mask is not None:
             _check_same_grid(files, dataset, mask)
         bands = band_indexes(files.reflectance, dataset)
-        raster = _Raster(files, dataset, mask, bands)
+        reflectance, gain = _gain(files, bands)
+        raster = _Raster(files, dataset, mask, bands, gain)
         totals = Totals(dataset.shape)
         _write_usable(out_usable, raster, totals, options.scenes)
         measured = {
             **_summary(totals, options),
-            "rts:reflectance": "surface",
+            "rts:reflectance": reflectance,
             "rts:bands": bands,
-            "rts:gain": dict.fromkeys(BANDS, 1.0),
+            "rts:gain": gain,
             "rts:policy": usable.policy_record(options.scenes),
         }
         item = stac_item(item_id, files, dataset, _outline(totals, dataset), measured, out_item.parent)
@@ -109,7 +113,23 @@ def band_indexes(path: Path, dataset: rasterio.DatasetReader) -> dict[str, int]:
         return {band: index for index, band in enumerate(BANDS, 1)}
     if dataset.count == 8:
         return dict(EIGHT_BANDS)
-    raise InputError(path, f"has {dataset.count} bands", expected="4 or 8 bands of surface reflectance")
+    raise InputError(path, f"has {dataset.count} bands", expected="4 or 8 bands")
+
+
+def _gain(files: ItemFiles, bands: dict[str, int]) -> tuple[str, dict[str, float]]:
+    """Return of what the reflectance is ("surface" or "top of atmosphere"), and by band what makes it x 10,000."""
+    name = names.parse(files.reflectance)
+    if name.role != "radiance":
+        return "surface", dict.fromkeys(bands, 1.0)
+    # The XML of the 8-band product numbers other bands than that of the 4-band product.
+    if files.xml is None or names.parse(files.xml).eight_bands != name.eight_bands:
+        raise InputError(
+            files.reflectance,
+            "at-sensor radiance without the XML that holds its reflectance coefficients",
+            do="deliver it with its XML, or list the item under scenes.exclude",
+        )
+    coefficients = item_metadata.reflectance_coefficients(files.xml, bands)
+    return "top of atmosphere", {band: 10_000 * coefficient for band, coefficient in coefficients.items()}
 
 
 def _check_same_grid(files: ItemFiles, dataset: rasterio.DatasetReader, mask: rasterio.DatasetReader) -> None:
@@ -131,10 +151,12 @@ class _Raster:
     reflectance: rasterio.DatasetReader
     mask: rasterio.DatasetReader | None
     bands: dict[str, int]
+    gain: dict[str, float]
 
     def values(self, window: Window) -> NDArray[np.uint16]:
         """Read (4, h, w) reflectance x 10,000."""
-        return read(self.files.reflectance, self.reflectance, list(self.bands.values()), window)
+        values = read(self.files.reflectance, self.reflectance, list(self.bands.values()), window)
+        return levelled(values, tuple(self.gain.values()), (0.0,) * len(self.gain))
 
     def mask_bands(self, window: Window, policy: Usability) -> dict[str, NDArray[np.uint8]]:
         """Read what `classify` needs, as plain values: the nodata tag of an old udm can be 1, which is one of its bits."""

@@ -28,6 +28,9 @@ DELIVERED = (
     *("clear_percent", "clear_confidence_percent", "visible_percent", "visible_confidence_percent", "cloud_percent"),
     *("snow_ice_percent", "shadow_percent", "light_haze_percent", "heavy_haze_percent", "anomalous_pixels"),
 )
+LARGEST = 1e9
+"""Above what Planet's figures can be; a longer integer would not even be a float."""
+
 GEOTIFF = "image/tiff; application=geotiff"
 EDGE_M = 1000.0
 """Edges of a footprint are cut to this length before they are projected, so that they bend with the projection."""
@@ -103,8 +106,8 @@ def _instrument(told: Mapping[str, Any]) -> dict[str, Any]:
     if cover is None and fraction is not None:
         cover = round(100 * fraction, 2)
     named = {
-        "platform": told.get("satellite_id"),
-        "instruments": [told["instrument"]] if told.get("instrument") else None,
+        "platform": _text(told.get("satellite_id")),
+        "instruments": [told["instrument"]] if _text(told.get("instrument")) else None,
         "gsd": _number(told.get("gsd")),
         "eo:cloud_cover": cover,
         "view:off_nadir": None if angle is None else abs(angle),
@@ -120,8 +123,14 @@ def _delivered(told: Mapping[str, Any]) -> dict[str, Any]:
     return {f"pl:{name}": told[name] for name in DELIVERED if isinstance(told.get(name), (str, int, float))}
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
 def _number(value: object) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or abs(value) > LARGEST or not isfinite(value):
+        return None
+    return value
 
 
 def _projection(dataset: rasterio.DatasetReader) -> dict[str, Any]:
