@@ -31,20 +31,22 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(1, "scenes.measure", "c19ded3014609a1d"),
-    "catalog": Stage(1, "scenes.catalog", "d0d1e7cbc1ef1f53"),
-    "mosaic": Stage(1, "mosaic", "e92647ec02be2838"),
-    "labels": Stage(1, "labels", "27c5b0e479cbbaa3"),
-    "chips": Stage(1, "chips", "0e1cabbc8405e5da"),
-    "train": Stage(1, "learning.train", "704f92f1977a3095"),
-    "predict": Stage(1, "predict", "b9e7a49f1fa49bad"),
-    "polygonize": Stage(1, "polygonize", "fb50fd449e492dc4"),
-    "candidates": Stage(1, "candidates", "48a4bfd1f48e8940"),
-    "evidence": Stage(1, "evidence", "e738fc19262f4c26"),
-    "inventory": Stage(1, "inventory.build", "5299c047219aa64c"),
-    "attributes": Stage(1, "inventory.attributes", "36e67a952bce9009"),
-    "export": Stage(1, "inventory.export", "f4c829d030d36c09"),
-    "report": Stage(1, "report.build", "5f3400e0392fd3d4"),
+    "scenes": Stage(2, "scenes.measure", "92307a5177c4be92"),
+    "catalog": Stage(2, "scenes.catalog", "fa77561ccff67169"),
+    "overlaps": Stage(1, "scenes.overlaps", "e24076f7bbf4ff95"),
+    "adjust": Stage(1, "scenes.adjust", "2fb2a4a266b6307b"),
+    "mosaic": Stage(2, "mosaic", "607fbe9c6be34b26"),
+    "labels": Stage(1, "labels", "b6e496c97e20a04b"),
+    "chips": Stage(1, "chips", "95528f294342417d"),
+    "train": Stage(1, "learning.train", "e9bd48d89fbe49c3"),
+    "predict": Stage(1, "predict", "bc11ebb99c79e704"),
+    "polygonize": Stage(1, "polygonize", "512e1f8ae1d895c2"),
+    "candidates": Stage(1, "candidates", "77b154e535b29ab3"),
+    "evidence": Stage(2, "evidence", "56a3ce4d7a6371a0"),
+    "inventory": Stage(1, "inventory.build", "ec38b773f15c1185"),
+    "attributes": Stage(1, "inventory.attributes", "88d48802f57608ee"),
+    "export": Stage(1, "inventory.export", "70ed5165a47b2f1b"),
+    "report": Stage(1, "report.build", "03f7539aede0a1dc"),
 }
 
 

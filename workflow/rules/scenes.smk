@@ -101,14 +101,14 @@ rule adjust:
         code=project.code("adjust"),
         folder=f"{RESULTS}/scenes",
         # ids, not paths: a command line holds 128 kB
-        items=" ".join(sorted(project.adjusted)),
+        ids=" ".join(sorted(project.adjusted)),
         overlaps=lambda wildcards, input: " ".join(
             f"--overlaps {shlex.quote(path)}" for path in input.overlaps
         ),
     message:
         "Make the items of the target year agree"
     shell:
-        "rts-pipeline adjust {params.folder:q} {params.items} {params.overlaps}"
+        "rts-pipeline adjust {params.folder:q} {params.ids} {params.overlaps}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
