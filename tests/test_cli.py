@@ -58,6 +58,8 @@ def test_help_imports_nothing_heavy():
     [
         "scenes.measure",
         "scenes.catalog",
+        "scenes.overlaps",
+        "scenes.adjust",
         "mosaic",
         "labels",
         "chips",

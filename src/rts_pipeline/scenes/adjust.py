@@ -38,6 +38,8 @@ class Place:
     measurements: int
 
 
+NOT_MEASURED = Place(0.0, 0.0, 0.0, 0)
+
 Radiometry = dict[str, tuple[float, float]]
 """Gain and offset by band."""
 
@@ -132,24 +134,20 @@ def _adjusted(path: Path, places: dict[str, Place], radiometry: dict[str, Radiom
     found = radiometry.get(name, dict.fromkeys(BANDS, (1.0, 0.0)))
     told["rts:gain"] = {band: round(found[band][0] * given.get(band, 1.0), 6) for band in BANDS}
     told["rts:offset"] = {band: round(found[band][1], 3) for band in BANDS}
-    place = places.get(name)
-    told |= _told(place, what)
-    if status == "used" and place is not None and place.confidence >= what.min_confidence:
-        distance = float(np.hypot(place.east, place.north))
-        if distance > what.max_shift_m:
-            reason = f"displaced by {distance:.0f} m against the items it overlaps (limit {what.max_shift_m:g} m)"
-            told |= {"rts:status": "rejected", "rts:reason": reason}
+    told |= _displacement(places.get(name, NOT_MEASURED), status, what)
     return item
 
 
-def _told(place: Place | None, what: Adjust) -> dict[str, Any]:
-    if place is None:
-        place = Place(0, 0, 0, 0)
-    large = float(np.hypot(place.east, place.north)) > what.correct_above_m
+def _displacement(place: Place, status: str, what: Adjust) -> dict[str, Any]:
+    distance = float(np.hypot(place.east, place.north))
     sure = place.measurements > 0 and place.confidence >= what.min_confidence
-    return {
+    said: dict[str, Any] = {
         "rts:shift_m": [round(place.east, 3), round(place.north, 3)] if place.measurements else None,
         "rts:shift_confidence": round(place.confidence, 3),
         "rts:shift_measurements": place.measurements,
-        "rts:shift_corrected": what.shifts == "correct" and large and sure,
+        "rts:shift_corrected": what.shifts == "correct" and sure and distance > what.correct_above_m,
     }
+    if status == "used" and sure and distance > what.max_shift_m:
+        said["rts:status"] = "rejected"
+        said["rts:reason"] = f"displaced by {distance:.0f} m against the items it overlaps (limit {what.max_shift_m:g} m)"
+    return said

@@ -19,14 +19,14 @@ Indexes = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 ROUNDS = 30
-"""Of reweighting: then a solution changes by less than 1e-3 of its unit."""
+"""Of reweighting; on simulated corridors nothing changes after ten."""
 
 EVEN_M = 0.3
 """Residuals of displacements below this (0.1 px of PlanetScope) count as equal: least squares there, least sums beyond."""
 
 GAIN_WIDTH, LEVEL_WIDTH = 0.1, 100.0
 """Widths of the prior: spread of satellites' gains around 1, and of their levels around 0 in reflectance x 10,000. A window
-of any contrast outweighs it by some hundred times."""
+of ordinary contrast (standard deviation 200) outweighs it several hundred times."""
 
 GAIN_RANGE, LEVEL_LIMIT = (0.5, 2.0), 1000.0
 """No two satellites differ by more: such an item has been compared with cloud or haze."""
@@ -57,9 +57,9 @@ def solve_shifts(n: int, first: Indexes, second: Indexes, shifts: Floats, weight
     group = components(n, first, second)
     free = np.ones(n, bool)
     free[np.unique(group, return_index=True)[1]] = False  # one of each component stays where it is for now
+    links = _differences(n, first, second)[:, free]
     pull = weights
     for _ in range(ROUNDS if free.any() else 0):
-        links = sparse.csr_matrix(_differences(n, first, second))[:, free]
         normal, right = links.T @ sparse.diags(pull) @ links, links.T @ (pull[:, None] * shifts)
         found[free] = splu(sparse.csc_matrix(normal)).solve(right)
         rest = np.linalg.norm(shifts - (found[first] - found[second]), axis=1)
@@ -72,11 +72,10 @@ def solve_shifts(n: int, first: Indexes, second: Indexes, shifts: Floats, weight
 
 
 def _differences(n: int, first: Indexes, second: Indexes) -> Any:
-    rows = np.arange(len(first))
-    ones = np.ones(len(first))
-    return sparse.coo_matrix(
-        (np.concatenate([ones, -ones]), (np.concatenate([rows, rows]), np.concatenate([first, second]))), shape=(len(rows), n)
-    )
+    """Return the sparse (m, n) matrix that takes values of nodes to those of `first` less those of `second`."""
+    rows, ones = np.arange(len(first)), np.ones(len(first))
+    places = np.concatenate([rows, rows]), np.concatenate([first, second])
+    return sparse.csr_matrix((np.concatenate([ones, -ones]), places), shape=(len(first), n))
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def _in_gauge(group: Indexes, gain: Floats, level: Floats) -> tuple[Floats, Floa
 def _agreeing(n: int, samples: Samples, mean: Floats) -> tuple[Floats, Floats]:
     """Return the gain and level of each node, (value - mean) * gain + level, by steps from gain 1 and level 0."""
     gain, level = np.ones(n), np.zeros(n)
-    difference = sparse.csr_matrix(_differences(n, samples.first, samples.second))
+    difference = _differences(n, samples.first, samples.second)
     for _ in range(ROUNDS):
         now = samples.mapped(gain, level, mean)
         squares = np.maximum((now.xx + now.yy - 2 * now.xy) / now.count, 1)  # 1: that of rounding
