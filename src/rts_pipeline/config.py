@@ -51,12 +51,11 @@ class Area(Place):
     aoi: str = Field(description="Vector file with the polygon(s) of the area of interest, in any CRS.")
 
 
-class Time(Section):
-    """When."""
+class Season(Section):
+    """The season of a year whose images are used."""
 
     target_year: int = Field(2019, ge=2009, le=2100, description="The year that the inventory describes.")
     season: tuple[MonthDay, MonthDay] = Field(("07-01", "08-30"), description="First and last day (MM-DD) of usable images.")
-    target_date: MonthDay = Field("08-01", description="Day (MM-DD) that images of equal quality should be nearest to.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -67,6 +66,12 @@ class Time(Section):
     def in_season(self, acquired: str, year: int) -> bool:
         """Tell whether an acquisition time (ISO 8601, UTC) lies in the season of `year`."""
         return acquired[:4] == str(year) and self.season[0] <= acquired[5:10] <= self.season[1]
+
+
+class Time(Season):
+    """When."""
+
+    target_date: MonthDay = Field("08-01", description="Day (MM-DD) that images of equal quality should be nearest to.")
 
 
 class GridSection(Section):

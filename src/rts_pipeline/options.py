@@ -25,6 +25,7 @@ from rts_pipeline.config import (
     Predict,
     Report,
     Scenes,
+    Season,
     Section,
     Time,
     Train,
@@ -46,7 +47,7 @@ class CatalogOptions(Section):
     """Options of `catalog`."""
 
     area: Area
-    time: Time
+    time: Season
     grid: GridSection
     scenes: Scenes
     evidence: Years
@@ -75,11 +76,28 @@ class MosaicOptions(Section):
 
 
 class CoverageOptions(Section):
-    """Options of `coverage` and of `observed`."""
+    """Options of `coverage`; the rule names the cells, so that a moved edge of the area renews the blocks there alone."""
 
-    area: Area
-    time: Time
+    time: Season
     grid: GridSection
+    evidence: Years
+
+    @property
+    def years(self) -> list[int]:
+        """The years whose observations are counted: the target year and those that the reviewers see."""
+        return sorted({self.time.target_year, *self.evidence.years})
+
+
+class ObservedOptions(Section):
+    """Options of `observed`: none, it unites what `coverage` made."""
+
+
+class LedgerOptions(Section):
+    """Options of `ledger`."""
+
+    time: Season
+    grid: GridSection
+    scenes: Scenes
     evidence: Years
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import ceil, floor
@@ -13,8 +14,10 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject, transform_bounds
 from rasterio.windows import Window
+from shapely import box as rectangle
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
@@ -70,6 +73,14 @@ class MeasuredItem:
             )
         except (KeyError, TypeError) as error:
             raise InputError(path, f"lacks {error}", expected="an item.json of the stage scenes", do="run it again") from None
+
+
+def touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
+    """Return the items whose footprint touches a rectangle of the grid, in their order."""
+    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
+    # Over the antimeridian west is the greater: then the items' own rasters decide.
+    reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
+    return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
 
 
 class ItemReader:
@@ -148,10 +159,7 @@ class ItemReader:
         return good
 
     def _usable_on(self, box: GeoBox) -> NDArray[np.bool_] | None:
-        part = self._part(box)
-        if part is None:
-            return None
-        return part.place(self._good(part.window).astype(np.uint8), Resampling.nearest, nodata=None).astype(bool)
+        return _usable_on(self.item, self._usable, box)
 
     def _reflectance_on(self, box: GeoBox, needed: NDArray[np.bool_]) -> NDArray[np.uint16]:
         part = self._part(box)
@@ -165,6 +173,24 @@ class ItemReader:
         if not placed[:, needed].all():  # below zero beside something much brighter
             np.copyto(placed, part.place(values, Resampling.nearest, nodata=0), where=placed == 0)
         return placed
+
+
+def usable_on(item: MeasuredItem, box: GeoBox) -> NDArray[np.bool_] | None:
+    """Return (h, w) where an item is usable on a rectangle of the grid, or None beside it; reads its usable.tif alone.
+
+    Raises:
+        InputError: usable.tif is missing or damaged.
+    """
+    with opened(item.usable) as dataset:
+        return _usable_on(item, dataset, box)
+
+
+def _usable_on(item: MeasuredItem, dataset: DatasetReader, box: GeoBox) -> NDArray[np.bool_] | None:
+    part = _SourcePart.of(dataset.crs, dataset.transform, dataset.shape, box)
+    if part is None:
+        return None
+    good = read(item.usable, dataset, 1, part.window) == USABLE
+    return part.place(good.astype(np.uint8), Resampling.nearest, nodata=None).astype(bool)
 
 
 @dataclass(frozen=True)
