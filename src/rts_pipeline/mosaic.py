@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.warp import transform_bounds
-from shapely import box as rectangle
 
 from rts_pipeline import io
 from rts_pipeline.config import BANDS, Time
@@ -19,7 +17,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import MosaicOptions
 from rts_pipeline.progress import track
-from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
+from rts_pipeline.scenes.reader import ItemReader, MeasuredItem, touching
 
 WINDOW_PX = 512
 OPEN_ITEMS = 32
@@ -36,7 +34,8 @@ def build_mosaic(cell: GeoBox, items: Sequence[Path], out: Path, out_source: Pat
         cell: where; both outputs cover it exactly.
         items: item.json files of `scenes`, in any order; those that were rejected are left out.
         out: COG uint16 of blue, green, red, nir: surface reflectance x 10,000, 1-65535, 0 = nodata in all bands.
-        out_source: COG uint16: 0 = not observed, else the index of the item in the JSON list of the tag ITEMS.
+        out_source: COG uint16: 0 = not observed, else the index of the item in the JSON list of the tag ITEMS, which gives
+            each item's id, acquisition time and number of pixels.
         options: target year and date.
 
     Raises:
@@ -53,13 +52,16 @@ def build_mosaic(cell: GeoBox, items: Sequence[Path], out: Path, out_source: Pat
         _Readers() as readers,
     ):
         target.descriptions = BANDS
-        source_target.update_tags(ITEMS=json.dumps(listed))
-        windows = list(_windows(cell))
+        windows = list(cell.windows(WINDOW_PX))
+        pixels = np.zeros(len(chosen) + 1, np.int64)
         for window in track(windows, len(windows), f"mosaic {cell.id}", "windows"):
             values, source = _fill(window, chosen, readers)
             if source.any():
                 target.write(values, window=cell.window_of(window))
                 source_target.write(source, 1, window=cell.window_of(window))
+                pixels += np.bincount(source.ravel(), minlength=len(pixels))
+        counted = [entry | {"pixels": int(pixels[number])} for number, entry in enumerate(listed, 1)]
+        source_target.update_tags(ITEMS=json.dumps(counted))
 
 
 def in_order(items: Sequence[MeasuredItem], cell: GeoBox, time: Time) -> list[MeasuredItem]:
@@ -70,7 +72,7 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, time: Time) -> list[Me
         days = abs((datetime.fromisoformat(item.acquired).date() - target).days)
         return -round(item.usable_fraction, SAME_CLEARNESS_DIGITS), days, item.id
 
-    unique = {item.id: item for item in _touching(items, cell) if item.status == "used"}
+    unique = {item.id: item for item in touching(items, cell) if item.status == "used"}
     return sorted(unique.values(), key=rank)
 
 
@@ -79,25 +81,11 @@ def _target_day(time: Time) -> date:
     return date(time.target_year, month, 1) + timedelta(days=day - 1)  # 29 February of another year is 1 March
 
 
-def _touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
-    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
-    # Over the antimeridian west is the greater: then the items' own rasters decide.
-    reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
-    return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
-
-
-def _windows(cell: GeoBox) -> Iterator[GeoBox]:
-    for top in range(0, cell.height, WINDOW_PX):
-        for left in range(0, cell.width, WINDOW_PX):
-            width, height = min(WINDOW_PX, cell.width - left), min(WINDOW_PX, cell.height - top)
-            yield GeoBox(cell.id, cell.crs, cell.pixel_m, cell.column + left, cell.row + top, width, height)
-
-
 def _fill(window: GeoBox, items: Sequence[MeasuredItem], readers: _Readers) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     values = np.zeros((len(BANDS), *window.shape), np.uint16)
     source = np.zeros(window.shape, np.uint16)
     numbers = {item.id: number for number, item in enumerate(items, 1)}
-    for item in _touching(items, window):
+    for item in touching(items, window):
         empty = source == 0
         if not empty.any():
             break

@@ -31,20 +31,23 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(1, "scenes.measure", "c19ded3014609a1d"),
-    "catalog": Stage(1, "scenes.catalog", "d0d1e7cbc1ef1f53"),
-    "mosaic": Stage(1, "mosaic", "e92647ec02be2838"),
-    "labels": Stage(1, "labels", "27c5b0e479cbbaa3"),
-    "chips": Stage(1, "chips", "0e1cabbc8405e5da"),
-    "train": Stage(1, "learning.train", "704f92f1977a3095"),
-    "predict": Stage(1, "predict", "b9e7a49f1fa49bad"),
-    "polygonize": Stage(1, "polygonize", "fb50fd449e492dc4"),
-    "candidates": Stage(1, "candidates", "48a4bfd1f48e8940"),
-    "evidence": Stage(1, "evidence", "e738fc19262f4c26"),
-    "inventory": Stage(1, "inventory.build", "5299c047219aa64c"),
-    "attributes": Stage(1, "inventory.attributes", "36e67a952bce9009"),
-    "export": Stage(1, "inventory.export", "f4c829d030d36c09"),
-    "report": Stage(1, "report.build", "5f3400e0392fd3d4"),
+    "scenes": Stage(1, "scenes.measure", "b0d305fb7eeb0e5b"),
+    "catalog": Stage(1, "scenes.catalog", "c5aeb876e2d73558"),
+    "mosaic": Stage(1, "mosaic", "f1a4a414f752c805"),
+    "coverage": Stage(1, "coverage", "0bd6f4160b4c3d2d"),
+    "observed": Stage(1, "coverage", "0bd6f4160b4c3d2d"),
+    "ledger": Stage(1, "scenes.ledger", "23f242939c86215f"),
+    "labels": Stage(1, "labels", "1e814d9f61b4a1d4"),
+    "chips": Stage(1, "chips", "d83d8a1830a708e8"),
+    "train": Stage(1, "learning.train", "4dd957cfb44387c1"),
+    "predict": Stage(1, "predict", "65576c5adb4a5309"),
+    "polygonize": Stage(1, "polygonize", "c82a42a3c45a4782"),
+    "candidates": Stage(1, "candidates", "82df600c195be4c5"),
+    "evidence": Stage(1, "evidence", "df5d0ab05af5940f"),
+    "inventory": Stage(1, "inventory.build", "feb5ba121d96bbf9"),
+    "attributes": Stage(1, "inventory.attributes", "f5204f88ebf4ba2d"),
+    "export": Stage(1, "inventory.export", "3413db8eafeee85d"),
+    "report": Stage(1, "report.build", "0dd6bbb1359b9116"),
 }
 
 
@@ -71,7 +74,7 @@ def check_code(stage: str, wanted: str | None) -> None:
 def sources(stage: str) -> list[Path]:
     """Return the stage's module and all modules of the package that it imports, directly or not, sorted.
 
-    A folder's files that aren't Python (templates) belong to the modules beside them.
+    A template belongs to the module beside it that has its name, or else to all modules beside it.
     """
     found: set[Path] = set()
     waiting = [_file(STAGES[stage].module)]
@@ -82,7 +85,7 @@ def sources(stage: str) -> list[Path]:
         found.add(path)
         waiting += _imported(path)
         if path.parent != PACKAGE:
-            found |= {other for other in path.parent.iterdir() if other.suffix in {".html", ".xml"}}
+            found |= {other for other in path.parent.iterdir() if _is_template_of(other, path)}
     return sorted(found)
 
 
@@ -107,6 +110,11 @@ def meaning(source: str) -> str:
 def _file(module: str) -> Path:
     path = PACKAGE.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _is_template_of(other: Path, module: Path) -> bool:
+    named = other.with_suffix(".py")
+    return other.suffix in {".html", ".xml"} and (named == module or not named.exists())
 
 
 def _imported(path: Path) -> Iterator[Path]:

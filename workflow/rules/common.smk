@@ -51,7 +51,8 @@ if workflow.is_main_process:
 def scene_files():
     return [
         f"{RESULTS}/scenes/catalog.parquet",
-        f"{RESULTS}/scenes/files.csv",
+        f"{RESULTS}/scenes/ledger.parquet",
+        f"{RESULTS}/scenes/ledger.html",
         *expand(
             f"{RESULTS}/scenes/{{item}}/{{file}}",
             item=project.items,
@@ -62,6 +63,8 @@ def scene_files():
             cell=project.cells,
             kind=["", "_source"],
         ),
+        *coverage_of(project.selection.by_block, ["tif", "parquet"]),
+        f"{RESULTS}/coverage/observed.parquet",
     ]
 
 
@@ -106,6 +109,10 @@ def inventory_files():
 
 def mosaics_of(cells, kind=""):
     return expand(f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif", cell=cells, kind=kind)
+
+
+def coverage_of(blocks, kind):
+    return expand(f"{RESULTS}/coverage/{{block}}.{{kind}}", block=blocks, kind=kind)
 
 
 def item_jsons(items):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import geopandas as gpd
 import pandas as pd
 import pyproj
 import rasterio
-from jinja2 import Environment, StrictUndefined
 
 from rts_pipeline import __version__
 from rts_pipeline.inventory.identity import POSSIBILITY
 from rts_pipeline.io import read_geoparquet, read_outlines, write_text
 from rts_pipeline.options import ReportOptions
+from rts_pipeline.page import template
 from rts_pipeline.report import figures, tables
 from rts_pipeline.report.coverage import Coverage, coverage
 from rts_pipeline.report.history import history, verdict
@@ -59,7 +58,7 @@ def build_report(
     seen = coverage(results / "mosaic", area, grid)
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
-    page = _template().render(
+    page = template("rts_pipeline.report", "report.html").render(
         options=options,
         converged=converged,
         verdict=sentence,
@@ -85,12 +84,6 @@ def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
         "largest": tables.largest(slumps),
         "possibilities": tables.possibilities(slumps, list(POSSIBILITY)[::-1]),
     }
-
-
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(area=area_text, share=share_text, number=number_text)
-    return environment.from_string(resources.files("rts_pipeline.report").joinpath("report.html").read_text(encoding="utf-8"))
 
 
 def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:
@@ -134,26 +127,3 @@ def _versions() -> list[tuple[str, str]]:
         ("PROJ", pyproj.proj_version_str),
         *libraries,
     ]
-
-
-def area_text(square_metres: float | None) -> str:
-    """Return an area in km2 from 1 km2 on, else in hectares."""
-    if square_metres is None:
-        return "–"
-    return f"{square_metres / 1e6:,.2f} km²" if square_metres >= 1e6 else f"{square_metres / 1e4:,.2f} ha"
-
-
-def share_text(share: float | None) -> str:
-    """Return a share in per cent; what isn't quite all or quite nothing is never rounded to it."""
-    if share is None:
-        return "–"
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return f"{share:.1%}".replace("%", " %").replace(".0 %", " %")
-
-
-def number_text(value: float | None, decimals: int = 0) -> str:
-    """Return a number with thousands separated, or a dash."""
-    return "–" if value is None else f"{value:,.{decimals}f}"
