@@ -47,7 +47,7 @@ STAGES = {
     "inventory": Stage(1, "inventory.build", "feb5ba121d96bbf9"),
     "attributes": Stage(1, "inventory.attributes", "f5204f88ebf4ba2d"),
     "export": Stage(1, "inventory.export", "3413db8eafeee85d"),
-    "report": Stage(1, "report.build", "0dd6bbb1359b9116"),
+    "report": Stage(1, "report.build", "e2875912bb93f55d"),
 }
 
 

@@ -15,13 +15,16 @@ import rasterio
 
 from rts_pipeline import __version__
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.io import read_geoparquet, read_outlines, write_text
+from rts_pipeline.io import read_geoparquet, read_outlines, read_parquet, write_text
 from rts_pipeline.options import ReportOptions
 from rts_pipeline.page import template
 from rts_pipeline.report import figures, tables
-from rts_pipeline.report.coverage import Coverage, coverage
+from rts_pipeline.report.coverage import Coverage, by_year, coverage
+from rts_pipeline.report.gallery import draw_gallery
 from rts_pipeline.report.history import history, verdict
 from rts_pipeline.report.map import draw_map
+from rts_pipeline.report.overview import draw_overviews
+from rts_pipeline.report.quicklook import draw_pictures, read_looks
 
 TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (degrees)"}
 
@@ -40,9 +43,9 @@ def build_report(
 
     Args:
         attributes: what stage attributes wrote.
-        results: folder of the results: source maps below mosaic/.
+        results: folder of the results: mosaics and source maps in mosaic/, rasters and observed.parquet in coverage/.
         reviews: folder of the reviews.
-        catalog: table of the items, with files.csv in the same folder.
+        catalog: table of the items, with ledger.parquet in the same folder.
         aoi: vector file of the area of interest.
         out: the HTML file.
         options: place, season, grid and title.
@@ -55,7 +58,10 @@ def build_report(
     grid = options.grid.grid()
     slumps = read_geoparquet(attributes)
     area = read_outlines(aoi, "area of interest (area.aoi)", crs=grid.crs).geometry
-    seen = coverage(results / "mosaic", area, grid)
+    year = options.time.target_year
+    seen = coverage(results / "coverage", area, grid, year)
+    observed = read_parquet(results / "coverage" / "observed.parquet")
+    pictures = draw_pictures(read_looks(results, observed["cell"].unique().tolist(), grid), year)
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
     page = template("rts_pipeline.report", "report.html").render(
@@ -64,6 +70,10 @@ def build_report(
         verdict=sentence,
         facts=_facts(slumps, area),
         seen=seen,
+        years=by_year(seen, observed),
+        overviews=draw_overviews(pictures, area, grid.crs),
+        gallery=draw_gallery(pictures, observed, grid, year),
+        classes={"days": pictures.days, "counts": pictures.counts},
         figures=_figures(slumps, area, seen, past, grid.crs),
         rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
         versions=_versions(),
@@ -75,7 +85,7 @@ def build_report(
 
 def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
     items, more_items = tables.item_account(read_geoparquet(catalog))
-    files, more_files = tables.file_account(catalog.with_name("files.csv"))
+    files, more_files = tables.file_account(read_parquet(catalog.with_name("ledger.parquet")))
     return {
         "items": items,
         "more_items": more_items,
