@@ -36,7 +36,7 @@ STAGES = {
     "mosaic": Stage(1, "mosaic", "f1a4a414f752c805"),
     "coverage": Stage(1, "coverage", "0bd6f4160b4c3d2d"),
     "observed": Stage(1, "coverage", "0bd6f4160b4c3d2d"),
-    "ledger": Stage(1, "scenes.ledger", "23f242939c86215f"),
+    "ledger": Stage(1, "scenes.ledger", "2c872cd57aa76d79"),
     "labels": Stage(1, "labels", "1e814d9f61b4a1d4"),
     "chips": Stage(1, "chips", "d83d8a1830a708e8"),
     "train": Stage(1, "learning.train", "4dd957cfb44387c1"),
