@@ -56,7 +56,9 @@ def test_help_imports_nothing_heavy():
     [
         "scenes.measure",
         "scenes.catalog",
+        "scenes.ledger",
         "mosaic",
+        "coverage",
         "labels",
         "chips",
         "predict",
