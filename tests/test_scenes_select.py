@@ -44,7 +44,10 @@ def test_blocks_know_the_items_of_all_years_and_cells_those_of_the_target_year()
     }
     assert found.block_cells == {"b_e0039_n0314": cells[:2], "b_e0040_n0314": cells[2:3], "b_e0041_n0314": cells[3:]}
     assert found.by_cell == {"e0079_n0628": ["20190801_1"], "e0080_n0628": ["20190801_1"]}
-    assert found.ignored["20190801_3"] == "outside the area of interest"
+    assert found.ignored == {
+        "20190101_4": "acquired outside the season of 2018, 2019",
+        "20190801_3": "outside the area of interest",
+    }
     assert list(found.items) == ["20180801_2", "20190801_1"]
 
 

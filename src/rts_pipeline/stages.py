@@ -32,11 +32,11 @@ class Stage:
 
 STAGES = {
     "scenes": Stage(1, "scenes.measure", "b0d305fb7eeb0e5b"),
-    "catalog": Stage(1, "scenes.catalog", "c5aeb876e2d73558"),
+    "catalog": Stage(1, "scenes.catalog", "21497cd7c2484f38"),
     "mosaic": Stage(1, "mosaic", "f1a4a414f752c805"),
     "coverage": Stage(1, "coverage", "0bd6f4160b4c3d2d"),
     "observed": Stage(1, "coverage", "0bd6f4160b4c3d2d"),
-    "ledger": Stage(1, "scenes.ledger", "2c872cd57aa76d79"),
+    "ledger": Stage(1, "scenes.ledger", "846015b051b84878"),
     "labels": Stage(1, "labels", "1e814d9f61b4a1d4"),
     "chips": Stage(1, "chips", "d83d8a1830a708e8"),
     "train": Stage(1, "learning.train", "4dd957cfb44387c1"),
@@ -47,7 +47,7 @@ STAGES = {
     "inventory": Stage(1, "inventory.build", "feb5ba121d96bbf9"),
     "attributes": Stage(1, "inventory.attributes", "f5204f88ebf4ba2d"),
     "export": Stage(1, "inventory.export", "3413db8eafeee85d"),
-    "report": Stage(1, "report.build", "e2875912bb93f55d"),
+    "report": Stage(1, "report.build", "69e3b10ca58fca53"),
 }
 
 

@@ -68,12 +68,14 @@ def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season
     by_block: dict[str, list[str]] = {block: [] for block in block_cells}
     boxes = shapely.STRtree([grid.cell(cell).polygon for cell in cells])
     wanted = sorted({time.target_year, *years})
+    # the same for all, without the day, so that accounts can count the items by reason
+    out_of_season = f"acquired outside the season of {', '.join(map(str, wanted))}"
     selected: dict[str, Item] = {}
     by_cell: dict[str, list[str]] = {}
     ignored: dict[str, str] = {}
     for item in sorted(items, key=lambda item: item.id):
         if not any(time.in_season(item.acquired, year) for year in wanted):
-            ignored[item.id] = f"acquired {item.acquired[:10]}, outside the season of {wanted[0]}-{wanted[-1]}"
+            ignored[item.id] = out_of_season
             continue
         touched = boxes.query(_extent(item, grid), predicate="intersects")
         if len(touched) == 0:
