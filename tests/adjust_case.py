@@ -15,7 +15,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from scipy import ndimage
 
 from items import clear_udm2, write_item
-from rts_pipeline.config import Adjust, GridSection, Time
+from rts_pipeline.config import Adjust, GridSection
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import AdjustOptions, OverlapsOptions
 from rts_pipeline.scenes.adjust import adjust_items
@@ -106,7 +106,7 @@ def write_raster(path: Path, values: np.ndarray, crs: str | None, transform: Aff
 
 
 def overlaps_options(**adjust: Any) -> OverlapsOptions:
-    return OverlapsOptions(time=Time(), grid=GridSection(crs=CRS), adjust=Adjust(**adjust))
+    return OverlapsOptions(grid=GridSection(crs=CRS), adjust=Adjust(**adjust))
 
 
 def measure(folder: Path, items: Sequence[Path], block: GeoBox = PLACE, **adjust: Any) -> Path:

@@ -292,15 +292,14 @@ def test_the_commands(five, tmp_path):
     _, items = five
     names = [str(path) for path in items]
     scenes, ids = str(items[0].parents[1]), [path.parent.name for path in items]
-    options = overlaps_options(max_shift_m=40.0).model_dump(mode="json")
+    options = overlaps_options().model_dump(mode="json")
+    adjust = AdjustOptions(adjust=Adjust(max_shift_m=40.0)).model_dump(mode="json")
     block = "b_e0031_n0251"
     options["grid"] |= {"cell_px": 512, "block_cells": 10}
     out = tmp_path / f"{block}.parquet"
     done = CliRunner().invoke(app, ["overlaps", block, *names, "--out", str(out), "--options", canonical_json(options)])
     assert done.exit_code == 0, done.output
-    done = CliRunner().invoke(
-        app, ["adjust", scenes, *ids, "--overlaps", str(out), "--options", canonical_json({"adjust": options["adjust"]})]
-    )
+    done = CliRunner().invoke(app, ["adjust", scenes, *ids, "--overlaps", str(out), "--options", canonical_json(adjust)])
     assert done.exit_code == 0, done.output
     assert told(items[3])["rts:shift_m"][0] == pytest.approx(35.4, abs=0.6)
     assert told(items[3])["rts:status"] == "used"

@@ -12,13 +12,15 @@ import pytest
 import rasterio
 from shapely import Point, Polygon, box
 
-from rts_pipeline.config import GridSection, Place, Report, Time
+from rts_pipeline.config import BANDS, GridSection, Place, Report, Time
+from rts_pipeline.coverage import NODATA
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
-from rts_pipeline.io import new_cog, sha256_file, write_json
+from rts_pipeline.io import new_cog, sha256_file, write_json, write_parquet
 from rts_pipeline.options import AttributesOptions, InventoryOptions, ReportOptions
-from rts_pipeline.report.build import area_text, build_report, share_text
+from rts_pipeline.page import area_text, share_text
+from rts_pipeline.report.build import build_report
 from rts_pipeline.report.coverage import coverage
 
 CRS = "EPSG:32646"
@@ -40,9 +42,15 @@ class Project:
         self.width, self.height = columns * self.cell_m, rows * self.cell_m
         self.aoi, self.attributes = folder / "aoi.gpkg", self.results / "attributes.parquet"
         gpd.GeoDataFrame(geometry=[box(EAST, NORTH, EAST + self.width, NORTH + self.height)], crs=CRS).to_file(self.aoi)
-        for x in range(columns - 1):
-            for y in range(rows):
-                self.source(EAST + (x + 0.5) * self.cell_m, NORTH + (y + 0.5) * self.cell_m)
+        self.cells = {
+            grid.grid().cell_at(EAST + (x + 0.5) * self.cell_m, NORTH + (y + 0.5) * self.cell_m): x < columns - 1
+            for x in range(columns)
+            for y in range(rows)
+        }
+        for name, seen in self.cells.items():
+            if seen:
+                self.mosaic(grid.grid().cell(name))
+        self.coverage()
         self.delivered()
         self.seeds = self.outlines(n_seeds)
         self.rounds = [self.round(k, n_new) for k, n_new in enumerate(new_by_round, 1)]
@@ -52,13 +60,40 @@ class Project:
         y = NORTH + self.rng.uniform(0.05, 0.95, n) * self.height
         return [Point(*place).buffer(r) for *place, r in zip(x, y, self.rng.lognormal(2.5, 0.4, n), strict=True)]
 
-    def source(self, x, y):
-        cell = self.grid.grid().cell(self.grid.grid().cell_at(x, y))
-        path = self.results / "mosaic" / f"{cell.id}_source.tif"
-        items = [{"index": 1, "id": "20190715_040000_1001", "acquired": "2019-07-15T04:00:00Z"}]
-        with new_cog(path, overview_resampling="nearest", count=1, dtype="uint16", nodata=0, **cell.profile) as dataset:
-            dataset.write(self.observed(cell).astype("uint16"), 1)
+    def mosaic(self, cell):
+        """Write the mosaic and the source map of a cell."""
+        path, seen = self.results / "mosaic" / f"{cell.id}.tif", self.observed(cell)
+        items = [{"index": 1, "id": "20190715_040000_1001", "acquired": "2019-07-15T04:00:00Z", "pixels": int(seen.sum())}]
+        profile = {"dtype": "uint16", "nodata": 0, **cell.profile}
+        with new_cog(path, count=len(BANDS), **profile) as dataset:
+            dataset.write((seen * self.rng.integers(400, 900, (len(BANDS), *cell.shape))).astype("uint16"))
+        source = path.with_name(f"{cell.id}_source.tif")
+        with new_cog(source, overview_resampling="nearest", count=1, **profile) as dataset:
+            dataset.write(seen.astype("uint16"), 1)
             dataset.update_tags(ITEMS=json.dumps(items))
+
+    def coverage(self):
+        """Write rasters and table of the stage coverage: 2019 as the mosaics have it; 2018 saw the northern half twice."""
+        grid, folder = self.grid.grid(), self.results / "coverage"
+        rows = []
+        for block in sorted({grid.block_of(name) for name in self.cells}):
+            box_ = grid.block(block)
+            counts = np.full((2, *box_.shape), NODATA, np.uint8)
+            for name in (name for name in self.cells if grid.block_of(name) == block):
+                cell = grid.cell(name)
+                counts[0][box_.slices_of(cell)] = 2 * (cell.bounds[3] > NORTH + self.height / 2)
+                counts[1][box_.slices_of(cell)] = self.observed(cell) if self.cells[name] else 0
+                for year, part in zip((2018, 2019), counts, strict=True):
+                    rows.append(self.observed_row(name, year, part[box_.slices_of(cell)]))
+            with new_cog(folder / f"{block}.tif", count=2, dtype="uint8", nodata=NODATA, **box_.profile) as dataset:
+                dataset.descriptions = ("2018", "2019")
+                dataset.write(counts)
+        write_parquet(folder / "observed.parquet", pd.DataFrame(rows).sort_values(["cell", "year"]))
+
+    def observed_row(self, name, year, counts):
+        seen, time = int((counts > 0).sum()), f"{year}-07-15T04:00:00Z"
+        row = {"cell": name, "year": year, "pixels": counts.size, "observed_pixels": seen, "observed_share": seen / counts.size}
+        return row | {"n_items": int(seen > 0), **dict.fromkeys(("first_acquired", "last_acquired"), time if seen else None)}
 
     def observed(self, cell):
         return np.ones(cell.shape)
@@ -75,8 +110,8 @@ class Project:
         folder.mkdir(parents=True)
         gpd.GeoDataFrame(items, geometry=[box(92, 34, 93, 35)] * 3, crs=4326).to_parquet(folder / "catalog.parquet")
         files = {"path": ["a_SR.tif", "<x>.txt"], "bytes": [3_000_000, 10], "status": ["used", "rejected"]}
-        files |= {"role": ["surface_reflectance", "other"], "reason": ["", "no role <known>"]}
-        pd.DataFrame(files).to_csv(folder / "files.csv", index=False)
+        files |= {"role": ["reflectance", "unknown"], "reason": ["", "no role <known>"], "used_for": ["mosaic of 2019", ""]}
+        write_parquet(folder / "ledger.parquet", pd.DataFrame(files))
 
     def round(self, number, n_new):
         """Sign a round off: n_new accepted, redrawn and added in turn, four others."""
@@ -175,9 +210,11 @@ def test_report_needs_no_network_and_no_script(page):
 
 
 def test_figures_are_images(page):
-    images = re.findall(r'src="data:image/(png|svg\+xml);base64,([^"]+)"', page)
-    assert [kind for kind, _ in images] == ["png", *["svg+xml"] * 6]
-    assert all(len(base64.b64decode(data)) > 3000 for _, data in images)
+    images = re.findall(r'src="data:image/(png|webp|svg\+xml);base64,([^"]+)"', page)
+    kinds = [kind for kind, _ in images if kind != "webp"]
+    assert kinds == ["png", *["svg+xml"] * 6]
+    assert all(len(base64.b64decode(data)) > 3000 for kind, data in images if kind != "webp")
+    assert len(images) - len(kinds) == 5 + 2 * 24, "five overviews, and two strips a cell"
 
 
 def test_headline_agrees_with_the_inventory(project, page):
@@ -193,6 +230,20 @@ def test_what_was_not_observed_is_said(page):
     seen = text(page)
     assert "83.3 % of the area of interest (0.7 of 0.9 km²)" in seen
     assert "The other 16.7 % was not" in seen
+    assert "2018 50 % 12 of 24 2018-07-15 2018-07-15" in seen
+    assert "2019 (target year) 83.3 % 4 of 24 2019-07-15 2019-07-15" in seen
+    assert "any of them 91.7 %" in seen
+
+
+def test_every_cell_is_shown_also_those_that_no_image_saw(project, page):
+    assert page.count("<details>") == len({GRID.grid().block_of(name) for name in project.cells})
+    for name, seen in project.cells.items():
+        caption = f"{name} 100 % observed by 1 image 07-15 100 %" if seen else f"{name} 0 % observed by 0 images true"
+        assert caption in text(page)
+
+
+def test_the_account_of_files_tells_what_they_were_used_for(page):
+    assert "used mosaic of 2019 reflectance 1 3.0" in text(page)
 
 
 def test_reviewers_words_are_escaped(page):
@@ -243,10 +294,19 @@ def test_a_changed_review_is_refused(tmp_path):
         project.report()
 
 
-def test_a_missing_table_of_files_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["scenes/ledger.parquet", "coverage/observed.parquet", "coverage/b_e1302_n10078.tif"])
+def test_a_missing_file_is_named(tmp_path, name):
     project = Project(tmp_path, columns=1, new_by_round=()).measure()
-    (project.results / "scenes" / "files.csv").unlink()
-    with pytest.raises(InputError, match=r"files\.csv: no such file"):
+    (project.results / name).unlink()
+    with pytest.raises(InputError, match=f"{name.replace('.', '[.]')}: no such file"):
+        project.report()
+
+
+def test_a_raster_that_lacks_a_cell_is_refused_and_not_read_as_unseen(tmp_path):
+    project = Project(tmp_path, columns=1, rows=1, new_by_round=()).measure()
+    project.cells = dict.fromkeys(["e2605_n20156"], False)
+    project.coverage()
+    with pytest.raises(InputError, match=r"b_e1302_n10078\.tif: doesn't hold cell e2604_n20156"):
         project.report()
 
 
@@ -254,8 +314,9 @@ def test_coverage_counts_the_area_only(tmp_path):
     Project(tmp_path, new_by_round=(), n_seeds=0)
     corners = [(EAST, NORTH), (EAST + 960, NORTH), (EAST, NORTH + 768)]
     triangle = gpd.GeoSeries([Polygon(corners)], crs=CRS)
-    seen = coverage(tmp_path / "results" / "mosaic", triangle, GRID.grid())
-    assert seen.share == 1
+    seen = coverage(tmp_path / "results" / "coverage", triangle, GRID.grid(), 2019)
+    assert seen.share == seen.ever == 1
+    assert seen.shares[2018] == pytest.approx(1 / 4, abs=0.01)
     assert seen.area_km2 == pytest.approx(960 * 768 / 2 / 1e6, rel=2e-3)
     assert 0.4 < np.mean([tile.mean() for _, tile in seen.tiles]) * len(seen.tiles) / 20 < 0.6
 

@@ -1,33 +1,30 @@
-"""The table of items and the account of files."""
+"""The table of items."""
 
 from __future__ import annotations
 
 import geopandas as gpd
-import pandas as pd
 from affine import Affine
 from shapely import box
 
 from items import clear_udm2, write_item
-from rts_pipeline.config import Area, Evidence, GridSection, Scenes, Time
+from rts_pipeline.config import Adjust, Area, Evidence, GridSection, Scenes, Time
 from rts_pipeline.options import CatalogOptions
-from rts_pipeline.scenes.catalog import catalog, write_tables
+from rts_pipeline.scenes.catalog import catalog, write_items
 from scenes_case import CRS, PLACE, found, measured, plain
 
 
-def test_the_tables_account_for_every_item_and_file(tmp_path):
+def test_the_table_accounts_for_every_item(tmp_path):
     ids = [f"2019080{n}_041000_1003" for n in range(1, 6)]
     cloudy = clear_udm2((60, 80)) * 0
     for item_id in ids:
         udm2 = cloudy if item_id == ids[1] else None
         write_item(tmp_path / "in", item_id, plain(), crs=CRS, transform=PLACE, udm2=udm2, mask=item_id != ids[2])
-    (tmp_path / "in" / "notes.txt").write_text("x")
     delivery = found(tmp_path / "in")
     for item in delivery.items[:2]:
         measured(item, tmp_path / "out" / item.id)
     jsons = {item_id: tmp_path / "out" / item_id / "item.json" for item_id in (*ids[:2], ids[4])}
-    tables = tmp_path / "catalog.parquet", tmp_path / "files.csv"
-    write_tables(delivery, jsons, {ids[3]: "outside the season"}, *tables)
-    items = gpd.read_parquet(tables[0]).set_index("item_id")
+    write_items(delivery, jsons, {ids[3]: "outside the season"}, tmp_path / "catalog.parquet")
+    items = gpd.read_parquet(tmp_path / "catalog.parquet").set_index("item_id")
     assert items.index.tolist() == ids
     assert items.crs == "EPSG:4326"
     assert items.status.tolist() == ["used", "rejected", "rejected", "ignored", "ignored"]
@@ -40,11 +37,6 @@ def test_the_tables_account_for_every_item_and_file(tmp_path):
     ]
     assert items.item_json.isna().tolist() == [False, False, True, True, True]
     assert items.geometry.is_valid.all()
-    files = pd.read_csv(tables[1], keep_default_na=False)
-    assert files.path.tolist() == sorted(str(path) for path in (tmp_path / "in").rglob("*") if path.is_file())
-    by_item = files[files.item_id != ""].groupby("item_id").status.unique()
-    assert [by_item[item_id].tolist() for item_id in ids] == [["used"], ["rejected"], ["rejected"], ["ignored"], ["ignored"]]
-    assert files.set_index("path").loc[str(tmp_path / "in" / "notes.txt"), "reason"] == "not part of a PlanetScope item"
 
 
 def test_the_catalog_says_which_items_the_area_and_the_season_need(tmp_path):
@@ -60,13 +52,14 @@ def test_the_catalog_says_which_items_the_area_and_the_season_need(tmp_path):
         time=Time(),
         grid=GridSection(crs=CRS, cell_px=256),
         scenes=Scenes(folders=[str(tmp_path / "in")]),
+        adjust=Adjust(shifts="none", radiometry="none"),
         evidence=Evidence(years=[2019]),
     )
     needed = found(tmp_path / "in").items
     stale = [item for item in needed if item.id in ("20190801_041000_1003", "20180801_041000_1003")]
     for item in stale:  # one of them was measured for another configuration
         measured(item, tmp_path / "out" / item.id)
-    catalog(tmp_path / "out", tmp_path / "catalog.parquet", tmp_path / "files.csv", options)
+    catalog(tmp_path / "out", tmp_path / "catalog.parquet", options)
     rows = gpd.read_parquet(tmp_path / "catalog.parquet").set_index("item_id")
     assert rows.status.to_dict() == dict.fromkeys(places, "ignored") | {"20190801_041000_1003": "used"}
     assert rows.reason["20190802_041000_1003"] == "outside the area of interest"

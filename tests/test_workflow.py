@@ -6,9 +6,11 @@ import os
 import shutil
 
 import geopandas as gpd
+import pandas as pd
 import pytest
 import shapely
 
+from rts_pipeline.grid import Grid
 from workflow_case import Case, make_case
 
 
@@ -89,13 +91,57 @@ def test_a_new_scene_redoes_what_it_touches(case):
     assert plan["scenes"] == 1
     assert plan["catalog"] == 1
     assert 1 <= plan["mosaic"] <= 9
-    assert plan["evidence"] == 1
+    assert 1 <= plan["coverage"] <= 4
+    assert plan["observed"] == plan["ledger"] == plan["evidence"] == 1
 
 
 def test_a_new_scene_of_another_year_leaves_the_mosaics(case):
     item = sorted(path.name for path in (case.folder / "corridor/orders/2018/PSScene").iterdir())[0]
     add_item(case, item, f"{item[:-4]}ffff", 2018)
-    assert case.plan() == {"scenes": 1, "catalog": 1, "evidence": 1}
+    plan = case.plan()
+    assert 1 <= plan.pop("coverage") <= 4
+    assert plan == {"scenes": 1, "catalog": 1, "observed": 1, "ledger": 1, "evidence": 1}
+
+
+def test_a_file_of_no_item_renews_the_ledger_alone(case):
+    (case.folder / "corridor/orders/notes.txt").write_text("clouds in the north")
+    assert case.plan() == {"ledger": 1}
+    case.snakemake()
+    on_disk = [path for path in (case.folder / "corridor/orders").rglob("*") if not path.is_dir()]
+    ledger = pd.read_parquet(case.results / "scenes/ledger.parquet")
+    assert sorted(ledger.path) == sorted(str(path.relative_to(case.folder)) for path in on_disk)
+    assert f">{len(on_disk):,}</td></tr></tfoot>" in (case.results / "scenes/ledger.html").read_text()
+    assert case.plan() == {}
+
+
+def test_another_year_of_evidence_is_counted(case):
+    case.configure(evidence={"years": [2019]})
+    assert case.plan() == {"catalog": 1, "coverage": 4, "observed": 1, "ledger": 1, "evidence": 1}
+
+
+def test_another_target_date_counts_nothing_again(case):
+    case.configure(time={"target_date": "08-02"})
+    plan = case.plan()
+    assert plan["mosaic"] == 9
+    assert not {"coverage", "observed", "catalog"} & set(plan)
+
+
+def test_a_wider_area_is_covered_also_where_no_item_lies(case):
+    area = gpd.read_file(case.folder / "corridor/aoi.gpkg").to_crs("EPSG:32646")
+    wider = area.set_geometry(area.buffer(3000, join_style="mitre"))
+    wider.to_file(case.folder / "corridor/aoi.gpkg")
+    plan = case.plan()
+    assert plan["coverage"] > 4
+    assert "mosaic" not in plan
+    case.snakemake("--until", "observed")
+    rows = pd.read_parquet(case.results / "coverage/observed.parquet")
+    grid = Grid("EPSG:32646", cell_px=512, block_cells=2)
+    cells = grid.cells_touching(wider.geometry.to_numpy())
+    assert list(zip(rows.cell, rows.year, strict=True)) == [(cell, year) for cell in sorted(cells) for year in (2018, 2019)]
+    unseen = rows[rows.n_items == 0]
+    assert len(unseen) > 0
+    assert (unseen.observed_pixels == 0).all()
+    assert not (case.results / f"mosaic/{unseen.cell.iloc[0]}.tif").exists()
 
 
 def test_a_new_scene_in_a_cell_without_labels_spares_the_training(case):
@@ -121,7 +167,7 @@ def test_a_new_scene_in_a_cell_without_labels_spares_the_training(case):
     )
     plan = case.plan()
     assert plan["scenes"] == 1, cell
-    assert plan["mosaic"] == 1
+    assert plan["mosaic"] == plan["coverage"] == plan["observed"] == plan["ledger"] == 1
     assert plan["predict"] >= 1
     assert plan["predict"] == plan["polygonize"]
     assert not {"labels", "chips", "train"} & set(plan)
@@ -147,8 +193,9 @@ def test_a_scene_removed_redoes_what_it_touched(case):
     shutil.rmtree(folder)
     plan = case.plan()
     assert "scenes" not in plan
-    assert plan["catalog"] == 1
+    assert plan["catalog"] == plan["observed"] == plan["ledger"] == 1
     assert plan["mosaic"] >= 1
+    assert plan["coverage"] >= 1
 
 
 def test_a_reviewed_round_opens_the_next_and_touches_no_scene(case):

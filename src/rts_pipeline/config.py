@@ -51,12 +51,11 @@ class Area(Place):
     aoi: str = Field(description="Vector file with the polygon(s) of the area of interest, in any CRS.")
 
 
-class Time(Section):
-    """When."""
+class Season(Section):
+    """The season of a year whose images are used."""
 
     target_year: int = Field(2019, ge=2009, le=2100, description="The year that the inventory describes.")
     season: tuple[MonthDay, MonthDay] = Field(("07-01", "08-30"), description="First and last day (MM-DD) of usable images.")
-    target_date: MonthDay = Field("08-01", description="Day (MM-DD) that images of equal quality should be nearest to.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -67,6 +66,12 @@ class Time(Section):
     def in_season(self, acquired: str, year: int) -> bool:
         """Tell whether an acquisition time (ISO 8601, UTC) lies in the season of `year`."""
         return acquired[:4] == str(year) and self.season[0] <= acquired[5:10] <= self.season[1]
+
+
+class Time(Season):
+    """When."""
+
+    target_date: MonthDay = Field("08-01", description="Day (MM-DD) that images of equal quality should be nearest to.")
 
 
 class GridSection(Section):
@@ -128,8 +133,8 @@ class Scenes(Usability):
     )
 
 
-class Adjust(Section):
-    """Items of the target year made to agree, all together: an item that comes or goes then renews all mosaics."""
+class Agreement(Section):
+    """In what the items of the target year are compared."""
 
     shifts: Literal["none", "measure", "correct"] = Field(
         "correct", description="Displacement of items against each other: not looked at, recorded, or also corrected."
@@ -140,6 +145,16 @@ class Adjust(Section):
     reference: str | None = Field(
         None, description="Raster (4 bands as ours, any CRS) whose place is right; null: where most items agree."
     )
+
+    @property
+    def active(self) -> bool:
+        """Whether items are compared at all."""
+        return self.shifts != "none" or self.radiometry != "none"
+
+
+class Adjust(Agreement):
+    """Items of the target year made to agree, all together: an item that comes or goes then renews all mosaics."""
+
     correct_above_m: float = Field(1.0, ge=0, description="Smaller shifts are left, which spares a resampling.")
     max_shift_m: Positive = Field(30.0, description="Items displaced by more are rejected.")
     min_confidence: Fraction = Field(0.5, description="Shifts of less confidence are recorded only.")

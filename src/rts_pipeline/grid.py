@@ -7,7 +7,7 @@ transform beside a bare shape. A changed area renames nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor
@@ -97,6 +97,13 @@ class GeoBox:
         """Return the (rows, columns) slices of `part` within an array of this box's shape."""
         top, left = part.row - self.row, part.column - self.column
         return slice(top, top + part.height), slice(left, left + part.width)
+
+    def windows(self, edge_px: int) -> Iterator[GeoBox]:
+        """Yield the parts of at most that edge that make up this box, row by row."""
+        for top in range(0, self.height, edge_px):
+            for left in range(0, self.width, edge_px):
+                width, height = min(edge_px, self.width - left), min(edge_px, self.height - top)
+                yield self.part(top, left, height, width)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rts_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pandas as pd
     from rasterio.io import DatasetWriter
 
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 * 2**20, "GDAL_NUM_THREADS": "2", "GTIFF_SRS_SOURCE": "EPSG"}
@@ -117,10 +118,27 @@ def parse_json(path: Path, data: bytes) -> Any:
         raise InputError(path, f"not valid JSON ({error})", do="restore or rebuild the file") from None
 
 
-def write_parquet(path: Path, frame: gpd.GeoDataFrame) -> None:
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a (Geo)DataFrame as (Geo)Parquet, atomically; equal frames give equal bytes."""
     with atomic(path) as temporary:
         frame.reset_index(drop=True).to_parquet(temporary, index=False, compression="zstd")
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a Parquet file of ours that has no geometry.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    import pandas as pd
+    from pyarrow import ArrowInvalid
+
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(path, "no such file") from None
+    except (ArrowInvalid, ValueError, OSError) as error:
+        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run again") from None
 
 
 def read_geoparquet(path: Path) -> gpd.GeoDataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from math import ceil
 from pathlib import Path
@@ -64,7 +64,7 @@ def build_mosaic(cell: GeoBox, items: Sequence[Path], out: Path, out_source: Pat
         target.descriptions = BANDS
         target.scales = [1e-4] * len(BANDS)
         target.update_tags(**_recipe(chosen, options))
-        windows = list(_windows(cell, _window_px(len(chosen), options)))
+        windows = list(cell.windows(_window_px(len(chosen), options)))
         for window in track(windows, len(windows), f"mosaic {cell.id}", "windows"):
             values, source = _fill(window, chosen, readers, options)
             pixels += np.bincount(source.ravel(), minlength=len(pixels))
@@ -125,12 +125,6 @@ def _recipe(items: Sequence[MeasuredItem], options: MosaicOptions) -> dict[str, 
 def _window_px(n_items: int, options: MosaicOptions) -> int:
     stacked = options.mosaic.choice == "medoid" and n_items > STACK_ITEMS
     return max(64, WINDOW_PX >> ceil(np.log2(n_items / STACK_ITEMS) / 2)) if stacked else WINDOW_PX
-
-
-def _windows(cell: GeoBox, size: int) -> Iterator[GeoBox]:
-    for top in range(0, cell.height, size):
-        for left in range(0, cell.width, size):
-            yield cell.part(top, left, min(size, cell.height - top), min(size, cell.width - left))
 
 
 def _fill(

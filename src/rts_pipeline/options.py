@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from rts_pipeline.config import (
     Adjust,
+    Agreement,
     Area,
     Chips,
     Config,
@@ -25,6 +26,7 @@ from rts_pipeline.config import (
     Predict,
     Report,
     Scenes,
+    Season,
     Section,
     Time,
     Train,
@@ -46,18 +48,18 @@ class CatalogOptions(Section):
     """Options of `catalog`."""
 
     area: Area
-    time: Time
+    time: Season
     grid: GridSection
     scenes: Scenes
+    adjust: Agreement
     evidence: Years
 
 
 class OverlapsOptions(Section):
     """Options of `overlaps`."""
 
-    time: Time
     grid: GridSection
-    adjust: Adjust
+    adjust: Agreement
 
 
 class AdjustOptions(Section):
@@ -75,11 +77,28 @@ class MosaicOptions(Section):
 
 
 class CoverageOptions(Section):
-    """Options of `coverage` and of `observed`."""
+    """Options of `coverage`; the rule names the cells, so that a moved edge of the area renews the blocks there alone."""
 
-    area: Area
-    time: Time
+    time: Season
     grid: GridSection
+    evidence: Years
+
+    @property
+    def years(self) -> list[int]:
+        """The years whose observations are counted: the target year and those that the reviewers see."""
+        return sorted({self.time.target_year, *self.evidence.years})
+
+
+class ObservedOptions(Section):
+    """Options of `observed`: none, it unites what `coverage` made."""
+
+
+class LedgerOptions(Section):
+    """Options of `ledger`."""
+
+    time: Season
+    grid: GridSection
+    scenes: Scenes
     evidence: Years
 
 

@@ -135,16 +135,13 @@ class Project:
 
     @cached_property
     def blocks(self) -> list[str]:
-        """Names of the blocks that hold a cell."""
+        """Names of the blocks that hold such a cell."""
         return sorted({self.grid.block_of(cell) for cell in self.cells})
 
     @cached_property
     def adjusted(self) -> set[str]:
         """Ids of the items that are made to agree with each other: those of the target year, or none when that is off."""
-        adjust = self.config.adjust
-        if adjust.shifts == "none" and adjust.radiometry == "none":
-            return set()
-        return set().union(*self.selection.by_cell.values())
+        return self.selection.target if self.config.adjust.active else set()
 
     def items_near(self, block: str) -> list[str]:
         """Return the ids of the target year's items that can show a sample window that begins in the block."""
@@ -156,8 +153,14 @@ class Project:
 
     @cached_property
     def listing(self) -> str:
-        """Digest of all files below the folders, so that the account of files is renewed when one comes or goes."""
+        """Digest of all files below the folders, so that the ledger is renewed when one comes or goes."""
         return sha256_json(sorted((str(row.path), row.bytes) for row in self.delivery.files))
+
+    @cached_property
+    def known(self) -> str:
+        """Digest of the items found, so that the table of items is renewed when one comes, goes or changes."""
+        used = [(item.id, item.acquired, item.fingerprint) for item in self.delivery.items]
+        return sha256_json([used, [(item.id, item.acquired, item.reason) for item in self.delivery.rejected]])
 
     def cells_near(self, block: str) -> list[str]:
         """Return the cells that a block's prediction reads: its own and those within a window around it."""

@@ -52,7 +52,8 @@ if workflow.is_main_process:
 def scene_files():
     return [
         f"{RESULTS}/scenes/catalog.parquet",
-        f"{RESULTS}/scenes/files.csv",
+        f"{RESULTS}/scenes/ledger.parquet",
+        f"{RESULTS}/scenes/ledger.html",
         *expand(
             f"{RESULTS}/scenes/{{item}}/{{file}}",
             item=project.items,
@@ -65,6 +66,8 @@ def scene_files():
             cell=project.cells,
             kind=["", "_source"],
         ),
+        *coverage_of(project.selection.by_block, ["tif", "parquet"]),
+        f"{RESULTS}/coverage/observed.parquet",
     ]
 
 
@@ -117,6 +120,10 @@ def measured_jsons(items):
 
 def adjusted_jsons(items):
     return expand(f"{RESULTS}/scenes/{{item}}/adjusted.json", item=sorted(items))
+
+
+def coverage_of(blocks, kind):
+    return expand(f"{RESULTS}/coverage/{{block}}.{{kind}}", block=blocks, kind=kind)
 
 
 def item_jsons(items):

@@ -84,8 +84,11 @@ rule report:
     input:
         attributes="<results>/inventory/attributes.parquet",
         catalog="<results>/scenes/catalog.parquet",
-        files="<results>/scenes/files.csv",
+        ledger="<results>/scenes/ledger.parquet",
+        mosaics=mosaics_of(project.cells),
         sources=mosaics_of(project.cells, kind="_source"),
+        coverage=coverage_of(project.selection.by_block, "tif"),
+        observed="<results>/coverage/observed.parquet",
         signoffs=signoffs(project.rounds.finished),
         aoi=project.config.area.aoi,
     output:

@@ -1,4 +1,4 @@
-# Delivered items: measured, accounted for, and laid onto the grid.
+# Delivered items: measured, laid onto the grid, counted, and accounted for.
 
 
 rule scenes:
@@ -34,8 +34,7 @@ rule catalog:
     input:
         item_jsons(project.items),
     output:
-        catalog="<results>/scenes/catalog.parquet",
-        files="<results>/scenes/files.csv",
+        "<results>/scenes/catalog.parquet",
     log:
         "<logs>/catalog.log",
     benchmark:
@@ -47,14 +46,14 @@ rule catalog:
     params:
         options=project.options("catalog"),
         code=project.code("catalog"),
-        # not for the command: any file that comes or goes renews the account
-        listing=project.listing,
-        folder=subpath(output.catalog, parent=True),
+        # not for the command: any item that comes or goes, also one that can't be used, renews the table
+        known=project.known,
+        folder=subpath(output[0], parent=True),
     message:
-        "Account for every delivered file"
+        "List every delivered item"
     shell:
-        "rts-pipeline scenes catalog {params.folder} --out {output.catalog}"
-        " --out-files {output.files} --options {params.options:q} --code {params.code} 2> {log}"
+        "rts-pipeline scenes catalog {params.folder} --out {output}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule overlaps:
@@ -135,3 +134,82 @@ rule mosaic:
     shell:
         "rts-pipeline mosaic {wildcards.cell} {input.measured} --out {output.mosaic} --out-source {output.source}"
         " --options {params.options:q} --code {params.code} 2> {log}"
+
+
+rule coverage:
+    input:
+        measured=lambda wildcards: item_jsons(
+            project.selection.by_block[wildcards.block]
+        ),
+        usable=lambda wildcards: masks_of(project.selection.by_block[wildcards.block]),
+    output:
+        counts="<results>/coverage/{block}.tif",
+        table="<results>/coverage/{block}.parquet",
+    log:
+        "<logs>/coverage/{block}.log",
+    benchmark:
+        "<benchmarks>/coverage/{block}.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        options=project.options("coverage"),
+        code=project.code("coverage"),
+        cells=lambda wildcards: " ".join(
+            f"--cell {cell}" for cell in project.selection.block_cells[wildcards.block]
+        ),
+    message:
+        "Observations of block {wildcards.block}"
+    shell:
+        "rts-pipeline coverage {wildcards.block} {input.measured} {params.cells} --out {output.counts}"
+        " --out-table {output.table} --options {params.options:q} --code {params.code} 2> {log}"
+
+
+rule observed:
+    input:
+        coverage_of(project.selection.by_block, "parquet"),
+    output:
+        "<results>/coverage/observed.parquet",
+    log:
+        "<logs>/observed.log",
+    benchmark:
+        "<benchmarks>/observed.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        options=project.options("observed"),
+        code=project.code("observed"),
+    message:
+        "What was observed of each cell in each year"
+    shell:
+        "rts-pipeline observed {input} --out {output} --options {params.options:q} --code {params.code} 2> {log}"
+
+
+rule ledger:
+    input:
+        catalog="<results>/scenes/catalog.parquet",
+        sources=mosaics_of(project.cells, kind="_source"),
+    output:
+        ledger="<results>/scenes/ledger.parquet",
+        page="<results>/scenes/ledger.html",
+    log:
+        "<logs>/ledger.log",
+    benchmark:
+        "<benchmarks>/ledger.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        options=project.options("ledger"),
+        code=project.code("ledger"),
+        # not for the command: any file that comes or goes renews the ledger
+        listing=project.listing,
+    message:
+        "Account for every delivered file"
+    shell:
+        "rts-pipeline scenes ledger {input.sources} --catalog {input.catalog} --out {output.ledger}"
+        " --out-html {output.page} --options {params.options:q} --code {params.code} 2> {log}"

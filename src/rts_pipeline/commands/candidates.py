@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Round, stage_options
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, Round, stage_options
 from rts_pipeline.options import EvidenceOptions, PolygonizeOptions, PredictOptions
 
-Block = Annotated[str, typer.Argument(help="Name of the block, such as b_e0015_n0125.")]
 Model = Annotated[Path, typer.Option("--model", help="The round's model.json.")]
 
 

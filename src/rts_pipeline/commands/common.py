@@ -21,6 +21,7 @@ Options = Annotated[
     typer.Option(help="The stage's configuration sections as JSON (given by the workflow); default: those of --config."),
 ]
 Code = Annotated[str | None, typer.Option(help="Stage version that the workflow was planned with.")]
+Block = Annotated[str, typer.Argument(help="Name of the block, such as b_e0015_n0125.")]
 Out = Annotated[Path, typer.Option(help="File or folder to write.")]
 Seeds = Annotated[Path, typer.Option("--seeds", help="Outlines of the slumps known at the start.")]
 Reviewed = Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")]

@@ -77,7 +77,7 @@ def export(
 
 def report(
     attributes: Annotated[Path, typer.Option(help="attributes.parquet")],
-    catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet); files.csv lies beside it.")],
+    catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet); ledger.parquet lies beside it.")],
     aoi: Annotated[Path, typer.Option(help="Area of interest.")],
     results: Annotated[Path, typer.Option(help="The results folder.")],
     reviews: Annotated[Path, typer.Option(help="The reviews folder.")],

@@ -7,8 +7,17 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, stage_options
-from rts_pipeline.options import AdjustOptions, CatalogOptions, MosaicOptions, OverlapsOptions, ScenesOptions
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, stage_options
+from rts_pipeline.options import (
+    AdjustOptions,
+    CatalogOptions,
+    CoverageOptions,
+    LedgerOptions,
+    MosaicOptions,
+    ObservedOptions,
+    OverlapsOptions,
+    ScenesOptions,
+)
 
 scenes = typer.Typer(help="Delivered PlanetScope items.", no_args_is_help=True)
 
@@ -16,7 +25,7 @@ scenes = typer.Typer(help="Delivered PlanetScope items.", no_args_is_help=True)
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(scenes, name="scenes")
-    for command in (overlaps, adjust, mosaic):
+    for command in (overlaps, adjust, mosaic, coverage, observed):
         app.command()(command)
 
 
@@ -49,19 +58,39 @@ def measure(
 def catalog(
     scenes_folder: Annotated[Path, typer.Argument(help="Folder with the measured items.")],
     out: Out,
-    out_files: Annotated[Path, typer.Option(help="CSV with a row for every file.")],
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Account for every delivered file: used, rejected or ignored, and why.
+    """List every delivered item: used, rejected or ignored, why, and where it lies.
 
-    Example: rts-pipeline scenes catalog results/scenes --out catalog.parquet --out-files files.csv
+    Example: rts-pipeline scenes catalog results/scenes --out catalog.parquet
     """
     parsed = stage_options("catalog", CatalogOptions, options, config, code)
     from rts_pipeline.scenes.catalog import catalog
 
-    catalog(scenes_folder, out, out_files, parsed)
+    catalog(scenes_folder, out, parsed)
+
+
+@scenes.command()
+def ledger(
+    sources: Annotated[list[Path], typer.Argument(help="Source maps (<cell>_source.tif) of the mosaics.")],
+    catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet).")],
+    out: Out,
+    out_html: Annotated[Path, typer.Option(help="The same as a page to look things up in.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Account for every delivered file: used for what and how much, or why not.
+
+    Example: rts-pipeline scenes ledger results/mosaic/*_source.tif --catalog results/scenes/catalog.parquet
+    --out ledger.parquet --out-html ledger.html
+    """
+    parsed = stage_options("ledger", LedgerOptions, options, config, code)
+    from rts_pipeline.scenes.ledger import build_ledger
+
+    build_ledger(catalog, sources, out, out_html, parsed)
 
 
 @scenes.command()
@@ -96,7 +125,7 @@ def check(
 
 
 def overlaps(
-    block: Annotated[str, typer.Argument(help="Name of the block, such as b_e0015_n0125.")],
+    block: Block,
     items: Annotated[list[Path], typer.Argument(help="The STAC items (item.json) that touch it.")],
     out: Out,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -149,3 +178,41 @@ def mosaic(
     from rts_pipeline.mosaic import build_mosaic
 
     build_mosaic(parsed.grid.grid().cell(cell), items, out, out_source, parsed)
+
+
+def coverage(
+    block: Block,
+    out: Out,
+    out_table: Annotated[Path, typer.Option(help="Table of how much of each cell was observed in each year.")],
+    cell: Annotated[list[str], typer.Option(help="A cell of the area in the block; once for each.")],
+    items: Annotated[list[Path] | None, typer.Argument(help="The STAC items (item.json) that touch the block.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Count for each pixel of a block how many items of each year saw it.
+
+    Example: rts-pipeline coverage b_e0015_n0125 results/scenes/*/item.json --cell e0079_n0628 --cell e0078_n0628
+    --out b_e0015_n0125.tif --out-table b_e0015_n0125.parquet
+    """
+    parsed = stage_options("coverage", CoverageOptions, options, config, code)
+    from rts_pipeline.coverage import count_observations
+
+    count_observations(parsed.grid.grid().block(block), cell, items or [], out, out_table, parsed)
+
+
+def observed(
+    tables: Annotated[list[Path], typer.Argument(help="Tables of all blocks (coverage/<block>.parquet).")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Unite what was observed of each cell in each year as one table.
+
+    Example: rts-pipeline observed results/coverage/b_*.parquet --out results/coverage/observed.parquet
+    """
+    stage_options("observed", ObservedOptions, options, config, code)
+    from rts_pipeline.coverage import unite_observed
+
+    unite_observed(tables, out)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import pandas as pd
 import rasterio
 from exactextract import exact_extract
 from exactextract.raster import RasterioRasterSource
-from rasterio.io import DatasetReader
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import GDAL_OPTIONS
 from rts_pipeline.progress import track
+from rts_pipeline.source_map import cell_of, source_items
 
-SUFFIX = "_source.tif"
 MIN_PX = 0.01
 """Smaller shares of a pixel are rounding at an outline that follows pixel edges."""
 
@@ -35,7 +32,7 @@ def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -
     Raises:
         InputError: a source map is missing, damaged, or lacks its table of items.
     """
-    by_cell = {path.name.removesuffix(SUFFIX): path for path in sources}
+    by_cell = {cell_of(path): path for path in sources}
     pairs = pd.DataFrame(grid.cell_pairs(outlines.to_numpy()), columns=["outline", "cell"])
     groups = [(by_cell[str(cell)], rows["outline"]) for cell, rows in pairs.groupby("cell") if cell in by_cell]
     seen = [_pixels(path, outlines.loc[rows]) for path, rows in track(groups, len(groups), "source maps", "cells")]
@@ -81,15 +78,3 @@ def _pixels(path: Path, outlines: gpd.GeoSeries) -> pd.DataFrame:
             "pixels": exploded["pixels"],
         }
     )
-
-
-def source_items(path: Path, dataset: DatasetReader) -> Mapping[int, Mapping[str, Any]]:
-    """Return the items of a source map by their index.
-
-    Raises:
-        InputError: the dataset's tag ITEMS is missing or damaged.
-    """
-    try:
-        return {int(item["index"]): item for item in json.loads(dataset.tags()["ITEMS"])}
-    except (KeyError, TypeError, ValueError):
-        raise InputError(path, "its tag ITEMS is missing or damaged", do="remove it and run mosaic again") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,19 @@ import geopandas as gpd
 import pandas as pd
 import pyproj
 import rasterio
-from jinja2 import Environment, StrictUndefined
 
 from rts_pipeline import __version__
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.io import read_geoparquet, read_outlines, write_text
+from rts_pipeline.io import read_geoparquet, read_outlines, read_parquet, write_text
 from rts_pipeline.options import ReportOptions
+from rts_pipeline.page import template
 from rts_pipeline.report import figures, tables
-from rts_pipeline.report.coverage import Coverage, coverage
+from rts_pipeline.report.coverage import Coverage, by_year, coverage
+from rts_pipeline.report.gallery import draw_gallery
 from rts_pipeline.report.history import history, verdict
 from rts_pipeline.report.map import draw_map
+from rts_pipeline.report.overview import draw_overviews
+from rts_pipeline.report.quicklook import draw_pictures, read_looks
 
 TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (degrees)"}
 
@@ -41,9 +43,9 @@ def build_report(
 
     Args:
         attributes: what stage attributes wrote.
-        results: folder of the results: source maps below mosaic/.
+        results: folder of the results: mosaics and source maps in mosaic/, rasters and observed.parquet in coverage/.
         reviews: folder of the reviews.
-        catalog: table of the items, with files.csv in the same folder.
+        catalog: table of the items, with ledger.parquet in the same folder.
         aoi: vector file of the area of interest.
         out: the HTML file.
         options: place, season, grid and title.
@@ -56,15 +58,22 @@ def build_report(
     grid = options.grid.grid()
     slumps = read_geoparquet(attributes)
     area = read_outlines(aoi, "area of interest (area.aoi)", crs=grid.crs).geometry
-    seen = coverage(results / "mosaic", area, grid)
+    year = options.time.target_year
+    seen = coverage(results / "coverage", area, grid, year)
+    observed = read_parquet(results / "coverage" / "observed.parquet")
+    pictures = draw_pictures(read_looks(results, observed["cell"].unique().tolist(), grid), year)
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
-    page = _template().render(
+    page = template("rts_pipeline.report", "report.html").render(
         options=options,
         converged=converged,
         verdict=sentence,
         facts=_facts(slumps, area),
         seen=seen,
+        years=by_year(seen, observed),
+        overviews=draw_overviews(pictures, area, grid.crs),
+        gallery=draw_gallery(pictures, observed, grid, year),
+        classes={"days": pictures.days, "counts": pictures.counts},
         figures=_figures(slumps, area, seen, past, grid.crs),
         rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
         versions=_versions(),
@@ -76,7 +85,7 @@ def build_report(
 
 def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
     items, more_items = tables.item_account(read_geoparquet(catalog))
-    files, more_files = tables.file_account(catalog.with_name("files.csv"))
+    files, more_files = tables.file_account(read_parquet(catalog.with_name("ledger.parquet")))
     return {
         "items": items,
         "more_items": more_items,
@@ -85,12 +94,6 @@ def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
         "largest": tables.largest(slumps),
         "possibilities": tables.possibilities(slumps, list(POSSIBILITY)[::-1]),
     }
-
-
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(area=area_text, share=share_text, number=number_text)
-    return environment.from_string(resources.files("rts_pipeline.report").joinpath("report.html").read_text(encoding="utf-8"))
 
 
 def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:
@@ -134,26 +137,3 @@ def _versions() -> list[tuple[str, str]]:
         ("PROJ", pyproj.proj_version_str),
         *libraries,
     ]
-
-
-def area_text(square_metres: float | None) -> str:
-    """Return an area in km2 from 1 km2 on, else in hectares."""
-    if square_metres is None:
-        return "–"
-    return f"{square_metres / 1e6:,.2f} km²" if square_metres >= 1e6 else f"{square_metres / 1e4:,.2f} ha"
-
-
-def share_text(share: float | None) -> str:
-    """Return a share in per cent; what isn't quite all or quite nothing is never rounded to it."""
-    if share is None:
-        return "–"
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return f"{share:.1%}".replace("%", " %").replace(".0 %", " %")
-
-
-def number_text(value: float | None, decimals: int = 0) -> str:
-    """Return a number with thousands separated, or a dash."""
-    return "–" if value is None else f"{value:,.{decimals}f}"

@@ -62,8 +62,8 @@ def drawing(width: float = SIZE[0], height: float = SIZE[1], **kwargs: Any) -> I
 def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
     """Return the figure as a data URI; equal figures give equal text."""
     buffer = BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, metadata=metadata, **options)
+    varying = {"svg": {"Date": None}, "png": {"Software": None}}
+    figure.savefig(buffer, format=kind, metadata=varying.get(kind), **options)
     mime = "svg+xml" if kind == "svg" else kind
     return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import floor, log10
-from typing import Any
+from math import ceil, floor, log10
+from typing import Any, Self
 
 import geopandas as gpd
 import matplotlib
@@ -29,6 +30,8 @@ SEEN, UNSEEN, SEED = "#f6f1e3", "#c9ced1", "#1c1c1c"
 STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 STEPS_M = np.array([f * 10**e for e in range(1, 7) for f in (1, 2, 5)], dtype=float)
 LONG_SIDE_IN, SHORTEST_SIDE_IN = 8.5, 4.0
+LABEL_IN = 0.85
+"""Room for a longitude at the lower edge."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class Frame:
     east: float
     north: float
     crs: str
+
+    @classmethod
+    def around(cls, bounds: Sequence[float], crs: str, room: float = 0.09) -> Self:
+        """Return the frame of a map of west, south, east, north, with room above and below as a share of the long side."""
+        west, south, east, north = bounds
+        long_side = max(east - west, north - south)
+        # Above and below is room for the arrow and the scale bar, so that they hide nothing.
+        aside, above = 0.03 * long_side, room * long_side
+        return cls(west - aside, south - above, east + aside, north + above, crs)
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -60,41 +72,46 @@ def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs:
         seen: what was observed.
         crs: the grid's CRS.
     """
-    frame = _frame(slumps, area, crs)
+    bounds = np.array([area.total_bounds] + ([slumps.total_bounds] if len(slumps) else []))
+    frame = Frame.around([*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)], crs)
     width, height = frame.east - frame.west, frame.north - frame.south
     inches = LONG_SIDE_IN / max(width, height)
     size = max(width * inches, SHORTEST_SIDE_IN), max(height * inches, SHORTEST_SIDE_IN)
     with drawing(*size) as (figure, axes):
         handles = [*_ground(axes, area, seen), *_slumps(axes, slumps, inches)]
-        _decorate(axes, frame)
-        _graticule(axes, frame)
+        decorate(axes, frame)
         figure.legend(handles=handles, loc="outside lower center", ncols=2 if size[0] < 6 else 3, fontsize=9)
         with matplotlib.rc_context({"savefig.dpi": 170}):
             return data_uri(figure, "png")
 
 
-def _frame(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> Frame:
-    bounds = np.array([area.total_bounds] + ([slumps.total_bounds] if len(slumps) else []))
-    (west, south), (east, north) = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
-    long_side = max(east - west, north - south)
-    # Above and below is room for the arrow and the scale bar, so that they hide nothing.
-    aside, above = 0.03 * long_side, 0.09 * long_side
-    return Frame(west - aside, south - above, east + aside, north + above, crs)
-
-
 def _ground(axes: Axes, area: gpd.GeoSeries, seen: Coverage) -> list[Patch]:
     """Draw the area: hatched grey where nothing was observed, light where it was."""
-    for polygon in shapely.get_parts(area.to_numpy()):
-        path = MplPath.make_compound_path(*(MplPath(shapely.get_coordinates(ring)) for ring in shapely.get_rings(polygon)))
-        axes.add_patch(PathPatch(path, facecolor=UNSEEN, edgecolor="#7f898f", hatch="////", lw=0, zorder=1))
-        axes.add_patch(PathPatch(path, facecolor="none", edgecolor=DARK, lw=1.2, zorder=4))
+    unseen = hatched(axes, area, "not observed: unknown")
+    outline(axes, area)
     light = ListedColormap([(0, 0, 0, 0), SEEN])
     for (west, south, east, north), observed in seen.tiles:
         axes.imshow(observed, light, vmin=0, vmax=1, extent=(west, east, south, north), interpolation="nearest", zorder=2)
-    return [
-        Patch(facecolor=SEEN, edgecolor=DARK, label="observed"),
-        Patch(facecolor=UNSEEN, edgecolor="#7f898f", hatch="////", label="not observed: unknown"),
-    ]
+    return [Patch(facecolor=SEEN, edgecolor=DARK, label="observed"), unseen]
+
+
+def hatched(axes: Axes, area: gpd.GeoSeries, label: str) -> Patch:
+    """Draw polygons hatched grey, below all else, as what was not observed; return the entry of the legend."""
+    style: dict[str, Any] = {"facecolor": UNSEEN, "edgecolor": "#7f898f", "hatch": "////"}
+    for path in _paths(area):
+        axes.add_patch(PathPatch(path, lw=0, zorder=1, **style))
+    return Patch(label=label, **style)
+
+
+def outline(axes: Axes, area: gpd.GeoSeries) -> None:
+    """Draw the outline of the area of interest."""
+    for path in _paths(area):
+        axes.add_patch(PathPatch(path, facecolor="none", edgecolor=DARK, lw=1.2, zorder=4))
+
+
+def _paths(area: gpd.GeoSeries) -> Iterator[MplPath]:
+    for polygon in shapely.get_parts(area.to_numpy()):
+        yield MplPath.make_compound_path(*(MplPath(shapely.get_coordinates(ring)) for ring in shapely.get_rings(polygon)))
 
 
 def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[Line2D]:
@@ -116,8 +133,8 @@ def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[L
     return handles
 
 
-def _decorate(axes: Axes, frame: Frame) -> None:
-    """Set the extent and draw the scale bar and the arrow to true north."""
+def decorate(axes: Axes, frame: Frame) -> None:
+    """Set the extent and draw the scale bar, the arrow to true north, and the lines of longitude and latitude."""
     axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north), aspect="equal", xlabel="", ylabel="")
     for side in ("top", "right"):
         axes.spines[side].set_visible(True)
@@ -132,6 +149,7 @@ def _decorate(axes: Axes, frame: Frame) -> None:
     axes.add_artist(AnchoredSizeBar(axes.transData, length / ground_per_grid, text, "lower left", **style))
     turn = np.radians(-Proj(frame.crs).get_factors(lon0, lat0).meridian_convergence)
     axes.add_artist(AnchoredOffsetbox("upper right", child=_north(turn), borderpad=0.2, pad=0, frameon=False))
+    _graticule(axes, frame)
 
 
 def _north(turn: float) -> DrawingArea:
@@ -164,9 +182,19 @@ def _graticule(axes: Axes, frame: Frame) -> None:
         left.append((float(np.interp(frame.west, px, py)), _degrees(value, step, "N", "S")))
     bottom = [tick for tick in bottom if frame.west <= tick[0] <= frame.east]
     left = [tick for tick in left if frame.south <= tick[0] <= frame.north]
+    bottom = sorted(bottom)[:: _every(axes, frame, [place for place, _ in bottom])]
     axes.set_xticks([place for place, _ in bottom], [text for _, text in bottom], fontsize=9)
     axes.set_yticks([place for place, _ in left], [text for _, text in left], fontsize=9)
     axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north))
+
+
+def _every(axes: Axes, frame: Frame, places: Sequence[float]) -> int:
+    """Return which of the places along the lower edge can be labelled without one label touching the next."""
+    figure = axes.figure
+    width, height = (side / figure.dpi for side in figure.bbox.size)
+    inches_per_m = min(width / (frame.east - frame.west), height / (frame.north - frame.south))
+    spacing = np.ptp(places) / (len(places) - 1) * inches_per_m if len(places) > 1 else LABEL_IN
+    return ceil(LABEL_IN / spacing)
 
 
 def _multiples(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import pandas as pd
-from pandas.errors import EmptyDataError
-
-from rts_pipeline.errors import InputError
 
 MAX_ROWS = 40
 N_LARGEST = 10
 
 
-def file_account(files: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the delivered files by status, role and reason (status, role, reason, files, megabytes), and how many rows more.
+def file_account(ledger: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:
+    """Return the delivered files by status, use, role and reason, and how many rows more there are.
 
-    Raises:
-        InputError: the table is missing or damaged.
+    A row holds status, used_for, role, reason, files and megabytes.
     """
-    try:
-        table = pd.read_csv(files, keep_default_na=False)
-        table["bytes"] = pd.to_numeric(table["bytes"])
-        groups = table.groupby(["status", "role", "reason"])["bytes"].agg(["size", "sum"]).reset_index()
-    except FileNotFoundError:
-        raise InputError(files, "no such file", do="run the stage catalog") from None
-    except (EmptyDataError, KeyError, ValueError) as error:
-        raise InputError(files, f"not the table of delivered files ({error})", do="remove it and run again") from None
+    groups = ledger.groupby(["status", "used_for", "role", "reason"])["bytes"].agg(["size", "sum"]).reset_index()
     groups = _used_first(groups).rename(columns={"size": "files"})
     groups["megabytes"] = groups.pop("sum") / 1e6
     return _records(groups.head(MAX_ROWS)), max(0, len(groups) - MAX_ROWS)

@@ -17,7 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from rts_pipeline import io
-from rts_pipeline.config import BANDS, Adjust
+from rts_pipeline.config import BANDS, Agreement
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import OverlapsOptions
 from rts_pipeline.progress import track
@@ -144,7 +144,7 @@ def pairs(views: Sequence[View]) -> list[tuple[int, int]]:
     return sorted(chosen)
 
 
-def _compare(window: GeoBox, a: View, b: View, what: Adjust) -> dict[str, Any]:
+def _compare(window: GeoBox, a: View, b: View, what: Agreement) -> dict[str, Any]:
     row: dict[str, Any] = {"a": a.id, "b": b.id, "window_column": window.column, "window_row": window.row, "samples": 0}
     found = None
     if what.shifts != "none":

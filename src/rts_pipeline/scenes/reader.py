@@ -13,6 +13,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, transform_bounds
 from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
@@ -168,27 +169,12 @@ class ItemReader:
     def usable_on(self, box: GeoBox) -> NDArray[np.bool_] | None:
         """Read which pixels of a rectangle of the grid are usable: (h, w), or None where the item doesn't reach."""
         part = self._part(box)
-        if part is None:
-            return None
-        return part.place(self._good(part.window).astype(np.uint8), Resampling.nearest, nodata=None).astype(bool)
+        return None if part is None else _usable(self.item, self._usable, part)
 
     def _part(self, box: GeoBox) -> SourcePart | None:
-        return SourcePart.of(self._usable.crs, self._place(box.crs), self._usable.shape, box)
-
-    def _place(self, grid_crs: str) -> Affine:
-        """Return the raster's transform after its displacement, which is told in the grid's CRS, is taken back."""
-        east, north = self.item.shift_m
-        if not east and not north:
-            placed: Affine = self._usable.transform
-            return placed
-        if grid_crs not in self._places:
-            # One vector for the whole item: the north of two zones turns by less than 0.01 over it, centimetres of a shift.
-            source, grid = self._usable.crs, CRS.from_user_input(grid_crs)
-            west, south, east_edge, north_edge = self._usable.bounds
-            xs, ys = transform_points(source, grid, [(west + east_edge) / 2], [(south + north_edge) / 2])
-            xs, ys = transform_points(grid, source, [xs[0], xs[0] + east], [ys[0], ys[0] + north])
-            self._places[grid_crs] = Affine.translation(xs[0] - xs[1], ys[0] - ys[1]) @ self._usable.transform
-        return self._places[grid_crs]
+        if box.crs not in self._places:
+            self._places[box.crs] = _place(self.item, self._usable, box.crs)
+        return SourcePart.of(self._usable.crs, self._places[box.crs], self._usable.shape, box)
 
     def _good(self, window: Window) -> NDArray[np.bool_]:
         good: NDArray[np.bool_] = read(self.item.usable, self._usable, 1, window) == USABLE
@@ -247,6 +233,36 @@ def levelled(values: NDArray[np.uint16], gain: Sequence[float], offset: Sequence
         result[band] = np.clip(np.rint(moved, out=moved), 1, 65535, out=moved)
     result[values == 0] = 0
     return result
+
+
+def usable_on(item: MeasuredItem, box: GeoBox) -> NDArray[np.bool_] | None:
+    """Return (h, w) where an item is usable on a rectangle of the grid, or None beside it; reads its usable.tif alone.
+
+    Raises:
+        InputError: usable.tif is missing or damaged.
+    """
+    with opened(item.usable) as dataset:
+        part = SourcePart.of(dataset.crs, _place(item, dataset, box.crs), dataset.shape, box)
+        return None if part is None else _usable(item, dataset, part)
+
+
+def _usable(item: MeasuredItem, dataset: DatasetReader, part: SourcePart) -> NDArray[np.bool_]:
+    good = read(item.usable, dataset, 1, part.window) == USABLE
+    return part.place(good.astype(np.uint8), Resampling.nearest, nodata=None).astype(bool)
+
+
+def _place(item: MeasuredItem, dataset: DatasetReader, grid_crs: str) -> Affine:
+    """Return a raster's transform after the item's displacement, which is told in the grid's CRS, is taken back."""
+    (east, north), place = item.shift_m, dataset.transform
+    if east or north:
+        # One vector for the whole item: the north of two zones turns by less than 0.01 over it, centimetres of a shift.
+        grid, bounds = CRS.from_user_input(grid_crs), dataset.bounds
+        middle = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
+        xs, ys = transform_points(dataset.crs, grid, *([value] for value in middle))
+        xs, ys = transform_points(grid, dataset.crs, [xs[0], xs[0] + east], [ys[0], ys[0] + north])
+        place = Affine.translation(xs[0] - xs[1], ys[0] - ys[1]) @ place
+    placed: Affine = place
+    return placed
 
 
 def _extent(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rts_pipeline.config import Time
+from rts_pipeline.config import Season
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_outlines
 
@@ -26,12 +26,22 @@ class Selection:
         items: item id -> item, for all wanted years.
         by_cell: name of a cell of the area -> ids of the target year's items that touch it; cells without any are left
             out.
+        by_block: name of a block that holds a cell of the area -> ids of the items of all wanted years that touch such a
+            cell in it; also blocks without any.
+        block_cells: name of such a block -> the area's cells in it.
         ignored: item id -> why it isn't needed.
     """
 
     items: dict[str, Item]
     by_cell: dict[str, list[str]]
+    by_block: dict[str, list[str]]
+    block_cells: dict[str, list[str]]
     ignored: dict[str, str]
+
+    @property
+    def target(self) -> set[str]:
+        """Ids of the target year's items."""
+        return set().union(*self.by_cell.values())
 
 
 def area_cells(aoi: Path, grid: Grid) -> list[str]:
@@ -44,7 +54,7 @@ def area_cells(aoi: Path, grid: Grid) -> list[str]:
     return grid.cells_touching(area.geometry.to_numpy())
 
 
-def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Time, years: Sequence[int]) -> Selection:
+def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season, years: Sequence[int]) -> Selection:
     """Select the items in season that touch the area's cells.
 
     Args:
@@ -56,24 +66,33 @@ def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Time, 
     """
     import shapely
 
+    block_of = [grid.block_of(cell) for cell in cells]
+    block_cells: dict[str, list[str]] = {block: [] for block in sorted(set(block_of))}
+    for cell, block in zip(cells, block_of, strict=True):
+        block_cells[block].append(cell)
+    by_block: dict[str, list[str]] = {block: [] for block in block_cells}
     boxes = shapely.STRtree([grid.cell(cell).polygon for cell in cells])
     wanted = sorted({time.target_year, *years})
+    # the same for all, without the day, so that accounts can count the items by reason
+    out_of_season = f"acquired outside the season of {', '.join(map(str, wanted))}"
     selected: dict[str, Item] = {}
     by_cell: dict[str, list[str]] = {}
     ignored: dict[str, str] = {}
     for item in sorted(items, key=lambda item: item.id):
         if not any(time.in_season(item.acquired, year) for year in wanted):
-            ignored[item.id] = f"acquired {item.acquired[:10]}, outside the season of {wanted[0]}-{wanted[-1]}"
+            ignored[item.id] = out_of_season
             continue
         touched = boxes.query(_extent(item, grid), predicate="intersects")
         if len(touched) == 0:
             ignored[item.id] = "outside the area of interest"
             continue
         selected[item.id] = item
+        for block in {block_of[index] for index in touched}:
+            by_block[block].append(item.id)
         if time.in_season(item.acquired, time.target_year):
             for index in touched:
                 by_cell.setdefault(cells[index], []).append(item.id)
-    return Selection(selected, dict(sorted(by_cell.items())), ignored)
+    return Selection(selected, dict(sorted(by_cell.items())), by_block, block_cells, ignored)
 
 
 def _extent(item: Item, grid: Grid) -> Any:
