@@ -89,6 +89,19 @@ def test_an_item_is_found_at_any_depth_with_all_its_files(tmp_path):
     assert Counter(row.status for row in delivery.files) == {"used": 3, "ignored": 1}
 
 
+def test_a_flat_folder_holds_many_items(tmp_path):
+    ids = [ITEM, "20190801_041001_1003", "20190801_041001_18_1003"]
+    for item_id in ids:
+        folder = write_item(tmp_path / "apart", item_id, plain(), crs=CRS, transform=PLACE)
+        for path in folder.iterdir():
+            path.rename(tmp_path / path.name)
+    shutil.rmtree(tmp_path / "apart")
+    delivery = found(tmp_path)
+    assert [item.id for item in delivery.items] == ids
+    assert all(item.mask and item.mask.name == f"{item.id}_3B_udm2.tif" for item in delivery.items)
+    assert Counter(row.status for row in delivery.files) == {"used": 9}
+
+
 def test_the_fingerprint_knows_no_place_and_no_time(tmp_path):
     first = write_item(tmp_path / "one", ITEM, plain(), crs=CRS, transform=PLACE)
     shutil.copytree(first, tmp_path / "two" / "deep" / ITEM)

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from items import write_item, write_manifest
 from rts_pipeline.errors import InputError
+from rts_pipeline.grid import GeoBox
 from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.discover import Delivery
+from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
 from scenes_case import CRS, ITEM, PLACE, found, measured, plain
 
 SR = f"{ITEM}_3B_AnalyticMS_SR.tif"
@@ -55,6 +57,10 @@ def test_an_item_in_a_zip_is_measured_as_the_unpacked_one(tmp_path, order, monke
         measured(files, tmp_path / "out" / name)
     usable = [(tmp_path / "out" / name / "usable.tif").read_bytes() for name in ("zip", "folder")]
     assert usable[0] == usable[1]
+    with ItemReader(MeasuredItem.load(tmp_path / "out/zip/item.json")) as reader:
+        values, good = reader.read(GeoBox("cell", CRS, 3.0, 160_000, -1_286_667, 80, 60))
+    assert good.all()
+    assert (values == 1000).all()
 
 
 def test_every_entry_of_a_zip_and_the_zip_itself_have_a_row(tmp_path, order):

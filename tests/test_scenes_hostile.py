@@ -48,7 +48,9 @@ def accounted(delivery: Delivery, folder: Path, out: Path) -> None:
     assert all(row.reason or row.status == "used" for row in delivery.files)
     assert sorted(item.id for item in [*delivery.items, *delivery.rejected]) == [ITEM, OTHER]
     assert all(item.reason for item in delivery.rejected)
-    assert list(summary(delivery, Season(("07-01", "08-30")), every_file=True))
+    lines = list(summary(delivery, Season(("07-01", "08-30")), every_file=True))
+    assert not any("\n" in line.strip() for line in lines)
+    assert "\n".join(lines).encode("utf-8")
     for item in delivery.items:
         assert 0 <= observation(item).clear <= 1
         try:
@@ -104,6 +106,55 @@ def test_an_item_survives_its_metadata(tmp_path, order, gone, changed, above, ge
         metadata.footprint(path)
     except InputError as error:
         assert path.name in str(error)
+
+
+KNOWN = ("acquired", "updated", "clear_percent", "cloud_cover", "cloud_percent", "satellite_id", "instrument", "gsd")
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        *[(value, True) for value in (None, True, {}, [], [1], {"a": 1}, "", "x", -1, 10**400, 1e308)],
+        *[("0001-01-01T00:00:00+23:59", True), ("9999-12-31T23:59:59-23:59", True)],
+        *[(float("nan"), False), (float("inf"), False), ("\ud800", False), ([{"a": float("nan")}], False)],
+    ],
+)
+def test_one_odd_value_in_all_keys_is_survived(tmp_path, order, value, valid):
+    folder = copied(order, tmp_path)
+    path = folder / "files" / ITEM / f"{ITEM}_metadata.json"
+    feature = json.loads(path.read_text())
+    feature["properties"] = dict.fromkeys(KNOWN, value)
+    path.write_text(json.dumps(feature))
+    delivery = discover([folder], Scenes(folders=["x"]), tmp_path / "headers.json")
+    accounted(delivery, folder, tmp_path / "out")
+    assert (tmp_path / "headers.json").exists()
+    row = next(row for row in delivery.files if row.path == str(path))
+    assert (row.status, row.broken) == (("used", False) if valid else ("rejected", True))
+    told, _ = measured(delivery.items[0], tmp_path / "out")
+    assert told["properties"]["datetime"] == "2019-08-01T04:10:00.000000Z"
+    assert isinstance(told["properties"].get("platform", ""), str)
+    assert "gsd" not in told["properties"] or told["properties"]["gsd"] == value
+
+
+@pytest.mark.parametrize("entry", [{"size": float("inf")}, {"size": None}, {"path": None}, {"digests": 3}])
+def test_a_manifest_that_is_none_is_told(tmp_path, order, entry):
+    folder = copied(order, tmp_path)
+    listed = [{"path": "x", "size": 1, "digests": {}} | entry]
+    listed = [{key: value for key, value in listed[0].items() if value is not None}]
+    (folder / "manifest.json").write_text(json.dumps({"files": listed}))
+    row = next(row for row in found(folder).files if row.role == "manifest")
+    assert (row.status, row.reason) == ("ignored", "damaged: not the manifest of an order")
+
+
+def test_what_a_manifest_lists_need_not_be_text(tmp_path, order):
+    folder = copied(order, tmp_path)
+    listed = [{"path": path, "size": 1} for path in ("files/\ud800.tif", "a\nb", f"{ITEM}_3B_udm2.tif\n")]
+    (folder / "manifest.json").write_text(json.dumps({"files": listed}))
+    for _ in range(2):
+        delivery = discover([folder], Scenes(folders=["x"]), tmp_path / "headers.json")
+        accounted(delivery, folder, tmp_path / "out")
+        told = [row.reason for row in delivery.files if row.broken]
+        assert told == [f"lists 3 files that are not there: {ITEM}_3B_udm2.tif, \\ud800.tif, a b"]
 
 
 TEXTS = st.one_of(

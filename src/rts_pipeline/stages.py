@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "cc98e057ce5497ad"),
-    "catalog": Stage(2, "scenes.catalog", "7311312fe25a527e"),
-    "overlaps": Stage(1, "scenes.overlaps", "1fb613b43bb494e9"),
-    "adjust": Stage(1, "scenes.adjust", "d72351b3b84f7dea"),
+    "scenes": Stage(2, "scenes.measure", "309b5734b1509446"),
+    "catalog": Stage(2, "scenes.catalog", "2f2b713c1558f282"),
+    "overlaps": Stage(1, "scenes.overlaps", "d809eac7c230627c"),
+    "adjust": Stage(1, "scenes.adjust", "d8b3dbe5dbb3f616"),
     "mosaic": Stage(2, "mosaic", "f1ff536939f0e513"),
     "coverage": Stage(1, "coverage", "367fa5745b7bba43"),
     "observed": Stage(1, "coverage", "367fa5745b7bba43"),
-    "ledger": Stage(1, "scenes.ledger", "5a12e751c33bf956"),
+    "ledger": Stage(1, "scenes.ledger", "3ced67f9c8ce1191"),
     "labels": Stage(1, "labels", "5341a8f39b9ec759"),
     "chips": Stage(1, "chips", "78206adbe57a0b04"),
     "train": Stage(1, "learning.train", "a347550eb83f7634"),

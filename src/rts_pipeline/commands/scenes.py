@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 @scenes.command()
 def measure(
     item: Annotated[str, typer.Argument(help="Item id.")],
-    reflectance: Annotated[Path, typer.Option(help="Surface reflectance GeoTIFF.")],
+    reflectance: Annotated[Path, typer.Option(help="GeoTIFF of surface reflectance, or of radiance with its XML.")],
     out_item: Annotated[Path, typer.Option(help="STAC item to write.")],
     out_usable: Annotated[Path, typer.Option(help="Mask of usable pixels to write.")],
     mask: Annotated[Path | None, typer.Option(help="udm2 or udm GeoTIFF.")] = None,

@@ -72,7 +72,7 @@ class Manifests:
 
     def missing(self, manifest: Path) -> str:
         """Say which of the files that a manifest lists are not there, or ""."""
-        lost = sorted(path.name for path in self._missing.get(manifest, []))
+        lost = sorted(_shown(path.name) for path in self._missing.get(manifest, []))
         if not lost:
             return ""
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
@@ -83,3 +83,8 @@ class Manifests:
         """Return the name of a file of an item in one of these roles that a manifest lists and that is not there, or ""."""
         lost = self._lost.get(item_id, {})
         return next((lost[role] for role in roles if role in lost), "")
+
+
+def _shown(name: str) -> str:
+    """Return a name of a damaged manifest as one line that any output can hold."""
+    return " ".join(name.encode("utf-8", "backslashreplace").decode().split())

@@ -13,17 +13,17 @@ from pathlib import Path
 
 SCENE = r"(?P<id>\d{8}_\d{6}(?:_[0-9A-Za-z]+)+?)"
 TILE = r"(?P<id>\d+_\d+_\d{4}-\d{2}-\d{2}_[0-9A-Za-z]+)"
-END = r"(?P<clip>_clip)?\.(?i:tiff?)$"
+END = r"(?P<clip>_clip)?\.(?i:tiff?)\Z"
 RASTERS = (
     re.compile(rf"^{SCENE}_(?P<level>[13][AB])_(?P<product>\w+?){END}"),
     re.compile(rf"^{TILE}_(?P<product>\w+?){END}"),
 )
 XMLS = (
-    re.compile(rf"^{SCENE}_3B_(?P<product>AnalyticMS\w*)_metadata(?P<clip>_clip)?\.xml$"),
-    re.compile(rf"^{TILE}_(?P<product>BGRN_Analytic)_metadata(?P<clip>_clip)?\.xml$"),
+    re.compile(rf"^{SCENE}_3B_(?P<product>AnalyticMS\w*)_metadata(?P<clip>_clip)?\.xml\Z"),
+    re.compile(rf"^{TILE}_(?P<product>BGRN_Analytic)_metadata(?P<clip>_clip)?\.xml\Z"),
 )
-METADATA = tuple(re.compile(rf"^{id_}_metadata\.json$") for id_ in (SCENE, TILE))
-STAC = tuple(re.compile(rf"^{id_}\.json$") for id_ in (SCENE, TILE))
+METADATA = tuple(re.compile(rf"^{id_}_metadata\.json\Z") for id_ in (SCENE, TILE))
+STAC = tuple(re.compile(rf"^{id_}\.json\Z") for id_ in (SCENE, TILE))
 PRODUCTS = (
     ("reflectance", re.compile(r"^(AnalyticMS_SR(_8b)?|BGRN_SR)(_harmonized)?$")),
     ("radiance", re.compile(r"^(AnalyticMS(_8b)?|BGRN_Analytic)$")),
