@@ -105,8 +105,12 @@ def write_raster(path: Path, values: np.ndarray, crs: str | None, transform: Aff
     return path
 
 
+def adjust_options(**adjust: Any) -> AdjustOptions:
+    return AdjustOptions(adjust=Adjust(**{"shifts": "correct", "radiometry": "overlaps", **adjust}))
+
+
 def overlaps_options(**adjust: Any) -> OverlapsOptions:
-    return OverlapsOptions(grid=GridSection(crs=CRS), adjust=Adjust(**adjust))
+    return OverlapsOptions(grid=GridSection(crs=CRS), adjust=adjust_options(**adjust).adjust)
 
 
 def measure(folder: Path, items: Sequence[Path], block: GeoBox = PLACE, **adjust: Any) -> Path:
@@ -117,7 +121,7 @@ def measure(folder: Path, items: Sequence[Path], block: GeoBox = PLACE, **adjust
 
 def adjusted(folder: Path, items: Sequence[Path], block: GeoBox = PLACE, **adjust: Any) -> list[dict[str, Any]]:
     """Run both stages; return the properties of each item."""
-    adjust_items([measure(folder, items, block, **adjust)], items, AdjustOptions(adjust=Adjust(**adjust)))
+    adjust_items([measure(folder, items, block, **adjust)], items, adjust_options(**adjust))
     return [told(path) for path in items]
 
 

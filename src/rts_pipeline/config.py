@@ -137,10 +137,10 @@ class Agreement(Section):
     """In what the items of the target year are compared."""
 
     shifts: Literal["none", "measure", "correct"] = Field(
-        "correct", description="Displacement of items against each other: not looked at, recorded, or also corrected."
+        "none", description="Displacement of items against each other: not looked at, recorded, or also corrected."
     )
     radiometry: Literal["none", "overlaps"] = Field(
-        "overlaps", description="overlaps: a gain and an offset for each item and band make overlapping items agree."
+        "none", description="overlaps: a gain and an offset for each item and band make overlapping items agree."
     )
     reference: str | None = Field(
         None, description="Raster (4 bands as ours, any CRS) whose place is right; null: where most items agree."
@@ -152,12 +152,16 @@ class Agreement(Section):
         return self.shifts != "none" or self.radiometry != "none"
 
 
-class Adjust(Agreement):
-    """Items of the target year made to agree, all together: an item that comes or goes then renews all mosaics."""
+class Correction(Section):
+    """What a measured displacement leads to."""
 
     correct_above_m: float = Field(1.0, ge=0, description="Smaller shifts are left, which spares a resampling.")
     max_shift_m: Positive = Field(30.0, description="Items displaced by more are rejected.")
     min_confidence: Fraction = Field(0.5, description="Shifts of less confidence are recorded only.")
+
+
+class Adjust(Correction, Agreement):
+    """Items of the target year made to agree, all together: with it an item that comes, goes or breaks concerns all mosaics."""
 
 
 class Mosaic(Section):

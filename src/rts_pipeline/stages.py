@@ -38,7 +38,7 @@ STAGES = {
     "mosaic": Stage(2, "mosaic", "f1ff536939f0e513"),
     "coverage": Stage(1, "coverage", "367fa5745b7bba43"),
     "observed": Stage(1, "coverage", "367fa5745b7bba43"),
-    "ledger": Stage(1, "scenes.ledger", "3ced67f9c8ce1191"),
+    "ledger": Stage(1, "scenes.ledger", "9507213fe3b6c49f"),
     "labels": Stage(1, "labels", "5341a8f39b9ec759"),
     "chips": Stage(1, "chips", "78206adbe57a0b04"),
     "train": Stage(1, "learning.train", "a347550eb83f7634"),

@@ -26,6 +26,7 @@ TYPES = {
     "role": "str",
     "status": "str",
     "reason": "str",
+    "broken": "bool",
     "used_for": "str",
     "cells": "str",
     "pixels": "int64",
@@ -50,15 +51,15 @@ class Part:
 
 
 def build_ledger(catalog: Path, sources: Sequence[Path], out: Path, out_html: Path, options: LedgerOptions) -> None:
-    """Write the ledger: exactly one row for every file below the delivered folders.
+    """Write the ledger: exactly one row for every file below the delivered folders and every entry of their zip archives.
 
     Args:
         catalog: the table of items, in the folder of the measured items.
         sources: source maps (<cell>_source.tif) of all mosaics.
-        out: Parquet: path, bytes, item_id, role, status, reason, used_for ("mosaic of 2019", "evidence of 2018" or ""),
-            and for the files of an item that are used: cells (names, joined by commas, of those in whose mosaics it has
-            pixels), pixels (of the mosaics, that came from the item) and share (of its usable area that they are, 0-1,
-            null where it has none). What is told of an item is repeated in each of its files' rows.
+        out: Parquet: path, bytes, item_id, role, status, reason, broken (did not arrive as it was sent), used_for ("mosaic of
+            2019", "evidence of 2018" or ""), and for the files of an item that are used: cells (names, joined by commas, of
+            those in whose mosaics it has pixels), pixels (of the mosaics, that came from the item) and share (of its usable
+            area that they are, 0-1, null where it has none). What is told of an item is repeated in each of its files' rows.
         out_html: the same as one page that needs no network, by item.
         options: the delivered folders, season and years, grid.
 
