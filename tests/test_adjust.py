@@ -242,6 +242,23 @@ def test_two_measurements_are_less_sure_than_three(tmp_path):
     assert np.abs(np.array([told["rts:shift_m"] for told in properties]) - [(-3, 0), (3, 0)]).max() < 0.3
     assert not any(told["rts:shift_corrected"] for told in properties)
     assert all(told["rts:shift_corrected"] for told in adjusted(tmp_path, items, min_confidence=0.3))
+    for least, status in ((0.5, "used"), (0.3, "rejected")):  # far, but not sure
+        assert {told["rts:status"] for told in adjusted(tmp_path, items, min_confidence=least, max_shift_m=2.0)} == {status}
+
+
+def test_an_item_that_contradicts_itself_is_not_moved(tmp_path):
+    bent = seen((9, 0), seed=3)
+    bent[:, :, 500:] = seen((-9, 0), seed=3)[:, :, 500:]
+    items = [item(tmp_path, n, image) for n, image in enumerate([seen(seed=1), seen(seed=2), bent])]
+    *straight, last = adjusted(tmp_path, items, min_confidence=0.6)
+    assert (last["rts:shift_measurements"], last["rts:shift_corrected"]) == (4, False)
+    assert last["rts:shift_confidence"] <= 0.5
+    assert all(told["rts:shift_confidence"] > last["rts:shift_confidence"] for told in straight)
+
+
+def test_chance_is_no_displacement(tmp_path):
+    items = [item(tmp_path, n, image) for n, image in enumerate([seen(seed=1), np.roll(seen(seed=2), 400, axis=2)])]
+    assert [(told["rts:shift_m"], told["rts:shift_measurements"]) for told in adjusted(tmp_path, items)] == [(None, 0)] * 2
 
 
 def test_gains_are_multiplied_with_those_that_items_bring(five, tmp_path):

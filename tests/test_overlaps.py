@@ -124,8 +124,8 @@ def test_an_item_is_compared_with_three_before_and_after_it():
 
 def test_partners_are_those_that_share_ground_and_none_is_left_alone():
     left, right, wide = slice(0, 120), slice(130, 256), slice(0, 256)
-    found = pairs([view(0, left), *(view(number, right) for number in range(1, 5)), view(5, wide)])
-    assert found == [(0, 5), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (2, 5), (3, 4), (3, 5), (4, 5)]
+    found = pairs([view(0, wide), *(view(number, left) for number in range(1, 5)), view(5, right)])
+    assert found == [(0, 1), (0, 2), (0, 3), (0, 5), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)]
     assert pairs([view(0, left), view(1, slice(105, 256))]) == []  # 15 columns are too few
     assert pairs([]) == []
 
@@ -181,6 +181,17 @@ def test_rows_do_not_depend_on_how_blocks_are_cut_nor_on_the_order_of_items(thre
     assert [len(table) for table in tables] == [1, 3, 0]
     together = gpd.pd.concat(tables[:2], ignore_index=True)
     assert together.equals(gpd.read_parquet(whole))
+
+
+def test_changed_ground_has_no_part_in_the_sums(tmp_path):
+    snow = seen(gain=GAIN, offset=OFFSET, seed=2)
+    snow[:, 20:130, 40:160] = snow[:, 20:130, 552:672] = 6000  # a fifth of both windows
+    table = gpd.read_parquet(measure(tmp_path, [item(tmp_path, 1, seen(seed=1)), item(tmp_path, 2, snow)]))
+    assert len(table) == 2
+    for band, gain, offset in zip(("blue", "green", "red", "nir"), GAIN, OFFSET, strict=True):
+        x, y = (table[f"{band}_{of}"] / table["samples"] for of in "xy")
+        assert np.allclose(y, x * gain + offset, atol=4)
+    assert table["samples"].between(0.7 * 1024, 0.85 * 1024).all()
 
 
 def test_rejected_items_have_no_part(three, tmp_path):

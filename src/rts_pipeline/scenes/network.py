@@ -122,7 +122,8 @@ def solve_radiometry(n: int, samples: Samples) -> tuple[Floats, Floats]:
     """Return the gain and offset of each node that make pairs agree: value * gain + offset.
 
     Minimises the squared differences of the adjusted samples and a weak prior (gain 1, no correction), windows that fit
-    badly weighing less. In each component the gains average 1, and so do the corrections of its mean value 0.
+    badly weighing less. Pairs say nothing about what all items of a component have in common, so there the prior alone
+    decides: the gains average 1, and the corrections of the component's mean value 0.
 
     A node whose solution no satellite can have (GAIN_RANGE, LEVEL_LIMIT) is left as it is, and out of the others' solution.
 
@@ -140,7 +141,7 @@ def solve_radiometry(n: int, samples: Samples) -> tuple[Floats, Floats]:
             return np.ones(n), np.zeros(n)
         group = components(n, here.first, here.second)
         mean = _means(group, here)
-        gain, level = _in_gauge(group, *_agreeing(n, here, mean))
+        gain, level = _agreeing(n, here, mean)
         lowest, highest = GAIN_RANGE
         wild = (gain < lowest) | (gain > highest) | (np.abs(level) > LEVEL_LIMIT)
         if not wild.any():
@@ -156,13 +157,6 @@ def _means(group: Indexes, samples: Samples) -> Floats:
     count = np.bincount(number, 2 * samples.count, minlength=group.max() + 1)
     mean: Floats = (total / np.maximum(count, 1))[group]
     return mean
-
-
-def _in_gauge(group: Indexes, gain: Floats, level: Floats) -> tuple[Floats, Floats]:
-    """Map each component's adjusted values alike, which leaves them agreeing, so that nothing changes on average."""
-    count = np.bincount(group)
-    mean_gain, mean_level = ((np.bincount(group, values) / count)[group] for values in (gain, level))
-    return gain / mean_gain, (level - mean_level) / mean_gain
 
 
 def _agreeing(n: int, samples: Samples, mean: Floats) -> tuple[Floats, Floats]:
