@@ -71,7 +71,7 @@ class Delivered:
         catalog(self.results, self.results / "catalog.parquet", options)
         sources = [self.mosaic(cell) for cell in CELLS]
         self.out, self.html = self.results / "ledger.parquet", self.results / "ledger.html"
-        self.options = LedgerOptions(**needed)
+        self.options = LedgerOptions(time=Season(), grid=SECTION, scenes=scenes, evidence=years)
         build_ledger(self.results / "catalog.parquet", sources, self.out, self.html, self.options)
         rows = pd.read_parquet(self.out)
         assert rows.columns.tolist() == list(TYPES)

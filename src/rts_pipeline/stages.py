@@ -34,7 +34,7 @@ STAGES = {
     "scenes": Stage(2, "scenes.measure", "309b5734b1509446"),
     "catalog": Stage(2, "scenes.catalog", "2f2b713c1558f282"),
     "overlaps": Stage(1, "scenes.overlaps", "d809eac7c230627c"),
-    "adjust": Stage(1, "scenes.adjust", "d8b3dbe5dbb3f616"),
+    "adjust": Stage(1, "scenes.adjust", "ec306c89d719cf01"),
     "mosaic": Stage(2, "mosaic", "f1ff536939f0e513"),
     "coverage": Stage(1, "coverage", "367fa5745b7bba43"),
     "observed": Stage(1, "coverage", "367fa5745b7bba43"),
