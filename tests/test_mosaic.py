@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.mosaic import build_mosaic
 from rts_pipeline.options import MosaicOptions, ScenesOptions
+from rts_pipeline.scenes.delivered import read
 from rts_pipeline.scenes.discover import discover
 from rts_pipeline.scenes.measure import measure
 from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
@@ -350,6 +354,36 @@ def test_items_added_one_by_one_in_any_order_give_the_same_bytes(tmp_path, mixed
     for count in range(1, len(mixed) + 1):
         grown = made(mixed[::-1][:count])
     assert grown == whole
+
+
+def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, mixed):
+    cells = [Grid(CRS, cell_px=SIZE).cell(name) for name in ("e1250_n10052", "e1251_n10052", "e1250_n10053", "e1249_n10051")]
+
+    def made(folder, workers):
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            paths = [(folder / f"{cell.id}.tif", folder / f"{cell.id}_source.tif") for cell in cells]
+            jobs = [pool.submit(build_mosaic, cell, mixed, *out, OPTIONS) for cell, out in zip(cells, paths, strict=True)]
+            assert [job.result() for job in jobs] == [None] * len(cells)
+        return [path.read_bytes() for out in paths for path in out]
+
+    assert made(tmp_path / "one", 1) == made(tmp_path / "three", 3)
+
+
+def test_no_more_is_read_of_an_item_than_its_part_of_the_cell(tmp_path, monkeypatch):
+    """Also of one that is added to many, whichever way the choice is made."""
+    big = [item(tmp_path, n, flat(1000 + n, (400, 400)), transform=at(-137 + n, -91 - n)) for n in range(6)]
+    pixels = Counter()
+
+    def counted(path, dataset, indexes, window):
+        pixels[path] += window.width * window.height
+        return read(path, dataset, indexes, window)
+
+    monkeypatch.setattr("rts_pipeline.scenes.reader.read", counted)
+    for choice in ("clearest", "medoid"):
+        pixels.clear()
+        mosaic(tmp_path, big, options=with_choice(choice))
+        assert max(pixels.values()) <= SIZE * SIZE
+        assert len(pixels) == (2 if choice == "clearest" else 12), "reflectance and usable pixels of the items needed"
 
 
 def test_top_of_atmosphere_reflectance_only_fills_gaps(tmp_path):

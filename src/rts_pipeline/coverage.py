@@ -20,7 +20,7 @@ from rts_pipeline.errors import UsageError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import CoverageOptions
 from rts_pipeline.progress import track
-from rts_pipeline.scenes.reader import MeasuredItem, touching, usable_on
+from rts_pipeline.scenes.reader import MeasuredItem, one_policy, touching, usable_on
 
 NODATA, MOST = 255, 254
 """Outside the area's cells; the highest count, which stands for itself and all above."""
@@ -37,6 +37,7 @@ TYPES = {
     "n_items": "int64",
     "first_acquired": "str",
     "last_acquired": "str",
+    "policy": "str",
 }
 
 
@@ -46,6 +47,7 @@ class CellYear:
 
     cell: GeoBox
     year: int
+    policy: str
     observed_pixels: int = 0
     acquired: dict[str, str] = field(default_factory=dict)
     """Time of acquisition by the id of the items that saw it."""
@@ -62,6 +64,7 @@ class CellYear:
             "n_items": len(self.acquired),
             "first_acquired": min(times, default=None),
             "last_acquired": max(times, default=None),
+            "policy": self.policy,
         }
 
 
@@ -77,12 +80,13 @@ def count_observations(
         out: COG uint8, a band a year (its description): 0-254 usable observations, 0 = not observed, 254 = 254 or more,
             255 = nodata, outside the area's cells.
         out_table: a row a (cell, year), in that order: pixels, observed_pixels (at least one observation), observed_share
-            (0-1), n_items (that saw any pixel), first_acquired and last_acquired (ISO 8601, UTC; null where none did).
+            (0-1), n_items (that saw any pixel), first_acquired and last_acquired (ISO 8601, UTC; null where none did), policy (version
+            of the usability policy, also the raster's tag POLICY; "" for a block without items).
         options: years, season, grid.
 
     Raises:
         UsageError: a cell doesn't lie in the block.
-        InputError: an item's file is missing or damaged.
+        InputError: an item's file is missing or damaged, or the items were measured by different policies.
     """
     grid = options.grid.grid()
     for cell in cells:
@@ -90,13 +94,15 @@ def count_observations(
             raise UsageError(cell, f"does not lie in block {block.id}", expected="cells of the block")
     used = [item for item in map(MeasuredItem.load, items) if item.status == "used"]
     by_year = {year: [item for item in used if options.time.in_season(item.acquired, year)] for year in options.years}
+    policy = one_policy(used)
     boxes = [grid.cell(cell) for cell in sorted(cells)]
-    seen = {box.id: [CellYear(box, year) for year in by_year] for box in boxes}
+    seen = {box.id: [CellYear(box, year, policy) for year in by_year] for box in boxes}
     parts = [part for box in boxes for part in box.windows(WINDOW_PX)]
     # by band: where bands are interleaved GDAL fills a tile that is written in part with 0, which would say "not observed"
     profile = {"count": len(by_year), "dtype": "uint8", "nodata": NODATA, "interleave": "band", **block.profile}
     with io.new_cog(out, overview_resampling="nearest", **profile) as target:
         target.descriptions = [str(year) for year in by_year]
+        target.update_tags(POLICY=policy)
         for part in track(parts, len(parts), f"coverage {block.id}", "windows"):
             counts = [_count(part, by_year[cell_year.year], cell_year) for cell_year in seen[part.id]]
             target.write(np.stack(counts), window=block.window_of(part))

@@ -21,7 +21,7 @@ from rts_pipeline.options import MosaicOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes import choice
 from rts_pipeline.scenes.choice import Layer
-from rts_pipeline.scenes.reader import MeasuredItem, Readers, touching
+from rts_pipeline.scenes.reader import MeasuredItem, Readers, one_policy, touching
 
 WINDOW_PX = 512
 CACHE_BYTES = 384 * 2**20
@@ -82,9 +82,6 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
 
     Surface reflectance comes before top-of-atmosphere reflectance; then, for the choice "clearest", the greater usable
     fraction; then the nearest to the target date; then the id.
-
-    Raises:
-        InputError: they were measured by different policies.
     """
     target = _target_day(options.time)
 
@@ -94,15 +91,6 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
         return not item.surface, -clearness, days, item.id
 
     unique = {item.id: item for item in touching(items, cell) if item.status == "used"}
-    for item in unique.values():
-        first = next(iter(unique.values()))
-        if item.policy != first.policy:
-            raise InputError(
-                f"item {item.id}",
-                f"measured by usability policy {item.policy}",
-                expected=f"policy {first.policy} as {first.id}",
-                do="measure all items with one configuration",
-            )
     return sorted(unique.values(), key=rank)
 
 
@@ -114,7 +102,7 @@ def _target_day(time: Time) -> date:
 def _recipe(items: Sequence[MeasuredItem], options: MosaicOptions) -> dict[str, str]:
     """Return the tags that say how the mosaic was made."""
     return {
-        "POLICY": items[0].policy if items else "",
+        "POLICY": one_policy(items),
         "CHOICE": options.mosaic.choice,
         "FEATHER_M": f"{options.mosaic.feather_m:g}",
         "TARGET_DATE": _target_day(options.time).isoformat(),

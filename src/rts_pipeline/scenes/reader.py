@@ -95,6 +95,25 @@ def touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
     return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]
 
 
+def one_policy(items: Iterable[MeasuredItem]) -> str:
+    """Return the version of the usability policy by which all items were measured; "" for no items.
+
+    Raises:
+        InputError: they were measured by different policies.
+    """
+    first: MeasuredItem | None = None
+    for item in items:
+        first = first or item
+        if item.policy != first.policy:
+            raise InputError(
+                f"item {item.id}",
+                f"measured by usability policy {item.policy}",
+                expected=f"policy {first.policy} as {first.id}",
+                do="measure all items with one configuration",
+            )
+    return first.policy if first else ""
+
+
 def _shift(told: dict[str, Any]) -> tuple[float, float]:
     if not told.get("rts:shift_corrected"):
         return 0.0, 0.0
