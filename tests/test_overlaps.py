@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from adjust_case import CRS, PLACE, adjusted, in_other_zone, item, measure, name, seen, write_raster
+from adjust_case import CRS, PLACE, adjust_options, adjusted, in_other_zone, item, measure, name, seen, told, write_raster
+from rts_pipeline.config import BANDS, GridSection, Mosaic, Time
 from rts_pipeline.errors import InputError
-from rts_pipeline.scenes.overlaps import LEAST_PX, PARTNERS, STEP_PX, View, pairs
+from rts_pipeline.mosaic import build_mosaic
+from rts_pipeline.options import MosaicOptions, OverlapsOptions
+from rts_pipeline.scenes.adjust import adjust_items
+from rts_pipeline.scenes.overlaps import LEAST_PX, PARTNERS, STEP_PX, View, measure_overlaps, pairs
 from rts_pipeline.scenes.radiometry import SAMPLE_PX, moments, samples, unchanged
 from rts_pipeline.scenes.registration import LEAST_CORRELATION, displacement, moved, texture
 
@@ -238,6 +242,36 @@ def test_a_damaged_item_is_named_in_one_line(three, tmp_path):
     assert name(4) in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "overlaps" / "place.parquet").exists()
+
+
+# --- other years -------------------------------------------------------------------------------------------------------
+
+
+def test_items_of_other_years_are_held_against_the_mosaics(tmp_path):
+    grid = GridSection(crs=CRS, cell_px=STEP_PX)
+    target = item(tmp_path, 0, seen())
+    displaced = item(tmp_path, 1, seen(shift=(4.5, -2.4), gain=GAIN, offset=OFFSET, seed=1))
+    far = item(tmp_path, 2, seen(shift=(60, 0), seed=2))
+    mosaics = [tmp_path / "mosaic" / f"{cell}.tif" for cell in ("e0312_n2512", "e0313_n2512")]
+    options = MosaicOptions(time=Time(), grid=grid, mosaic=Mosaic())
+    for path in mosaics:
+        build_mosaic(grid.grid().cell(path.stem), [target], path, path.with_suffix(".source"), options)
+    out = tmp_path / "years.parquet"
+    compared = OverlapsOptions(grid=grid, adjust=adjust_options().adjust)
+    measure_overlaps(PLACE, [far, displaced], out, compared, mosaics)
+    table = gpd.read_parquet(out)
+    assert set(zip(table.a, table.b, strict=True)) == {(name(1), "mosaic"), (name(2), "mosaic")}
+    adjust_items([out], [displaced, far], adjust_options())
+    properties = told(displaced)
+    assert properties["rts:shift_m"] == pytest.approx([4.5, -2.4], abs=0.3)
+    assert properties["rts:shift_corrected"]
+    for band, factor, constant in zip(BANDS, GAIN, OFFSET, strict=True):
+        level = (1500 * factor + constant) * properties["rts:gain"][band] + properties["rts:offset"][band]
+        assert level == pytest.approx(1500, abs=8), "the mosaic's level, not one between"
+        assert properties["rts:gain"][band] == pytest.approx(1 / factor, rel=0.02)
+    assert told(far)["rts:status"] == "rejected"
+    measure_overlaps(PLACE, [], out, compared, mosaics)
+    assert len(gpd.read_parquet(out)) == 0
 
 
 # --- the reference -----------------------------------------------------------------------------------------------------

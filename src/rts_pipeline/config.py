@@ -134,7 +134,7 @@ class Scenes(Usability):
 
 
 class Agreement(Section):
-    """In what the items of the target year are compared."""
+    """In what items are compared."""
 
     shifts: Literal["none", "measure", "correct"] = Field(
         "none", description="Displacement of items against each other: not looked at, recorded, or also corrected."
@@ -161,7 +161,7 @@ class Correction(Section):
 
 
 class Adjust(Correction, Agreement):
-    """Items of the target year made to agree, all together: with it an item that comes, goes or breaks concerns all mosaics."""
+    """Items made to agree, those of the target year all together: then one that comes, goes or breaks concerns all mosaics."""
 
 
 class Mosaic(Section):

@@ -80,8 +80,8 @@ def count_observations(
         out: COG uint8, a band a year (its description): 0-254 usable observations, 0 = not observed, 254 = 254 or more,
             255 = nodata, outside the area's cells.
         out_table: a row a (cell, year), in that order: pixels, observed_pixels (at least one observation), observed_share
-            (0-1), n_items (that saw any pixel), first_acquired and last_acquired (ISO 8601, UTC; null where none did), policy (version
-            of the usability policy, also the raster's tag POLICY; "" for a block without items).
+            (0-1), n_items (that saw any pixel), first_acquired and last_acquired (ISO 8601, UTC; null where none did),
+            policy (version of the usability policy, also the raster's tag POLICY; "" for a block without items).
         options: years, season, grid.
 
     Raises:

@@ -31,25 +31,25 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "309b5734b1509446"),
-    "catalog": Stage(2, "scenes.catalog", "2f2b713c1558f282"),
-    "overlaps": Stage(1, "scenes.overlaps", "d809eac7c230627c"),
-    "adjust": Stage(1, "scenes.adjust", "ec306c89d719cf01"),
-    "mosaic": Stage(2, "mosaic", "f1ff536939f0e513"),
-    "coverage": Stage(1, "coverage", "367fa5745b7bba43"),
-    "observed": Stage(1, "coverage", "367fa5745b7bba43"),
-    "ledger": Stage(1, "scenes.ledger", "9507213fe3b6c49f"),
+    "scenes": Stage(2, "scenes.measure", "309cac10deca5041"),
+    "catalog": Stage(2, "scenes.catalog", "99a8a382351787fb"),
+    "overlaps": Stage(1, "scenes.overlaps", "f451e60b46789cc1"),
+    "adjust": Stage(1, "scenes.adjust", "f3985a263f4b5850"),
+    "mosaic": Stage(2, "mosaic", "7b7668bcd05bfdc1"),
+    "coverage": Stage(1, "coverage", "5754df1061169c35"),
+    "observed": Stage(1, "coverage", "5754df1061169c35"),
+    "ledger": Stage(1, "scenes.ledger", "4cb7317238439c11"),
     "labels": Stage(1, "labels", "5341a8f39b9ec759"),
     "chips": Stage(1, "chips", "78206adbe57a0b04"),
     "train": Stage(1, "learning.train", "a347550eb83f7634"),
     "predict": Stage(1, "predict", "b372acfae4f4bdf8"),
     "polygonize": Stage(1, "polygonize", "b08375d9587b3f4d"),
     "candidates": Stage(1, "candidates", "0237dea60c5cb1c2"),
-    "evidence": Stage(2, "evidence", "e044812934f42e66"),
+    "evidence": Stage(2, "evidence", "4fa7d1707f53681c"),
     "inventory": Stage(1, "inventory.build", "883c97ce994caf73"),
     "attributes": Stage(1, "inventory.attributes", "a7a057e727000b90"),
     "export": Stage(1, "inventory.export", "4113480fc48181bd"),
-    "report": Stage(2, "report.build", "45519d152384b416"),
+    "report": Stage(2, "report.build", "e2c25aef0c5b0772"),
 }
 
 

@@ -140,16 +140,32 @@ class Project:
 
     @cached_property
     def adjusted(self) -> set[str]:
-        """Ids of the items that are made to agree with each other: those of the target year, or none when that is off."""
-        return self.selection.target if self.config.adjust.active else set()
+        """Ids of the items that are made to agree: all, or none when that is off."""
+        return set(self.items) if self.config.adjust.active else set()
 
-    def items_near(self, block: str) -> list[str]:
+    @property
+    def adjusted_years(self) -> set[str]:
+        """Those of them that aren't of the target year: they are made to agree with its mosaics."""
+        return self.adjusted - self.selection.target
+
+    def items_near(self, block: str) -> set[str]:
         """Return the ids of the target year's items that can show a sample window that begins in the block."""
+        return set().union(*(self.selection.by_cell[cell] for cell in self.cells_sampled(block)))
+
+    def years_near(self, block: str) -> set[str]:
+        """Return the ids of the other years' items that can show a sample window that begins in the block."""
+        blocks = {self.grid.block_of(cell) for cell in self.cells_sampled(block)}
+        return set().union(*(self.selection.by_block[near] for near in blocks)) - self.selection.target
+
+    def cells_sampled(self, block: str) -> list[str]:
+        """Return the cells that sample windows can reach that begin in the block."""
         from rts_pipeline.scenes.overlaps import WINDOW_PX
 
-        reach = self.grid.neighbours(block, WINDOW_PX)
-        near = [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
-        return sorted(set().union(*(self.selection.by_cell[cell] for cell in near)))
+        return self._cells_within(block, WINDOW_PX)
+
+    def _cells_within(self, block: str, halo_px: int) -> list[str]:
+        reach = self.grid.neighbours(block, halo_px)
+        return [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
 
     @cached_property
     def listing(self) -> str:
@@ -164,8 +180,7 @@ class Project:
 
     def cells_near(self, block: str) -> list[str]:
         """Return the cells that a block's prediction reads: its own and those within a window around it."""
-        reach = self.grid.neighbours(block, self.config.predict.window_px)
-        return [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
+        return self._cells_within(block, self.config.predict.window_px)
 
     @cached_property
     def _seed_cells(self) -> set[str]:

@@ -59,7 +59,7 @@ def scene_files():
             item=project.items,
             file=["item.json", "usable.tif"],
         ),
-        *(overlaps_of(project.blocks) if project.adjusted else []),
+        *(overlaps_of(project.blocks, ["", "_years"]) if project.adjusted else []),
         *adjusted_jsons(project.adjusted),
         *expand(
             f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif",
@@ -127,13 +127,14 @@ def coverage_of(blocks, kind):
 
 
 def item_jsons(items):
-    """What is known of items in the end: adjusted where items are made to agree."""
-    adjusted = project.adjusted.intersection(items)
-    return measured_jsons(set(items) - adjusted) + adjusted_jsons(adjusted)
+    """What is known of items in the end."""
+    return adjusted_jsons(items) if project.adjusted else measured_jsons(items)
 
 
-def overlaps_of(blocks):
-    return expand(f"{RESULTS}/overlaps/{{block}}.parquet", block=blocks)
+def overlaps_of(blocks, kind=""):
+    return expand(
+        f"{RESULTS}/overlaps/{{block}}{{kind}}.parquet", block=blocks, kind=kind
+    )
 
 
 def masks_of(items):

@@ -84,9 +84,9 @@ rule overlaps:
 rule adjust:
     input:
         overlaps=overlaps_of(project.blocks),
-        measured=measured_jsons(project.adjusted),
+        measured=measured_jsons(project.selection.target),
     output:
-        adjusted_jsons(project.adjusted),
+        adjusted_jsons(project.selection.target),
     log:
         "<logs>/adjust.log",
     benchmark:
@@ -100,7 +100,7 @@ rule adjust:
         code=project.code("adjust"),
         folder=f"{RESULTS}/scenes",
         # ids, not paths: a command line holds 128 kB
-        ids=" ".join(sorted(project.adjusted)),
+        ids=" ".join(sorted(project.selection.target)),
         overlaps=lambda wildcards, input: " ".join(
             f"--overlaps {shlex.quote(path)}" for path in input.overlaps
         ),
@@ -133,6 +133,64 @@ rule mosaic:
         "Mosaic of cell {wildcards.cell}"
     shell:
         "rts-pipeline mosaic {wildcards.cell} {input.measured} --out {output.mosaic} --out-source {output.source}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
+
+
+rule overlaps_years:
+    input:
+        measured=lambda wildcards: measured_jsons(project.years_near(wildcards.block)),
+        usable=lambda wildcards: masks_of(project.years_near(wildcards.block)),
+        mosaics=lambda wildcards: mosaics_of(project.cells_sampled(wildcards.block)),
+    output:
+        "<results>/overlaps/{block}_years.parquet",
+    log:
+        "<logs>/overlaps/{block}_years.log",
+    benchmark:
+        "<benchmarks>/overlaps/{block}_years.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=1500,
+    params:
+        options=project.options("overlaps"),
+        code=project.code("overlaps"),
+        mosaics=lambda wildcards, input: " ".join(
+            f"--mosaic {shlex.quote(path)}" for path in input.mosaics
+        ),
+    message:
+        "Compare the other years' items with the mosaics in block {wildcards.block}"
+    shell:
+        "rts-pipeline overlaps {wildcards.block} {input.measured} {params.mosaics} --out {output}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
+
+
+rule adjust_years:
+    input:
+        overlaps=overlaps_of(project.blocks, "_years"),
+        measured=measured_jsons(project.adjusted_years),
+    output:
+        adjusted_jsons(project.adjusted_years),
+    log:
+        "<logs>/adjust_years.log",
+    benchmark:
+        "<benchmarks>/adjust_years.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        options=project.options("adjust"),
+        code=project.code("adjust"),
+        folder=f"{RESULTS}/scenes",
+        # ids, not paths: a command line holds 128 kB
+        ids=" ".join(sorted(project.adjusted_years)),
+        overlaps=lambda wildcards, input: " ".join(
+            f"--overlaps {shlex.quote(path)}" for path in input.overlaps
+        ),
+    message:
+        "Make the other years' items agree with the mosaics"
+    shell:
+        "rts-pipeline adjust {params.folder:q} {params.ids} {params.overlaps}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 

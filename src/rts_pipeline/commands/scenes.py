@@ -126,20 +126,21 @@ def check(
 
 def overlaps(
     block: Block,
-    items: Annotated[list[Path], typer.Argument(help="The STAC items (item.json) that touch it.")],
     out: Out,
+    items: Annotated[list[Path] | None, typer.Argument(help="The STAC items (item.json) that touch it.")] = None,
+    mosaic: Annotated[list[Path] | None, typer.Option(help="A mosaic to compare with instead; once for each cell.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Compare the target year's items where they see the same ground of a block: displacement and radiometry.
+    """Compare items where they see the same ground of a block, with each other or the mosaics: displacement, radiometry.
 
     Example: rts-pipeline overlaps b_e0015_n0125 results/scenes/*/item.json --out b_e0015_n0125.parquet
     """
     parsed = stage_options("overlaps", OverlapsOptions, options, config, code)
     from rts_pipeline.scenes.overlaps import measure_overlaps
 
-    measure_overlaps(parsed.grid.grid().block(block), items, out, parsed)
+    measure_overlaps(parsed.grid.grid().block(block), items or [], out, parsed, mosaic or [])
 
 
 def adjust(
@@ -150,7 +151,7 @@ def adjust(
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Make the target year's items agree: where each one really lies, and a gain and an offset for each band.
+    """Make items agree: where each one really lies, and a gain and an offset for each band.
 
     Example: rts-pipeline adjust results/scenes 20190801_041000_1003 20190804_041200_0f28
     --overlaps results/overlaps/b_e0015_n0125.parquet

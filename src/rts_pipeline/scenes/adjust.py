@@ -1,4 +1,4 @@
-"""Stage `adjust`: where each item of the target year really lies, and the gain and offset that make all agree."""
+"""Stage `adjust`: where each item really lies, and the gain and offset that make all agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rts_pipeline.progress import track
 from rts_pipeline.scenes.network import Samples, solve_radiometry, solve_shifts
 from rts_pipeline.scenes.overlaps import COLUMNS
 from rts_pipeline.scenes.radiometry import MOMENTS
-from rts_pipeline.scenes.reference import REFERENCE
+from rts_pipeline.scenes.reference import MOSAIC, REFERENCE
 from rts_pipeline.scenes.registration import LEAST_CORRELATION
 
 AGREES_M = 1.5
@@ -66,7 +66,7 @@ def adjust_items(overlaps: Sequence[Path], items: Sequence[Path], options: Adjus
     """
     table = _read(overlaps)
     what = options.adjust
-    places = _places(table, pinned=what.reference is not None) if what.shifts != "none" else {}
+    places = _places(table) if what.shifts != "none" else {}
     radiometry = _radiometry(table) if what.radiometry == "overlaps" else {}
     paths = sorted(set(items))
     for path in track(paths, len(paths), "adjust", "items"):
@@ -95,11 +95,11 @@ def _nodes(table: pd.DataFrame) -> tuple[list[str], Any, Any]:
     return names, number.get_indexer(table["a"]).astype(np.int64), number.get_indexer(table["b"]).astype(np.int64)
 
 
-def _places(table: pd.DataFrame, *, pinned: bool) -> dict[str, Place]:
+def _places(table: pd.DataFrame) -> dict[str, Place]:
     used = table[table["correlation"] >= LEAST_CORRELATION]
     names, first, second = _nodes(used)
     measured = used[["shift_east_m", "shift_north_m"]].to_numpy(float)
-    fixed = names.index(REFERENCE) if pinned and REFERENCE in names else None
+    fixed = next((names.index(name) for name in (REFERENCE, MOSAIC) if name in names), None)
     found = solve_shifts(len(names), first, second, measured, used["correlation"].to_numpy(float), fixed)
     agrees = np.linalg.norm(measured - (found[first] - found[second]), axis=1) <= AGREES_M
     count, agreeing = (
@@ -119,6 +119,9 @@ def _radiometry(table: pd.DataFrame) -> dict[str, Radiometry]:
     for band in BANDS:
         sums = (used[f"{band}_{name}"].to_numpy(float) for name in MOMENTS)
         gain, offset = solve_radiometry(len(names), Samples(first, second, used["samples"].to_numpy(float), *sums))
+        if MOSAIC in names:  # all are linked through it, and it stays as it is
+            at = names.index(MOSAIC)
+            gain, offset = gain / gain[at], (offset - offset[at]) / gain[at]
         for name, *pair in zip(names, gain.tolist(), offset.tolist(), strict=True):
             solved[name][band] = (pair[0], pair[1])
     return solved

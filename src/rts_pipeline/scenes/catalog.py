@@ -39,10 +39,8 @@ def catalog(scenes_folder: Path, out: Path, options: CatalogOptions) -> None:
     grid = options.grid.grid()
     cells = area_cells(Path(options.area.aoi), grid)
     needed = select(delivery.items, cells, grid, options.time, options.evidence.years)
-    adjusted = needed.target if options.adjust.active else set()
-    measured = {
-        item_id: scenes_folder / item_id / ("adjusted.json" if item_id in adjusted else "item.json") for item_id in needed.items
-    }
+    name = "adjusted.json" if options.adjust.active else "item.json"
+    measured = {item_id: scenes_folder / item_id / name for item_id in needed.items}
     write_items(delivery, measured, needed.ignored, out)
 
 

@@ -1,9 +1,12 @@
-"""Stage `overlaps`: how the items of the target year differ where they see the same ground: displacement and radiometry."""
+"""Stage `overlaps`: how items differ where they see the same ground: displacement and radiometry.
+
+The items of the target year are compared with each other, those of other years with the target year's mosaics.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -23,7 +26,7 @@ from rts_pipeline.options import OverlapsOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes.radiometry import MOMENTS, moments, samples, unchanged
 from rts_pipeline.scenes.reader import MeasuredItem, Readers, touching
-from rts_pipeline.scenes.reference import REFERENCE, ReferenceReader
+from rts_pipeline.scenes.reference import MOSAIC, REFERENCE, MosaicReader, ReferenceReader
 from rts_pipeline.scenes.registration import LEAST_CORRELATION, Array, Displacement, displacement, moved, texture
 
 WINDOW_PX = 256
@@ -35,6 +38,9 @@ LEAST_PX = 4096
 
 PARTNERS = 3
 """Items are compared with so many before and after them (by id, thus by time): 3 n pairs where n overlap, not n^2 / 2."""
+
+Pinned = ReferenceReader | MosaicReader
+"""What items are held against."""
 
 MOMENT_COLUMNS = [f"{band}_{name}" for band in BANDS for name in MOMENTS]
 COLUMNS = {
@@ -50,13 +56,15 @@ COLUMNS = {
 }
 
 
-def measure_overlaps(block: GeoBox, items: Sequence[Path], out: Path, options: OverlapsOptions) -> None:
-    """Compare the items that overlap in sample windows of a block.
+def measure_overlaps(
+    block: GeoBox, items: Sequence[Path], out: Path, options: OverlapsOptions, mosaics: Sequence[Path] = ()
+) -> None:
+    """Compare the items that overlap in sample windows of a block, or each of them with the mosaics where some are given.
 
     A window belongs to the block that its upper left pixel lies in, and is read beyond the block's edge.
 
     Writes a GeoParquet with a row for each window and pair of items that share ground there, sorted:
-        a, b: the items' ids, a < b; b can be "reference".
+        a, b: the items' ids, a < b; b can be "reference" or "mosaic".
         window_column, window_row: the window's upper left pixel on the grid; its outline is the geometry.
         shift_east_m, shift_north_m: how far a's content lies from b's, in metres; null where not measured.
         correlation: of their textures once that is undone, -1 to 1; null where not measured.
@@ -67,36 +75,39 @@ def measure_overlaps(block: GeoBox, items: Sequence[Path], out: Path, options: O
         block: where.
         items: item.json files of `scenes`, in any order; those that were rejected are left out.
         out: the GeoParquet.
-        options: what is measured, and the reference.
+        options: what is measured, and the reference, which the items are compared with beside each other.
+        mosaics: those of the cells around.
 
     Raises:
-        InputError: an item's file or the reference is missing or damaged.
+        InputError: an item's file, the reference or a mosaic is missing or damaged.
     """
     loaded = {item.id: item for item in map(MeasuredItem.load, items) if item.status == "used"}
     chosen = touching([loaded[name] for name in sorted(loaded)], _reach(block))
     windows = list(_windows(block))
     rows: list[dict[str, Any]] = []
-    reference = options.adjust.reference if options.adjust.shifts != "none" else None
-    with (
-        rasterio.Env(**io.GDAL_OPTIONS),
-        Readers() as readers,
-        ReferenceReader(Path(reference)) if reference else nullcontext() as pinned,
-    ):
+    with rasterio.Env(**io.GDAL_OPTIONS), Readers() as readers, _pinned(options, mosaics) as pinned:
         for window in track(windows, len(windows), f"overlaps {block.id}", "windows"):
             views = _views(window, chosen, readers, pinned)
             rows += [_compare(window, views[a], views[b], options.adjust) for a, b in pairs(views)]
     io.write_parquet(out, _frame(rows, block))
 
 
+def _pinned(options: OverlapsOptions, mosaics: Sequence[Path]) -> AbstractContextManager[Pinned | None]:
+    if mosaics:
+        return MosaicReader(mosaics, options.grid.grid())
+    if options.adjust.reference and options.adjust.shifts != "none":
+        return ReferenceReader(Path(options.adjust.reference))
+    return nullcontext()
+
+
 def _reach(block: GeoBox) -> GeoBox:
-    size = block.width + WINDOW_PX, block.height + WINDOW_PX
-    return GeoBox(block.id, block.crs, block.pixel_m, block.column, block.row, *size)
+    return block.part(0, 0, block.height + WINDOW_PX, block.width + WINDOW_PX)
 
 
 def _windows(block: GeoBox) -> Iterator[GeoBox]:
     for row in _lattice(block.row, block.height):
         for column in _lattice(block.column, block.width):
-            yield GeoBox(block.id, block.crs, block.pixel_m, column, row, WINDOW_PX, WINDOW_PX)
+            yield block.part(row - block.row, column - block.column, WINDOW_PX, WINDOW_PX)
 
 
 def _lattice(first: int, size: int) -> range:
@@ -117,11 +128,11 @@ class View:
         return texture(self.values, self.usable)
 
 
-def _views(window: GeoBox, items: Sequence[MeasuredItem], readers: Readers, reference: ReferenceReader | None) -> list[View]:
-    """Return the items that show enough of the window, by id; the reference, if it does, last."""
+def _views(window: GeoBox, items: Sequence[MeasuredItem], readers: Readers, pinned: Pinned | None) -> list[View]:
+    """Return the items that show enough of the window, by id; what they are held against, if it does, last."""
     shown = [(item.id, readers.of(item).read(window)) for item in touching(items, window)]
-    if reference is not None:
-        shown.append((REFERENCE, reference.read(window)))
+    if pinned is not None:
+        shown.append((pinned.id, pinned.read(window)))
     return [View(name, *got) for name, got in shown if got is not None and np.count_nonzero(got[1]) >= LEAST_PX]
 
 
@@ -129,7 +140,7 @@ def pairs(views: Sequence[View]) -> list[tuple[int, int]]:
     """Return the positions, lower first, of the views to compare.
 
     Each is compared with the PARTNERS nearest before and after it of those that share LEAST_PX with it: so even one that
-    overlaps a single other is compared. The reference is compared with all.
+    overlaps a single other is compared. The reference is compared with all, the mosaic too, and then nothing else.
     """
     if not views:
         return []
@@ -139,7 +150,12 @@ def pairs(views: Sequence[View]) -> list[tuple[int, int]]:
     for one, view in enumerate(views):
         partners = np.flatnonzero(enough[one])
         before, after = partners[partners < one], partners[partners > one]
-        near = before if view.id == REFERENCE else [*before[-PARTNERS:], *after[:PARTNERS]]
+        if view.id in (REFERENCE, MOSAIC):
+            near = before
+        elif views[-1].id == MOSAIC:
+            continue
+        else:
+            near = np.concatenate([before[-PARTNERS:], after[:PARTNERS]])
         chosen |= {(min(one, int(other)), max(one, int(other))) for other in near}
     return sorted(chosen)
 
@@ -172,7 +188,7 @@ def _frame(rows: list[dict[str, Any]], block: GeoBox) -> gpd.GeoDataFrame:
     table[MOMENT_COLUMNS] = table[MOMENT_COLUMNS].astype(float).fillna(0.0)
     table = table.astype(COLUMNS).sort_values(list(order))
     outlines = [
-        GeoBox(block.id, block.crs, block.pixel_m, column, row, WINDOW_PX, WINDOW_PX).polygon
+        block.part(row - block.row, column - block.column, WINDOW_PX, WINDOW_PX).polygon
         for column, row in zip(table["window_column"], table["window_row"], strict=True)
     ]
     return gpd.GeoDataFrame(table, geometry=outlines, crs=block.crs)

@@ -1,9 +1,10 @@
-"""The raster whose place is right (adjust.reference), on any rectangle of the grid."""
+"""What items are held against: the raster whose place is right (adjust.reference), or the target year's mosaics."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +12,48 @@ from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling
 
+from rts_pipeline.cells import Mosaics
+from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
-from rts_pipeline.grid import GeoBox
+from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.scenes.delivered import opened
 from rts_pipeline.scenes.measure import band_indexes
 
 REFERENCE = "reference"
-"""Its id among the items: Planet's begin with a date, so it comes after them."""
+MOSAIC = "mosaic"
+"""Their ids among the items: Planet's begin with a date or a number, so they come after them."""
+
+
+class MosaicReader:
+    """The target year's mosaics, on any rectangle of the grid. Use it in a `with`."""
+
+    id = MOSAIC
+
+    def __init__(self, paths: Sequence[Path], grid: Grid) -> None:
+        """Take the mosaics of cells, which are opened when they are needed."""
+        self._mosaics = Mosaics(paths, grid, BANDS)
+
+    def __enter__(self) -> Self:
+        self._mosaics.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._mosaics.__exit__(*error)
+
+    def read(self, box: GeoBox) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+        """Return reflectance x 10,000 (4, h, w), and (h, w) where there is any.
+
+        Raises:
+            InputError: a mosaic can't be read, or lies on another grid.
+        """
+        values = self._mosaics.read(box)
+        return values, np.all(values > 0, axis=0)
 
 
 class ReferenceReader:
     """The reference's pixels on the grid, by cubic convolution. Use it in a `with`."""
+
+    id = REFERENCE
 
     def __init__(self, path: Path) -> None:
         """Open the raster.
