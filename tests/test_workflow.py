@@ -144,8 +144,8 @@ def test_a_wider_area_is_covered_also_where_no_item_lies(case):
     assert not (case.results / f"mosaic/{unseen.cell.iloc[0]}.tif").exists()
 
 
-def test_a_new_scene_in_a_cell_without_labels_spares_the_training(case):
-    # one item over the north-eastern cell only, away from the seeds in the west
+def deliver_over_one_cell(case):
+    """Deliver a small item over a cell without labels, away from the seeds in the west; return the cell and the raster."""
     import numpy as np
     from affine import Affine
 
@@ -155,22 +155,99 @@ def test_a_new_scene_in_a_cell_without_labels_spares_the_training(case):
     cell, bounds = next((cell, bounds) for cell, bounds in case_cells(case).items() if cell not in labelled)
     west, south, east, north = bounds
     rng = np.random.default_rng(0)
-    reflectance = rng.integers(400, 900, (4, 100, 100)).astype(np.uint16)
     centre_x, centre_y = (west + east) / 2, (south + north) / 2
-    write_item(
+    folder = write_item(
         case.folder / "corridor/orders/extra",
         "20190801_040000_0f0f",
-        reflectance,
+        rng.integers(400, 900, (4, 100, 100)).astype(np.uint16),
         crs="EPSG:32646",
         transform=Affine(3, 0, centre_x - 150, 0, -3, centre_y + 150),
         acquired="2019-08-01T04:00:00.000000Z",
     )
+    return cell, next(folder.glob("*_SR.tif"))
+
+
+def test_a_new_scene_in_a_cell_without_labels_spares_the_training(case):
+    deliver_over_one_cell(case)
     plan = case.plan()
-    assert plan["scenes"] == 1, cell
+    assert plan["scenes"] == 1
     assert plan["mosaic"] == plan["coverage"] == plan["observed"] == plan["ledger"] == 1
     assert plan["predict"] >= 1
     assert plan["predict"] == plan["polygonize"]
     assert not {"labels", "chips", "train"} & set(plan)
+
+
+def test_a_scene_that_breaks_holds_up_its_own_cells_only(case):
+    cell, raster = deliver_over_one_cell(case)
+    whole = raster.read_bytes()
+    raster.write_bytes(whole[: len(whole) // 2])
+    case.configure(mosaic={"choice": "nearest"})
+    before = {path: path.stat().st_mtime_ns for path in (case.results / "mosaic").glob("*_source.tif")}
+    failed = case.snakemake("--until", "mosaic", check=False)
+    assert failed.returncode == 1
+    assert raster.name in failed.stdout + failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    redone = {path.name for path, stamp in before.items() if path.exists() and path.stat().st_mtime_ns != stamp}
+    assert redone == {path.name for path in before} - {f"{cell}_source.tif"}
+    raster.write_bytes(whole)
+    plan = case.plan("--until", "mosaic")
+    assert plan == {"scenes": 1, "mosaic": 1}, "just what failed is repaired"
+    case.snakemake("--until", "mosaic")
+    assert case.plan("--until", "mosaic") == {}
+
+
+# --- items made to agree -----------------------------------------------------------------------------------------------
+
+SCENES_ONLY = ("--until", "ledger", "observed")
+
+
+@pytest.fixture(scope="module")
+def agreed(made, tmp_path_factory):
+    case = made.copy(tmp_path_factory.mktemp("agreed") / "case")
+    case.configure(adjust={"shifts": "correct", "radiometry": "overlaps"})
+    plan = case.plan(*SCENES_ONLY)
+    case.snakemake(*SCENES_ONLY)
+    return case, plan
+
+
+def test_agreement_compares_and_adjusts_every_item(agreed):
+    case, plan = agreed
+    both = {"overlaps": 4, "overlaps_years": 4, "adjust": 1, "adjust_years": 1}
+    assert plan == {**both, "catalog": 1, "mosaic": 9, "coverage": 4, "observed": 1, "ledger": 1}
+    assert case.plan(*SCENES_ONLY) == {}
+    catalog = gpd.read_parquet(case.results / "scenes/catalog.parquet")
+    used = catalog[catalog.status == "used"]
+    assert set(used.item_json.str.rsplit("/").str[-1]) == {"adjusted.json"}
+    told = [json.loads((case.folder / path).read_text())["properties"] for path in used.item_json]
+    assert {item["datetime"][:4] for item in told} == {"2018", "2019"}
+    assert all(item["rts:shift_measurements"] > 0 for item in told)
+    assert any(item["rts:gain"]["nir"] != 1 for item in told)
+
+
+def test_with_agreement_the_other_years_still_leave_the_mosaics(agreed, tmp_path):
+    case = agreed[0].copy(tmp_path / "case")
+    item = sorted(path.name for path in (case.folder / "corridor/orders/2018/PSScene").iterdir())[0]
+    add_item(case, item, f"{item[:-4]}ffff", 2018)
+    plan = case.plan(*SCENES_ONLY)
+    assert plan["scenes"] == plan["adjust_years"] == 1
+    assert not {"overlaps", "adjust", "mosaic"} & set(plan)
+
+
+def test_with_agreement_another_limit_measures_nothing_again(agreed, tmp_path):
+    case = agreed[0].copy(tmp_path / "case")
+    case.configure(adjust={"max_shift_m": 20})
+    plan = case.plan(*SCENES_ONLY)
+    assert plan["adjust"] == 1
+    assert plan["mosaic"] == 9
+    assert "overlaps" not in plan
+
+
+def test_without_agreement_nothing_of_it_is_left_in_use(agreed, tmp_path):
+    case = agreed[0].copy(tmp_path / "case")
+    case.configure(adjust={"shifts": "none", "radiometry": "none"})
+    case.snakemake(*SCENES_ONLY)
+    catalog = gpd.read_parquet(case.results / "scenes/catalog.parquet")
+    assert set(catalog.item_json.dropna().str.rsplit("/").str[-1]) == {"item.json"}
 
 
 def case_cells(case):
