@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from items import write_item, write_manifest
 from rts_pipeline.cli import app
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.scenes.check import Season, check, draw
+from rts_pipeline.scenes.check import Days, check, draw
 from rts_pipeline.scenes.expected import CLASSES, Frame, Observation, _together, expected, observation
 from scenes_case import CRS, ITEM, PLACE, found, plain
 
@@ -99,9 +99,9 @@ def test_checksums_are_compared_where_wanted(orders):
 
 def test_a_season_that_is_none_is_told(orders):
     with pytest.raises(UsageError, match="--season"):
-        Season(("07-01", "13-01"))
+        Days(("07-01", "13-01"))
     with pytest.raises(UsageError, match="must begin before it ends"):
-        Season(("08-01", "07-01"))
+        Days(("08-01", "07-01"))
 
 
 def test_a_folder_with_nothing_but_a_broken_archive_says_so(tmp_path):
@@ -121,7 +121,7 @@ def test_the_picture_is_written_and_shows_where_nothing_was_seen(orders, tmp_pat
     assert {(0xD5, 0xD9, 0xDC), (0xB5, 0xDF, 0xB0)} <= colours  # not seen, and one observation
     assert list(picture.parent.iterdir()) == [picture]
     with pytest.raises(InputError, match="would be empty: no usable item"):
-        draw(found(orders), Season(("01-01", "01-02")), picture)
+        draw(found(orders), Days(("01-01", "01-02")), picture)
 
 
 def observed(west, clear, width=1.0):

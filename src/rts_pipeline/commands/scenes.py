@@ -112,10 +112,10 @@ def check(
 
     Example: rts-pipeline scenes check data/orders --season 07-01 08-30 --picture coverage.png
     """
-    from rts_pipeline.scenes.check import Season, draw, summary
+    from rts_pipeline.scenes.check import Days, draw, summary
     from rts_pipeline.scenes.check import check as checked
 
-    days = Season(season)
+    days = Days(season)
     delivery = checked(folders, checksums=checksums)
     for line in summary(delivery, days, every_file=files):
         typer.echo(line)

@@ -10,7 +10,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from rts_pipeline.config import Scenes, Time, first_problem
+from rts_pipeline.config import Scenes, Season, first_problem
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.scenes import delivered, metadata, names
 from rts_pipeline.scenes.discover import Delivery, FileRow, Item, Status, discover
@@ -21,7 +21,7 @@ MASKS = {"udm2": "with udm2", "udm": "with udm", "none": "without mask"}
 
 
 @dataclass(frozen=True)
-class Season:
+class Days:
     """First and last day (MM-DD) of the images that count; None: all of the year."""
 
     days: tuple[str, str] | None
@@ -30,13 +30,13 @@ class Season:
         """Refuse days that are none."""
         if self.days is not None:
             try:
-                Time(season=self.days)
+                Season(season=self.days)
             except ValidationError as error:
                 raise UsageError("--season", first_problem(error), expected="two days as MM-DD") from None
 
     def holds(self, acquired: str) -> bool:
         """Tell whether an image of that time counts."""
-        return self.days is None or Time(season=self.days).in_season(acquired, int(acquired[:4]))
+        return self.days is None or Season(season=self.days).in_season(acquired, int(acquired[:4]))
 
 
 def check(folders: Sequence[Path], *, checksums: bool) -> Delivery:
@@ -52,7 +52,7 @@ def check(folders: Sequence[Path], *, checksums: bool) -> Delivery:
     return discover(folders, Scenes(folders=[str(folder) for folder in folders], verify_checksums=checksums))
 
 
-def summary(delivery: Delivery, season: Season, *, every_file: bool) -> Iterator[str]:
+def summary(delivery: Delivery, season: Days, *, every_file: bool) -> Iterator[str]:
     """Yield the lines to print: tables of items and files, then every rejected item and every broken file.
 
     Args:
@@ -77,7 +77,7 @@ def summary(delivery: Delivery, season: Season, *, every_file: bool) -> Iterator
         yield from (f"  {row.path}: {row.reason}" for row in delivery.files if row.broken)
 
 
-def _by_year(delivery: Delivery, season: Season) -> Iterator[str]:
+def _by_year(delivery: Delivery, season: Days) -> Iterator[str]:
     usable = [item.acquired for item in delivery.items]
     rejected = [item.acquired or "unknown" for item in delivery.rejected]
     heads = ["year", "usable", *(["in season"] if season.days else []), "rejected", "first day", "last day"]
@@ -126,7 +126,7 @@ def _size(total: float) -> str:
     return f"{total:.{1 if unit else 0}f} {UNITS[unit]}"
 
 
-def draw(delivery: Delivery, season: Season, picture: Path) -> None:
+def draw(delivery: Delivery, season: Days, picture: Path) -> None:
     """Write a PNG of what can be expected of the usable items: see `expected.draw_expected`.
 
     Raises:

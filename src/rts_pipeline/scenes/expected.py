@@ -32,7 +32,7 @@ from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import Delivery, Item
 
 if TYPE_CHECKING:
-    from rts_pipeline.scenes.check import Season
+    from rts_pipeline.scenes.check import Days
 
 FINE, COARSE = 900, 150
 """Cells along the longer side of the map; few where deliveries lie so far apart that a scene would not be visible."""
@@ -151,7 +151,7 @@ def _together(observations: list[Observation]) -> list[Observation]:
     return min(observations, moved, key=width)
 
 
-def draw_expected(delivery: Delivery, season: Season, picture: Path) -> None:
+def draw_expected(delivery: Delivery, season: Days, picture: Path) -> None:
     """Write a PNG: by year a map of the usable observations to expect in season, and below the days of all items.
 
     Args:
@@ -208,7 +208,7 @@ def _degrees(positive: str, negative: str) -> Callable[[float, int], str]:
     return text
 
 
-def _finish(maps: Any, panels: NDArray[Any], n_years: int, season: Season) -> None:
+def _finish(maps: Any, panels: NDArray[Any], n_years: int, season: Days) -> None:
     for axes in panels.flat[n_years:]:
         axes.remove()
     for column in range(panels.shape[1]):  # ticks under the last panel of a column that is not the longest
@@ -245,7 +245,7 @@ def _day_of_year(month_day: str) -> int:
     return date.fromisoformat(f"2000-{month_day}").timetuple().tm_yday
 
 
-def _draw_days(axes: Axes, days: dict[str, tuple[list[int], list[int]]], season: Season) -> None:
+def _draw_days(axes: Axes, days: dict[str, tuple[list[int], list[int]]], season: Days) -> None:
     if season.days:
         first, last = map(_day_of_year, season.days)
         axes.axvspan(first - 0.5, last + 0.5, color="#e8eef2", lw=0)
