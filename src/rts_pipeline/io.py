@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rasterio.io import DatasetWriter
 
-GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 * 2**20, "GDAL_NUM_THREADS": "2", "GTIFF_SRS_SOURCE": "EPSG"}
-"""GDAL's settings for every raster that we open: a block cache of 128 MiB instead of 5 % of the machine.
+GDAL_OPTIONS = {"GDAL_CACHEMAX": 64 * 2**20, "GDAL_NUM_THREADS": "2", "GTIFF_SRS_SOURCE": "EPSG"}
+"""GDAL's settings for every raster that we open: a block cache of 64 MiB instead of 5 % of the machine.
 
 Through rasterio the cache is in bytes, not in megabytes as elsewhere."""
 
