@@ -154,11 +154,11 @@ def decorate(axes: Axes, frame: Frame) -> None:
 
 def _north(turn: float) -> DrawingArea:
     """Return an arrow to true north, `turn` radians clockwise from the top of the map, with its letter at the tip."""
-    room = DrawingArea(48, 48)
+    room = DrawingArea(36, 36)
     east, north = np.sin(turn), np.cos(turn)
-    foot, step = (24 - 18 * east, 24 - 18 * north), (26 * east, 26 * north)
-    room.add_artist(FancyArrow(*foot, *step, head_width=8, head_length=9, length_includes_head=True, width=1.2, color=DARK))
-    room.add_artist(Text(24 + 17 * east, 24 + 17 * north, "N", ha="center", va="center", fontsize=10, fontweight="bold"))
+    foot, step = (18 - 15 * east, 18 - 15 * north), (18 * east, 18 * north)
+    room.add_artist(FancyArrow(*foot, *step, head_width=7, head_length=8, length_includes_head=True, width=1.2, color=DARK))
+    room.add_artist(Text(18 + 11 * east, 18 + 11 * north, "N", ha="center", va="center", fontsize=9, fontweight="bold"))
     return room
 
 
