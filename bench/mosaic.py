@@ -82,7 +82,7 @@ def bare(items: list[Path], out: Path) -> None:
     with rasterio.Env(**io.GDAL_OPTIONS):
         for item in items:
             told = json.loads(item.read_text())
-            reflectance = (item.parent / told["assets"]["surface_reflectance"]["href"]).resolve()
+            reflectance = (item.parent / told["assets"]["reflectance"]["href"]).resolve()
             with rasterio.open(reflectance) as dataset, rasterio.open(item.parent / "usable.tif") as mask:
                 column, row = (round(value) for value in ~dataset.transform @ (CELL.bounds[0], CELL.bounds[3]))
                 window = Window(column, row, 2048, 2048).intersection(Window(0, 0, SIDE, SIDE))

@@ -144,7 +144,7 @@ def test_an_item_in_a_zip_is_measured_by_the_workflow(case):
     case.snakemake(item_json)
     assert usable.read_bytes() == before
     told = json.loads((case.folder / item_json).read_text())
-    assert told["assets"]["surface_reflectance"]["href"].startswith("../../../orders/order 1.zip/")
+    assert told["assets"]["reflectance"]["href"].startswith("../../../orders/order 1.zip/")
     assert case.plan(item_json) == {}
 
 

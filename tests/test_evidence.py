@@ -32,7 +32,7 @@ def write_item(folder, name, acquired, values, classes=None, bands=FOUR, status=
         shape = {"count": len(array), "height": array.shape[1], "width": array.shape[2], "dtype": array.dtype}
         with rasterio.open(here / file, "w", driver="GTiff", nodata=0, **shape, **place) as dataset:
             dataset.write(array)
-    assets = {"surface_reflectance": {"href": str(here / "sr.tif")}, "usable": {"href": "./usable.tif"}}
+    assets = {"reflectance": {"href": str(here / "sr.tif")}, "usable": {"href": "./usable.tif"}}
     told = {"datetime": acquired, "rts:bands": bands, "rts:status": status, "rts:usable_fraction": 1.0}
     told |= {"rts:reflectance": "surface", "rts:gain": dict.fromkeys(bands, gain), "rts:policy": {"version": "2-x"}}
     item = {"id": name, "properties": told, "assets": assets, "geometry": None}

@@ -74,6 +74,8 @@ def test_of_eight_bands_the_four_that_we_know_are_taken(tmp_path):
     write_item(tmp_path, ITEM, eight, crs=CRS, transform=PLACE, product="AnalyticMS_SR_8b")
     told, classes = measured(found(tmp_path).items[0], tmp_path / "out")
     assert told["properties"]["rts:bands"] == {"blue": 2, "green": 4, "red": 6, "nir": 8}
+    names = [band["name"] for band in told["assets"]["reflectance"]["eo:bands"]]
+    assert names == ["band 1", "blue", "band 3", "green", "band 5", "red", "band 7", "nir"]
     assert (classes == 1).all()
 
 
@@ -184,16 +186,19 @@ def test_the_item_is_valid_stac(tmp_path):
     assert item.properties["proj:code"] == CRS
     assert item.properties["proj:transform"] == list(PLACE)[:6]
     assert item.properties["platform"] == "1003"
-    assert not Path(item.assets["surface_reflectance"].href).is_absolute()
-    assert Path(item.assets["surface_reflectance"].get_absolute_href()).is_file()
+    assert not Path(item.assets["reflectance"].href).is_absolute()
+    assert Path(item.assets["reflectance"].get_absolute_href()).is_file()
     assert Path(item.assets["usable"].get_absolute_href()) == tmp_path / "out" / "usable.tif"
 
 
 def test_keys_that_old_metadata_lack_are_left_out(tmp_path):
-    absent = dict.fromkeys(["cloud_percent", "cloud_cover", "clear_percent", "view_angle", "gsd", "instrument"])
-    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, sun_elevation="high", **absent)
+    odd = {"strip_id": ["12"], "clear_percent": "most", "ground_control": True}
+    absent = dict.fromkeys(["cloud_percent", "cloud_cover", "view_angle", "gsd", "instrument"])
+    write_item(tmp_path, ITEM, plain(), crs=CRS, transform=PLACE, sun_elevation="high", **(absent | odd))
     told, _ = measured(found(tmp_path).items[0], tmp_path / "out")
     assert not {"eo:cloud_cover", "view:off_nadir", "gsd", "instruments", "view:sun_elevation"} & set(told["properties"])
+    assert not {"pl:strip_id", "pl:clear_percent"} & set(told["properties"])
+    assert told["properties"]["pl:ground_control"] is True
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
         days = abs((datetime.fromisoformat(item.acquired).date() - target).days)
         return not item.surface, -clearness, days, item.id
 
-    unique = {item.id: item for item in touching(items, cell) if item.status == "used"}
+    unique = {item.id: item for item in touching(items, cell.grown(_halo_px(cell, options))) if item.status == "used"}
     return sorted(unique.values(), key=rank)
 
 
@@ -110,6 +110,11 @@ def _recipe(items: Sequence[MeasuredItem], options: MosaicOptions) -> dict[str, 
     }
 
 
+def _halo_px(box: GeoBox, options: MosaicOptions) -> int:
+    """Return how far beyond a rectangle blending looks."""
+    return ceil(options.mosaic.feather_m / box.pixel_m)
+
+
 def _window_px(n_items: int, options: MosaicOptions) -> int:
     stacked = options.mosaic.choice == "medoid" and n_items > STACK_ITEMS
     return max(64, WINDOW_PX >> ceil(np.log2(n_items / STACK_ITEMS) / 2)) if stacked else WINDOW_PX
@@ -121,7 +126,7 @@ def _fill(
     """Return the window's values (4, h, w) and source (h, w)."""
     choose: Callable[[Iterable[Layer], tuple[int, int]], tuple[NDArray[np.uint16], NDArray[np.uint16]]]
     choose = {"greenest": choice.greenest, "medoid": choice.medoid}.get(options.mosaic.choice, choice.first)
-    halo = ceil(options.mosaic.feather_m / window.pixel_m)
+    halo = _halo_px(window, options)
     wide = window.grown(halo)
     here = touching(items, wide)
     numbers = {item.id: number for number, item in enumerate(items, 1)}

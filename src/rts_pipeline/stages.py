@@ -31,13 +31,13 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "dd6c6ae4f20beb31"),
+    "scenes": Stage(2, "scenes.measure", "3996ad878b96eff7"),
     "catalog": Stage(2, "scenes.catalog", "be823f1e58f069fa"),
-    "overlaps": Stage(1, "scenes.overlaps", "528d089adfab6351"),
-    "adjust": Stage(1, "scenes.adjust", "bdcd478153450f1f"),
-    "mosaic": Stage(2, "mosaic", "ac4ab57818c54bbd"),
-    "coverage": Stage(1, "coverage", "f1f352bfe50832dd"),
-    "observed": Stage(1, "coverage", "f1f352bfe50832dd"),
+    "overlaps": Stage(1, "scenes.overlaps", "89b214f9c02e8981"),
+    "adjust": Stage(1, "scenes.adjust", "88305ba40110ff44"),
+    "mosaic": Stage(2, "mosaic", "c82126b4eb328eba"),
+    "coverage": Stage(1, "coverage", "a344161f047e9d8e"),
+    "observed": Stage(1, "coverage", "a344161f047e9d8e"),
     "ledger": Stage(1, "scenes.ledger", "98c44f8d111bd536"),
     "labels": Stage(1, "labels", "ae697d343fccf600"),
     "chips": Stage(1, "chips", "dfea0bf38d51433a"),
@@ -45,11 +45,11 @@ STAGES = {
     "predict": Stage(1, "predict", "77e4de4ab09efaa3"),
     "polygonize": Stage(1, "polygonize", "001294aa8c91ae8c"),
     "candidates": Stage(1, "candidates", "401e4f31e2303f70"),
-    "evidence": Stage(2, "evidence", "c82cbcc2559c3e82"),
+    "evidence": Stage(2, "evidence", "bd018cfb65334c89"),
     "inventory": Stage(1, "inventory.build", "540738069ddd95f3"),
     "attributes": Stage(1, "inventory.attributes", "4bfc2ae2b5a272f8"),
     "export": Stage(1, "inventory.export", "29155cf48167ac9b"),
-    "report": Stage(2, "report.build", "a4b6046e118f839a"),
+    "report": Stage(2, "report.build", "5e797cd83d79e224"),
 }
 
 

@@ -73,7 +73,7 @@ class MeasuredItem:
                 status=told["rts:status"],
                 usable_fraction=told["rts:usable_fraction"],
                 # relative to the item, as STAC has it, so that a project can be moved as a whole
-                reflectance=Path(normpath(path.parent / assets["surface_reflectance"]["href"])),
+                reflectance=Path(normpath(path.parent / assets["reflectance"]["href"])),
                 usable=path.parent / assets["usable"]["href"],
                 bands={band: told["rts:bands"][band] for band in BANDS},
                 surface=told["rts:reflectance"] == "surface",

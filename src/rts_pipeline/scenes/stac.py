@@ -14,7 +14,6 @@ from pyproj import Transformer
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from rts_pipeline.config import BANDS
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import ItemFiles
 
@@ -86,7 +85,7 @@ def stac_item(
             "rts:mask": files.mask_kind,
         },
         "links": [],
-        "assets": _assets(files, folder),
+        "assets": _assets(files, folder, measured, dataset.count),
     }
     if not place.is_empty:
         item["bbox"] = list(place.bounds)
@@ -120,7 +119,12 @@ def _instrument(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _delivered(told: Mapping[str, Any]) -> dict[str, Any]:
     """Return what Planet says of the whole scene, under the names of its own STAC items; what was measured is "rts:"."""
-    return {f"pl:{name}": told[name] for name in DELIVERED if isinstance(told.get(name), (str, int, float))}
+    said = {name: told.get(name) for name in DELIVERED}
+    fits = {
+        name: _number(value) is not None or (isinstance(value, str | bool) and not name.endswith("_percent"))
+        for name, value in said.items()
+    }
+    return {f"pl:{name}": value for name, value in said.items() if fits[name]}
 
 
 def _text(value: object) -> str | None:
@@ -139,10 +143,20 @@ def _projection(dataset: rasterio.DatasetReader) -> dict[str, Any]:
     return {**named, "proj:shape": list(dataset.shape), "proj:transform": list(dataset.transform)[:6]}
 
 
-def _assets(files: ItemFiles, folder: Path) -> dict[str, Any]:
-    bands = [{"name": band, "common_name": band} for band in BANDS]
+def _assets(files: ItemFiles, folder: Path, measured: Mapping[str, Any], n_bands: int) -> dict[str, Any]:
+    ours = {number: band for band, number in measured["rts:bands"].items()}
+    bands = [
+        {"name": ours[number], "common_name": ours[number]} if number in ours else {"name": f"band {number}"}
+        for number in range(1, n_bands + 1)
+    ]
     assets: dict[str, Any] = {
-        "surface_reflectance": {"href": _href(files.reflectance, folder), "type": GEOTIFF, "roles": ["data", "reflectance"]},
+        "reflectance": {
+            "href": _href(files.reflectance, folder),
+            "type": GEOTIFF,
+            "roles": ["data", "reflectance"],
+            "title": f"{measured['rts:reflectance']} reflectance x 10,000 when multiplied by rts:gain",
+            "eo:bands": bands,
+        },
         "usable": {
             "href": "./usable.tif",
             "type": f"{GEOTIFF}; profile=cloud-optimized",
@@ -150,7 +164,6 @@ def _assets(files: ItemFiles, folder: Path) -> dict[str, Any]:
             "title": "1 usable, 0 outside the swath, 2 masked, 3 implausible",
         },
     }
-    assets["surface_reflectance"]["eo:bands"] = bands
     for name, path, kind in (
         ("mask", files.mask, GEOTIFF),
         ("metadata", files.metadata, "application/geo+json"),
