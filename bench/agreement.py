@@ -3,9 +3,9 @@
 python bench/agreement.py results/demo
 
 Displacement: error of rts:shift_m against the true displacement, in pixels of 3 m, absolute and relative to each other. Steps:
-mean difference of two items' values (reflectance x 10,000, mean of the bands) within 8 px of a border between them, in squares of
-32 px, before and after; on clear ground (udm2 band 1 in both), and on all usable ground (with light haze, which no gain takes
-away). Prints a table and writes results/bench/agreement.json.
+mean difference of two items' values (reflectance x 10,000, mean of the bands) within 8 px of a border between them, in squares
+of 32 px, before and after; on clear ground (udm2 band 1 in both), and on all usable ground (with light haze, which no gain
+takes away). Prints a table and writes results/bench/agreement.json.
 """
 
 from __future__ import annotations
