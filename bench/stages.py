@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+PARTS = {"scenes", "overlaps", "mosaic", "coverage", "predict", "polygonize"}
+"""Stages of many jobs: a folder each."""
+
 
 def stage_of(path: Path) -> str:
     """Return the stage of a benchmark file: scenes/<item>, rounds/<k>/predict/<block>, catalog, ..."""
-    return path.parent.name if path.parent.name in {"scenes", "mosaic", "predict", "polygonize"} else path.stem
+    if path.parent.name not in PARTS:
+        return path.stem
+    return "overlaps_years" if path.stem.endswith("_years") else path.parent.name
 
 
 def summary(folder: Path) -> pd.DataFrame:

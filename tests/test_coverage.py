@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from affine import Affine
 from pyproj import Transformer
+from rio_cogeo.cogeo import cog_validate
 
 from items import clear_udm2, write_item
 from rts_pipeline import io
@@ -23,6 +24,7 @@ from rts_pipeline.mosaic import build_mosaic
 from rts_pipeline.options import CoverageOptions, MosaicOptions, ScenesOptions
 from rts_pipeline.scenes.discover import discover
 from rts_pipeline.scenes.measure import measure
+from rts_pipeline.scenes.reader import MeasuredItem
 
 CRS = "EPSG:32646"
 SIZE = 64
@@ -110,6 +112,22 @@ def test_each_usable_observation_of_a_year_counts(tmp_path):
         "2019-08-01T04:10:00.000000Z",
     ]
     assert rows.loc[(upper, 2019), ["first_acquired", "last_acquired"]].isna().all()
+
+
+def test_the_counts_are_a_valid_cog_that_names_the_policy(tmp_path):
+    grid = Grid(CRS, cell_px=1024, block_cells=1)
+    cell = grid.cell("e0156_n1256")
+    options = CoverageOptions(
+        time=Season(), grid=GridSection(crs=CRS, cell_px=1024, block_cells=1), evidence=Years(years=[2019])
+    )
+    items = [item(tmp_path, cell.transform)]
+    out, table = tmp_path / "block.tif", tmp_path / "block.parquet"
+    count_observations(grid.block(f"b_{cell.id}"), [cell.id], items, out, table, options)
+    assert cog_validate(out) == (True, [], [])
+    policy = MeasuredItem.load(items[0]).policy
+    with rasterio.open(out) as dataset:
+        assert dataset.tags()["POLICY"] == policy
+    assert pd.read_parquet(table).policy.tolist() == [policy]
 
 
 def test_a_block_without_any_item_says_not_observed(tmp_path):
