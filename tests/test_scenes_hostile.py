@@ -15,7 +15,7 @@ from items import write_item, write_manifest, write_xml
 from rts_pipeline.config import Scenes
 from rts_pipeline.errors import InputError
 from rts_pipeline.scenes import metadata
-from rts_pipeline.scenes.check import Season, summary
+from rts_pipeline.scenes.check import summary
 from rts_pipeline.scenes.discover import Delivery, discover
 from rts_pipeline.scenes.expected import observation
 from scenes_case import CRS, ITEM, PLACE, found, measured, plain
@@ -48,7 +48,7 @@ def accounted(delivery: Delivery, folder: Path, out: Path) -> None:
     assert all(row.reason or row.status == "used" for row in delivery.files)
     assert sorted(item.id for item in [*delivery.items, *delivery.rejected]) == [ITEM, OTHER]
     assert all(item.reason for item in delivery.rejected)
-    lines = list(summary(delivery, Season(("07-01", "08-30")), every_file=True))
+    lines = list(summary(delivery, Days(("07-01", "08-30")), every_file=True))
     assert not any("\n" in line.strip() for line in lines)
     assert "\n".join(lines).encode("utf-8")
     for item in delivery.items:
