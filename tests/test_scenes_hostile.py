@@ -15,7 +15,7 @@ from items import write_item, write_manifest, write_xml
 from rts_pipeline.config import Scenes
 from rts_pipeline.errors import InputError
 from rts_pipeline.scenes import metadata
-from rts_pipeline.scenes.check import summary
+from rts_pipeline.scenes.check import Days, summary
 from rts_pipeline.scenes.discover import Delivery, discover
 from rts_pipeline.scenes.expected import observation
 from scenes_case import CRS, ITEM, PLACE, found, measured, plain

@@ -98,7 +98,7 @@ rule adjust:
     params:
         options=project.options("adjust"),
         code=project.code("adjust"),
-        folder=f"{RESULTS}/scenes",
+        folder=lambda wildcards: f"{RESULTS}/scenes",
         # ids, not paths: a command line holds 128 kB
         ids=" ".join(sorted(project.selection.target)),
         overlaps=lambda wildcards, input: " ".join(
@@ -181,7 +181,7 @@ rule adjust_years:
     params:
         options=project.options("adjust"),
         code=project.code("adjust"),
-        folder=f"{RESULTS}/scenes",
+        folder=lambda wildcards: f"{RESULTS}/scenes",
         # ids, not paths: a command line holds 128 kB
         ids=" ".join(sorted(project.adjusted_years)),
         overlaps=lambda wildcards, input: " ".join(
