@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,80 +21,32 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 from rio_cogeo.cogeo import cog_validate
 
-from items import clear_udm2, write_item
-from rts_pipeline.config import BANDS, GridSection, Mosaic, Scenes, Time, Usability
+from items import write_item
+from mosaic_case import (
+    CELL,
+    CRS,
+    NORTH,
+    OPTIONS,
+    SIZE,
+    SOUTH,
+    WEST,
+    adjusted,
+    at,
+    flat,
+    half,
+    item,
+    mosaic,
+    with_choice,
+)
+from rts_pipeline.config import GridSection, Mosaic, Time
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.mosaic import build_mosaic
-from rts_pipeline.options import MosaicOptions, ScenesOptions
+from rts_pipeline.options import MosaicOptions
 from rts_pipeline.scenes.delivered import read
-from rts_pipeline.scenes.discover import discover
-from rts_pipeline.scenes.measure import measure
-from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
+from rts_pipeline.scenes.reader import MeasuredItem
 
-CRS = "EPSG:32646"
-SIZE = 128
-CELL = Grid(CRS, cell_px=SIZE).cell("e1250_n10052")
-OPTIONS = MosaicOptions(time=Time(), mosaic=Mosaic(), grid=GridSection(crs=CRS, cell_px=SIZE))
-WEST, SOUTH, EAST, NORTH = CELL.bounds
 quick = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def at(column: float = 0, row: float = 0) -> Affine:
-    """The transform of a raster whose upper left pixel is that one of the cell."""
-    return CELL.transform @ Affine.translation(column, row)
-
-
-def flat(value: int, shape=(SIZE, SIZE)) -> np.ndarray:
-    return np.full((4, *shape), value, np.uint16) + np.arange(4, dtype=np.uint16)[:, None, None]
-
-
-def item(folder: Path, number: int, reflectance, *, transform=None, crs=CRS, masked=None, day="2019-08-01", **more) -> Path:
-    """Write and measure an item; return its item.json."""
-    item_id = f"{day.replace('-', '')}_0410{number:02d}_10{number:02d}"
-    shape = reflectance.shape[1:]
-    udm2 = clear_udm2(shape, (reflectance > 0).any(axis=0))
-    if masked is not None:
-        udm2[0, masked], udm2[5, masked] = 0, 1
-    place = folder / "in" / item_id
-    write_item(
-        place, item_id, reflectance, crs=crs, transform=transform or at(), udm2=udm2, acquired=f"{day}T04:10:00Z", **more
-    )
-    return measured(folder, place)
-
-
-def measured(folder: Path, place: Path) -> Path:
-    found = discover([place], Scenes(folders=["x"])).items[0]
-    out = folder / "scenes" / found.id
-    files = (found.reflectance, found.mask, found.mask_kind, found.metadata, found.xml)
-    measure(found.id, *files, out / "item.json", out / "usable.tif", ScenesOptions(scenes=Usability()))
-    return out / "item.json"
-
-
-def mosaic(folder: Path, items: Sequence[Path], cell=CELL, options=OPTIONS) -> tuple[np.ndarray, np.ndarray, list[dict]]:
-    out, out_source = folder / "cell.tif", folder / "cell_source.tif"
-    build_mosaic(cell, items, out, out_source, options)
-    with rasterio.open(out) as dataset:
-        assert dataset.descriptions == ("blue", "green", "red", "nir")
-        assert (dataset.dtypes[0], dataset.nodata, dataset.shape) == ("uint16", 0, cell.shape)
-        assert dataset.transform == cell.transform
-        assert dataset.crs == cell.crs
-        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        values = dataset.read()
-    with rasterio.open(out_source) as dataset:
-        assert (dataset.dtypes[0], dataset.nodata, dataset.transform) == ("uint16", 0, cell.transform)
-        listed, source = json.loads(dataset.tags()["ITEMS"]), dataset.read(1)
-    assert [entry["index"] for entry in listed] == list(range(1, len(listed) + 1))
-    assert source.max() <= len(listed)
-    assert np.array_equal((values == 0).all(axis=0), source == 0)
-    assert ((values > 0).all(axis=0) | (source == 0)).all()
-    return values, source, listed
-
-
-def half(rows) -> np.ndarray:
-    mask = np.zeros((SIZE, SIZE), bool)
-    mask[rows] = True
-    return mask
 
 
 # --- order -------------------------------------------------------------------------------------------------------------
@@ -287,61 +238,7 @@ def test_a_cell_over_the_antimeridian_is_filled(tmp_path, zone):
     assert max(MeasuredItem.load(path).footprint.area for path in items) < 0.01  # in degrees: not around the world
 
 
-# --- which pixel ---------------------------------------------------------------------------------------------------------
-
-
-def with_choice(choice, feather_m=0.0):
-    return MosaicOptions(time=Time(), mosaic=Mosaic(choice=choice, feather_m=feather_m), grid=OPTIONS.grid)
-
-
-def random_items(folder, count=5, seed=3):
-    """Items on the grid with holes; their pixels as (n, 4, h, w), 0 where not usable, in the order of their ids."""
-    random = np.random.default_rng(seed)
-    stack = random.integers(2, 9000, (count, 4, SIZE, SIZE)).astype(np.uint16)
-    holes = random.random((count, SIZE, SIZE)) < 0.4
-    paths = [item(folder, n, values, masked=hole) for n, (values, hole) in enumerate(zip(stack, holes, strict=True))]
-    return paths, np.where(holes[:, None], 0, stack)
-
-
-def test_the_nearest_date_comes_before_the_clearest_when_chosen(tmp_path):
-    items = [item(tmp_path, 1, flat(1000), day="2019-07-20"), item(tmp_path, 2, flat(2000), masked=half(np.s_[:9]))]
-    _, source, listed = mosaic(tmp_path, items, options=with_choice("nearest"))
-    assert [entry["id"][-1] for entry in listed] == ["2", "1"]
-    assert (source[:9] == 2).all()
-    assert (source[9:] == 1).all()
-
-
-def test_the_greenest_pixel_has_the_highest_ndvi(tmp_path):
-    paths, stack = random_items(tmp_path)
-    values, source, _ = mosaic(tmp_path, paths, options=with_choice("greenest"))
-    red, nir = stack[:, 2].astype(float), stack[:, 3].astype(float)
-    usable = stack.min(axis=1) > 0
-    ndvi = np.where(usable, (nir - red) / np.where(usable, nir + red, 1), -2)
-    assert np.array_equal(source > 0, usable.any(axis=0))
-    got = (values[3].astype(float) - values[2]) / np.maximum(values[3].astype(float) + values[2], 1)
-    assert np.allclose(got[source > 0], ndvi.max(axis=0)[source > 0])
-
-
-def test_the_medoid_is_nearest_to_all_others(tmp_path):
-    paths, stack = random_items(tmp_path)
-    values, source, listed = mosaic(tmp_path, paths, options=with_choice("medoid"))
-    usable = stack.min(axis=1) > 0
-    for row, column in np.argwhere(source > 0)[::211]:
-        seen = stack[usable[:, row, column], :, row, column].astype(float)
-        sums = np.linalg.norm(seen[:, None] - seen[None], axis=2).sum(axis=1)
-        taken = np.linalg.norm(seen - values[:, row, column], axis=1).argmin()
-        assert sums[taken] == pytest.approx(sums.min())
-        assert listed[source[row, column] - 1]["id"][-1] == str(np.flatnonzero(usable[:, row, column])[taken])
-    assert np.array_equal(source > 0, usable.any(axis=0))
-
-
-@pytest.mark.parametrize("choice", ["greenest", "medoid"])
-def test_of_equals_the_nearest_date_and_then_the_id_decides(tmp_path, choice):
-    days = ["2019-08-20", "2019-08-03", "2019-08-03"]
-    items = [item(tmp_path, n, flat(1000), day=day) for n, day in enumerate(days)]
-    _, source, listed = mosaic(tmp_path, items, options=with_choice(choice))
-    assert listed[0]["id"][-1] == "1"
-    assert (source == 1).all()
+# --- any order, any number of workers, no more read than needed ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("choice", ["clearest", "nearest", "greenest", "medoid"])
@@ -386,97 +283,6 @@ def test_no_more_is_read_of_an_item_than_its_part_of_the_cell(tmp_path, monkeypa
         assert len(pixels) == (2 if choice == "clearest" else 12), "reflectance and usable pixels of the items needed"
 
 
-def test_top_of_atmosphere_reflectance_only_fills_gaps(tmp_path):
-    surface = item(tmp_path, 1, flat(1000), masked=half(np.s_[64:]), day="2019-07-02")
-    other = item(tmp_path, 2, flat(2000))
-    told = json.loads(other.read_text())
-    told["properties"] |= {"rts:reflectance": "top of atmosphere", "rts:gain": dict.fromkeys(BANDS, 0.5)}
-    other.write_text(json.dumps(told))
-    values, source, _ = mosaic(tmp_path, [other, surface])
-    assert (source[:64] == 1).all()
-    assert (source[64:] == 2).all()
-    assert (values[0, 64:] == 1000).all(), "the raster's value times its gain"
-
-
-# --- displacement and level --------------------------------------------------------------------------------------------
-
-
-def adjusted(path, **properties):
-    told = json.loads(path.read_text())
-    told["properties"] |= properties
-    path.write_text(json.dumps(told))
-    return path
-
-
-@pytest.mark.parametrize("zone", [32646, 32645])
-def test_a_displaced_item_is_moved_to_its_place(tmp_path, zone):
-    def ground(x, y):
-        return 3000 + 1500 * np.sin((x - WEST) / 60) * np.cos((y - SOUTH) / 80)
-
-    east, north = 4.8, -7.3
-    x, y = Transformer.from_crs(32646, zone, always_xy=True).transform(WEST - 90, NORTH + 90)
-    place = Affine(3, 0, x, 0, -3, y)
-    rows, columns = np.mgrid[:260, :260] + 0.5
-    there = Transformer.from_crs(zone, 32646, always_xy=True).transform(*(place @ (columns, rows)))
-    values = np.repeat(ground(there[0] - east, there[1] - north)[None], 4, axis=0).round().astype(np.uint16)
-    path = item(tmp_path, 0, values, transform=place, crs=f"EPSG:{zone}")
-    adjusted(path, **{"rts:shift_m": [east, north], "rts:shift_corrected": True})
-    got, source, _ = mosaic(tmp_path, [path])
-    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
-    off = np.abs(got[0] - ground(*(CELL.transform @ (columns, rows))))[source > 0]
-    assert (source > 0).mean() > 0.9
-    assert off.mean() < 75 * 0.05  # at most 75 a pixel
-    adjusted(path, **{"rts:shift_corrected": False})
-    got, source, _ = mosaic(tmp_path, [path])
-    assert np.abs(got[0] - ground(*(CELL.transform @ (columns, rows))))[source > 0].mean() > 40
-
-
-def test_whole_pixels_of_displacement_need_no_resampling(tmp_path):
-    random = np.random.default_rng(0).integers(2, 5000, (4, SIZE, SIZE)).astype(np.uint16)
-    path = adjusted(item(tmp_path, 0, random), **{"rts:shift_m": [6.0, -3.0], "rts:shift_corrected": True})
-    got, _, _ = mosaic(tmp_path, [path])
-    assert np.array_equal(got[:, :-1, :-2], random[:, 1:, 2:])
-
-
-def test_gain_and_offset_bring_values_to_the_common_level(tmp_path):
-    path = item(tmp_path, 0, flat(1000), masked=half(np.s_[:9]))
-    gain, offset = dict(zip(BANDS, (1.1, 1, 0.9, 70), strict=True)), dict(zip(BANDS, (-50.4, 0, 2000, 0), strict=True))
-    got, source, _ = mosaic(tmp_path, [adjusted(path, **{"rts:gain": gain, "rts:offset": offset})])
-    assert not got[:, :9].any()
-    assert got[:, 64, 64].tolist() == [1050, 1001, 2902, 65535]
-    low = adjusted(path, **{"rts:offset": dict.fromkeys(BANDS, -9000)})
-    got, source, _ = mosaic(tmp_path, [low])
-    assert got[:3, 64, 64].tolist() == [1, 1, 1], "below what a pixel can hold, but not nodata"
-    assert source[64, 64] == 1
-
-
-# --- seams -------------------------------------------------------------------------------------------------------------
-
-
-def test_feathering_leaves_no_step_and_what_is_far_untouched(tmp_path):
-    columns = np.arange(SIZE)
-    left, right = flat(1000, (SIZE + 40, SIZE + 40)), flat(2000, (SIZE + 40, SIZE + 40))
-    left[:, :, 101:] = 0
-    days = ("2019-08-01", "2019-08-10")
-    items = [item(tmp_path, n, values, day=days[n], transform=at(-20, -20)) for n, values in enumerate((left, right))]
-    plain, source, _ = mosaic(tmp_path, items)
-    assert np.abs(np.diff(plain[0].astype(int), axis=1)).max() == 1000
-    values, again, _ = mosaic(tmp_path, items, options=with_choice("clearest", 30))
-    assert np.array_equal(source, again), "the source map names the item chosen"
-    assert np.abs(np.diff(values[0].astype(int), axis=1)).max() < 200
-    far = np.abs(columns - 80.5) > 11
-    assert np.array_equal(values[:, :, far], plain[:, :, far])
-    with rasterio.open(tmp_path / "cell.tif") as dataset:
-        assert dataset.tags()["FEATHER_M"] == "30"
-
-
-def test_feathering_does_not_depend_on_windows(tmp_path, monkeypatch):
-    paths, _ = random_items(tmp_path, 3)
-    whole, _, _ = mosaic(tmp_path, paths, options=with_choice("clearest", 12))
-    monkeypatch.setattr("rts_pipeline.mosaic.WINDOW_PX", 64)
-    assert np.array_equal(mosaic(tmp_path, paths, options=with_choice("clearest", 12))[0], whole)
-
-
 # --- what a mosaic says of itself --------------------------------------------------------------------------------------
 
 
@@ -506,21 +312,6 @@ def test_items_of_different_policies_are_not_mixed(tmp_path):
     adjusted(items[1], **{"rts:policy": {"version": "1-other"}})
     with pytest.raises(InputError, match="measured by usability policy"):
         mosaic(tmp_path, items)
-
-
-# --- the reader, for other stages --------------------------------------------------------------------------------------
-
-
-def test_the_reader_gives_any_rectangle(tmp_path):
-    values = np.random.default_rng(0).integers(2, 5000, (4, SIZE, SIZE)).astype(np.uint16)
-    loaded = MeasuredItem.load(item(tmp_path, 0, values, masked=half(np.s_[:10])))
-    part = Grid(CRS, cell_px=64).cell("e2501_n20105")  # the right upper quarter
-    with ItemReader(loaded) as reader:
-        reflectance, usable = reader.read(part)
-        assert reader.read(part, np.zeros(part.shape, bool)) is None
-        assert reader.read(Grid(CRS, cell_px=64).cell("e2600_n20105")) is None
-    assert np.array_equal(usable, ~half(np.s_[:10])[:64, 64:])
-    assert np.array_equal(reflectance, values[:, :64, 64:] * usable)
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------------

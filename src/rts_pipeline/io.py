@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,14 +131,8 @@ def read_parquet(path: Path) -> pd.DataFrame:
         InputError: the file is missing or damaged.
     """
     import pandas as pd
-    from pyarrow import ArrowInvalid
 
-    try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(path, "no such file") from None
-    except (ArrowInvalid, ValueError, OSError) as error:
-        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run again") from None
+    return _read_table(path, pd.read_parquet, "Parquet")
 
 
 def read_geoparquet(path: Path) -> gpd.GeoDataFrame:
@@ -148,14 +142,19 @@ def read_geoparquet(path: Path) -> gpd.GeoDataFrame:
         InputError: the file is missing or damaged.
     """
     import geopandas as gpd
+
+    return _read_table(path, gpd.read_parquet, "GeoParquet")
+
+
+def _read_table(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
     from pyarrow import ArrowInvalid
 
     try:
-        return gpd.read_parquet(path)
+        return read(path)
     except FileNotFoundError:
         raise InputError(path, "no such file") from None
-    except (ArrowInvalid, ValueError) as error:
-        raise InputError(path, f"not a GeoParquet file ({error})", do="remove it and run again") from None
+    except (ArrowInvalid, ValueError, OSError) as error:
+        raise InputError(path, f"not a {kind} file ({error})", do="remove it and run again") from None
 
 
 def write_gpkg(path: Path, layers: Mapping[str, gpd.GeoDataFrame]) -> None:
