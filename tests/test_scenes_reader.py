@@ -15,6 +15,7 @@ from mosaic_case import (
     SOUTH,
     WEST,
     adjusted,
+    at,
     flat,
     half,
     item,
@@ -77,3 +78,12 @@ def test_the_reader_gives_any_rectangle(tmp_path):
         assert reader.read(Grid(CRS, cell_px=64).cell("e2600_n20105")) is None
     assert np.array_equal(usable, ~half(np.s_[:10])[:64, 64:])
     assert np.array_equal(reflectance, values[:, :64, 64:] * usable)
+
+
+def test_a_displaced_item_is_read_where_its_content_belongs_beyond_its_footprint(tmp_path):
+    far = (-SIZE - 5, 0)  # the raster ends five pixels before the cell; its content lies ten pixels too far west
+    values = np.random.default_rng(0).integers(2, 5000, (4, SIZE, SIZE)).astype(np.uint16)
+    path = adjusted(item(tmp_path, 0, values, transform=at(*far)), **{"rts:shift_m": [-30.0, 0.0], "rts:shift_corrected": True})
+    got, source, _ = mosaic(tmp_path, [path])
+    assert np.array_equal(got[:, :, :5], values[:, :, -5:])
+    assert not source[:, 5:].any()

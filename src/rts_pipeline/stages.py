@@ -31,25 +31,25 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "04d7f7fbfb3d05d8"),
-    "catalog": Stage(2, "scenes.catalog", "ab26d85c2c9625b1"),
-    "overlaps": Stage(1, "scenes.overlaps", "ad591f8b385183d4"),
-    "adjust": Stage(1, "scenes.adjust", "ce3ead960e80e430"),
-    "mosaic": Stage(2, "mosaic", "e8d64807f5e3c0bf"),
-    "coverage": Stage(1, "coverage", "a06cf318c722307b"),
-    "observed": Stage(1, "coverage", "a06cf318c722307b"),
-    "ledger": Stage(1, "scenes.ledger", "e60370107d542500"),
+    "scenes": Stage(2, "scenes.measure", "def59653b8e09c9d"),
+    "catalog": Stage(2, "scenes.catalog", "8536159901f986e9"),
+    "overlaps": Stage(1, "scenes.overlaps", "34607ed34e4833b0"),
+    "adjust": Stage(1, "scenes.adjust", "2b7c112ef968ad4b"),
+    "mosaic": Stage(2, "mosaic", "b87c591f2c1d298a"),
+    "coverage": Stage(1, "coverage", "8905d2cff12b152c"),
+    "observed": Stage(1, "coverage", "8905d2cff12b152c"),
+    "ledger": Stage(1, "scenes.ledger", "f63a83050f1c4fac"),
     "labels": Stage(1, "labels", "87374564e1500b78"),
     "chips": Stage(1, "chips", "cb9d7649748d0f69"),
     "train": Stage(1, "learning.train", "c80318afbc109694"),
     "predict": Stage(1, "predict", "9daba4503d98d74f"),
     "polygonize": Stage(1, "polygonize", "a49ea02f0f17f38b"),
     "candidates": Stage(1, "candidates", "2b7d9fee1f36f444"),
-    "evidence": Stage(2, "evidence", "3495be711886aff2"),
+    "evidence": Stage(2, "evidence", "59e752afe72c8519"),
     "inventory": Stage(1, "inventory.build", "ce46c53ad8600eb7"),
     "attributes": Stage(1, "inventory.attributes", "6d1dbda945a8efc3"),
     "export": Stage(1, "inventory.export", "6124aa63d6a5d936"),
-    "report": Stage(2, "report.build", "4580ef880f40bd34"),
+    "report": Stage(2, "report.build", "4615dd180374ef94"),
 }
 
 

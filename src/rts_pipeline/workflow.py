@@ -113,7 +113,9 @@ class Project:
 
         config = self.config
         cells = area_cells(Path(config.area.aoi), self.grid)
-        selection = select(self.delivery.items, cells, self.grid, config.time, config.evidence.years)
+        moved_m = config.adjust.max_shift_m if config.adjust.shifts == "correct" else 0.0
+        reach_m = max(config.mosaic.feather_m, moved_m)
+        selection = select(self.delivery.items, cells, self.grid, config.time, config.evidence.years, reach_m)
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import ceil, hypot
 from os.path import normpath
 from pathlib import Path
 from typing import Any, Self
@@ -87,9 +88,11 @@ class MeasuredItem:
             raise InputError(path, f"lacks {error}", expected="an item.json of the stage scenes", do="run it again") from None
 
 
-def touching(items: Iterable[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
-    """Return the items whose footprint touches a rectangle of the grid, in their order."""
-    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *part.bounds)
+def touching(items: Sequence[MeasuredItem], part: GeoBox) -> list[MeasuredItem]:
+    """Return the items whose footprint touches a rectangle of the grid, once they are moved to their place, in their order."""
+    moved_m = max((hypot(*item.shift_m) for item in items), default=0.0)
+    bounds = part.grown(ceil(moved_m / part.pixel_m)).bounds
+    west, south, east, north = transform_bounds(part.crs, "EPSG:4326", *bounds)
     # Over the antimeridian west is the greater: then the items' own rasters decide.
     reach = rectangle(west, south, east, north) if west <= east else rectangle(-180, south, 180, north)
     return [item for item in items if item.footprint is not None and item.footprint.intersects(reach)]

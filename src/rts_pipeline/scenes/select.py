@@ -24,7 +24,7 @@ class Selection:
 
     Attributes:
         items: item id -> item, for all wanted years.
-        by_cell: name of a cell of the area -> ids of the target year's items that touch it; cells without any are left
+        by_cell: name of a cell of the area -> ids of the target year's items that reach it; cells without any are left
             out.
         by_block: name of a block that holds a cell of the area -> ids of the items of all wanted years that touch such a
             cell in it; also blocks without any.
@@ -54,7 +54,9 @@ def area_cells(aoi: Path, grid: Grid) -> list[str]:
     return grid.cells_touching(area.geometry.to_numpy())
 
 
-def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season, years: Sequence[int]) -> Selection:
+def select(
+    items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season, years: Sequence[int], reach_m: float = 0.0
+) -> Selection:
     """Select the items in season that touch the area's cells.
 
     Args:
@@ -63,6 +65,8 @@ def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season
         grid: the grid.
         time: season and target year.
         years: further years whose images are wanted as evidence.
+        reach_m: items that come so near to a cell have a part in its mosaic too (where seams are blended, or displaced items
+            are moved); it makes no item needed.
     """
     import shapely
 
@@ -71,7 +75,9 @@ def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season
     for cell, block in zip(cells, block_of, strict=True):
         block_cells[block].append(cell)
     by_block: dict[str, list[str]] = {block: [] for block in block_cells}
-    boxes = shapely.STRtree([grid.cell(cell).polygon for cell in cells])
+    polygons = [grid.cell(cell).polygon for cell in cells]
+    boxes = shapely.STRtree(polygons)
+    reached = shapely.STRtree(shapely.buffer(polygons, reach_m, join_style="mitre")) if reach_m else boxes
     wanted = sorted({time.target_year, *years})
     # the same for all, without the day, so that accounts can count the items by reason
     out_of_season = f"acquired outside the season of {', '.join(map(str, wanted))}"
@@ -82,7 +88,8 @@ def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season
         if not any(time.in_season(item.acquired, year) for year in wanted):
             ignored[item.id] = out_of_season
             continue
-        touched = boxes.query(_extent(item, grid), predicate="intersects")
+        extent = _extent(item, grid)
+        touched = boxes.query(extent, predicate="intersects")
         if len(touched) == 0:
             ignored[item.id] = "outside the area of interest"
             continue
@@ -90,7 +97,7 @@ def select(items: Iterable[Item], cells: Sequence[str], grid: Grid, time: Season
         for block in {block_of[index] for index in touched}:
             by_block[block].append(item.id)
         if time.in_season(item.acquired, time.target_year):
-            for index in touched:
+            for index in reached.query(extent, predicate="intersects"):
                 by_cell.setdefault(cells[index], []).append(item.id)
     return Selection(selected, dict(sorted(by_cell.items())), by_block, block_cells, ignored)
 
