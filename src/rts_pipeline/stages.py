@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "def59653b8e09c9d"),
-    "catalog": Stage(2, "scenes.catalog", "8536159901f986e9"),
-    "overlaps": Stage(1, "scenes.overlaps", "34607ed34e4833b0"),
-    "adjust": Stage(1, "scenes.adjust", "2b7c112ef968ad4b"),
-    "mosaic": Stage(2, "mosaic", "b87c591f2c1d298a"),
+    "scenes": Stage(2, "scenes.measure", "ab5305f4ff016603"),
+    "catalog": Stage(2, "scenes.catalog", "3c277564d0316642"),
+    "overlaps": Stage(1, "scenes.overlaps", "fb149a56090b5e44"),
+    "adjust": Stage(1, "scenes.adjust", "dce4917283e17fcd"),
+    "mosaic": Stage(2, "mosaic", "e128e600a55ed10f"),
     "coverage": Stage(1, "coverage", "8905d2cff12b152c"),
     "observed": Stage(1, "coverage", "8905d2cff12b152c"),
-    "ledger": Stage(1, "scenes.ledger", "f63a83050f1c4fac"),
+    "ledger": Stage(1, "scenes.ledger", "be2b9953877c3dfd"),
     "labels": Stage(1, "labels", "87374564e1500b78"),
     "chips": Stage(1, "chips", "cb9d7649748d0f69"),
     "train": Stage(1, "learning.train", "c80318afbc109694"),

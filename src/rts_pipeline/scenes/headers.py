@@ -38,16 +38,17 @@ class Headers:
 
     def of(self, path: Path, role: str) -> Facts:
         """Return the facts of a file; what is read depends on its role ("sha256": its checksum)."""
-        try:
-            stamp = [*delivered.stamp(path)]
-        except InputError as error:
-            return {"error": _told(path, error)}
         key = f"{role} {os.fsencode(path).decode('utf-8', 'backslashreplace')}"
-        entry = self._used.get(key, self._known.get(key))
-        if not isinstance(entry, list) or entry[:-1] != stamp:
-            entry = [*stamp, _read(path, role)]
-        self._used[key] = entry
-        facts: Facts = entry[-1]
+        if key not in self._used:  # asked for the first time in this run
+            try:
+                stamp = [*delivered.stamp(path)]
+            except InputError as error:
+                return {"error": _told(path, error)}
+            entry = self._known.get(key)
+            if not isinstance(entry, list) or entry[:-1] != stamp:
+                entry = [*stamp, _read(path, role)]
+            self._used[key] = entry
+        facts: Facts = self._used[key][-1]
         return facts
 
     def save(self) -> None:
