@@ -135,15 +135,14 @@ def feathered(layers: Sequence[Layer], values: Values, source: Source, reach: in
     """
     from scipy import ndimage
 
+    taken = [layer for layer in layers if (source == layer.number).any()]
+    if len(taken) < 2:
+        return values
     total = np.zeros(source.shape, np.float32)
     blended = np.zeros(values.shape, np.float32)
-    taken = np.unique(source)
-    if len(taken[taken > 0]) < 2:
-        return values
-    for layer in layers:
+    for layer in taken:
         share = ndimage.uniform_filter((source == layer.number).astype(np.float32), 2 * reach + 1, mode="nearest")
-        got = layer.read((share > 0) | (source == layer.number)) if layer.number in taken else None
-        usable = layer.usable()
+        got, usable = layer.read((share > 0) | (source == layer.number)), layer.usable()
         if got is None or usable is None:
             continue
         reflectance, there = got

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,14 +91,14 @@ def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, o
         bands = band_indexes(files.reflectance, dataset)
         reflectance, gain = _gain(files, bands)
         raster = _Raster(files, dataset, mask, bands, gain)
-        totals = Totals(dataset.shape)
-        _write_usable(out_usable, raster, totals, options.scenes)
+        totals, policy = Totals(dataset.shape), usable.policy_record(options.scenes)
+        _write_usable(out_usable, raster, totals, options.scenes, policy)
         measured = {
             **_summary(totals, options),
             "rts:reflectance": reflectance,
             "rts:bands": bands,
             "rts:gain": gain,
-            "rts:policy": usable.policy_record(options.scenes),
+            "rts:policy": policy,
         }
         item = stac_item(item_id, files, dataset, _outline(totals, dataset), measured, out_item.parent)
     io.write_json(out_item, item)
@@ -169,14 +169,14 @@ class _Raster:
         return dict(zip(names, values, strict=True))
 
 
-def _write_usable(out: Path, raster: _Raster, totals: Totals, policy: Usability) -> None:
-    """Write usable.tif, and count."""
+def _write_usable(out: Path, raster: _Raster, totals: Totals, policy: Usability, record: Mapping[str, Any]) -> None:
+    """Write usable.tif, which names the policy by its record, and count."""
     dataset = raster.reflectance
     pixel = (abs(dataset.transform.e), abs(dataset.transform.a))
     margin = usable.erosion_px(policy, pixel)
     profile = {"height": dataset.height, "width": dataset.width, "crs": dataset.crs, "transform": dataset.transform}
     with io.new_cog(out, overview_resampling="nearest", count=1, dtype="uint8", nodata=usable.OUTSIDE, **profile) as target:
-        target.update_tags(POLICY=io.canonical_json(usable.policy_record(policy)))
+        target.update_tags(POLICY=io.canonical_json(record))
         for window in _windows(dataset.shape, max(WINDOW_PX, totals.factor)):
             wide, inner = _grown(window, margin, dataset.shape)
             values = raster.values(wide)
