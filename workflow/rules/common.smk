@@ -138,7 +138,7 @@ def overlaps_of(blocks, kind=""):
 
 
 def masks_of(items):
-    return expand(f"{RESULTS}/scenes/{{item}}/usable.tif", item=items)
+    return expand(f"{RESULTS}/scenes/{{item}}/usable.tif", item=sorted(items))
 
 
 def delivered_files(wildcards):
@@ -160,6 +160,13 @@ def item_files(item):
 def item_arguments(item):
     files = " ".join(f"--{name} {shlex.quote(path)}" for name, path in item_files(item))
     return f"{files} --mask-kind {item.mask_kind}"
+
+
+def option_for_each(option, files):
+    """A param that gives each of the input files of that name to the command as an option."""
+    return lambda wildcards, input: " ".join(
+        f"--{option} {shlex.quote(path)}" for path in input[files]
+    )
 
 
 def reviewed(rounds):

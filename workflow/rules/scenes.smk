@@ -74,10 +74,11 @@ rule overlaps:
     params:
         options=project.options("overlaps"),
         code=project.code("overlaps"),
+        mosaics="",
     message:
         "Compare the items that overlap in block {wildcards.block}"
     shell:
-        "rts-pipeline overlaps {wildcards.block} {input.measured} --out {output}"
+        "rts-pipeline overlaps {wildcards.block} {input.measured} {params.mosaics} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -101,9 +102,7 @@ rule adjust:
         folder=lambda wildcards: f"{RESULTS}/scenes",
         # ids, not paths: a command line holds 128 kB
         ids=" ".join(sorted(project.selection.target)),
-        overlaps=lambda wildcards, input: " ".join(
-            f"--overlaps {shlex.quote(path)}" for path in input.overlaps
-        ),
+        overlaps=option_for_each("overlaps", "overlaps"),
     message:
         "Make the items of the target year agree"
     shell:
@@ -136,7 +135,7 @@ rule mosaic:
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
-rule overlaps_years:
+use rule overlaps as overlaps_years with:
     input:
         measured=lambda wildcards: measured_jsons(project.years_near(wildcards.block)),
         usable=lambda wildcards: masks_of(project.years_near(wildcards.block)),
@@ -147,24 +146,15 @@ rule overlaps_years:
         "<logs>/overlaps/{block}_years.log",
     benchmark:
         "<benchmarks>/overlaps/{block}_years.tsv"
-    conda:
-        "../../envs/rts-pipeline.yaml"
-    resources:
-        mem_mb=1500,
     params:
         options=project.options("overlaps"),
         code=project.code("overlaps"),
-        mosaics=lambda wildcards, input: " ".join(
-            f"--mosaic {shlex.quote(path)}" for path in input.mosaics
-        ),
+        mosaics=option_for_each("mosaic", "mosaics"),
     message:
         "Compare the other years' items with the mosaics in block {wildcards.block}"
-    shell:
-        "rts-pipeline overlaps {wildcards.block} {input.measured} {params.mosaics} --out {output}"
-        " --options {params.options:q} --code {params.code} 2> {log}"
 
 
-rule adjust_years:
+use rule adjust as adjust_years with:
     input:
         overlaps=overlaps_of(project.blocks, "_years"),
         measured=measured_jsons(project.adjusted_years),
@@ -174,24 +164,14 @@ rule adjust_years:
         "<logs>/adjust_years.log",
     benchmark:
         "<benchmarks>/adjust_years.tsv"
-    conda:
-        "../../envs/rts-pipeline.yaml"
-    resources:
-        mem_mb=2000,
     params:
         options=project.options("adjust"),
         code=project.code("adjust"),
         folder=lambda wildcards: f"{RESULTS}/scenes",
-        # ids, not paths: a command line holds 128 kB
         ids=" ".join(sorted(project.adjusted_years)),
-        overlaps=lambda wildcards, input: " ".join(
-            f"--overlaps {shlex.quote(path)}" for path in input.overlaps
-        ),
+        overlaps=option_for_each("overlaps", "overlaps"),
     message:
         "Make the other years' items agree with the mosaics"
-    shell:
-        "rts-pipeline adjust {params.folder:q} {params.ids} {params.overlaps}"
-        " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule coverage:
