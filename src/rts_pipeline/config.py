@@ -199,6 +199,14 @@ class Chips(Section):
     background_reach_m: float = Field(3000.0, ge=0, description="Background is drawn within this distance of a label.")
     block_m: Positive = Field(3072.0, description="Edge of a spatial block: all windows of a block share one split.")
     validation_fraction: Fraction = Field(0.25, description="Share of the spatial blocks kept for validation.")
+    test_fraction: Fraction = Field(0.0, description="Share of the spatial blocks that nothing is fitted to or chosen on.")
+    guard_px: int | None = Field(
+        None,
+        ge=0,
+        description="Pixels between training windows and validation or test blocks, and between validation windows and test"
+        " blocks; null: a window and one more.",
+    )
+    folds: int = Field(5, ge=3, description="Parts of the blocks in cross-validation (snakemake crossvalidation).")
     seed: int = Field(0, description="Seed of the split and of the background draw.")
 
 
@@ -208,13 +216,21 @@ class Learning(Section):
     bands: list[Literal["blue", "green", "red", "nir"]] = Field(
         ["blue", "green", "red", "nir"], min_length=1, description="Bands used."
     )
-    architecture: str = Field("deeplabv3+", description="Architecture: deeplabv3+, unet, fpn, ... (torchgeo's names).")
-    encoder: str = Field("resnet50", description="Encoder (timm or segmentation-models-pytorch name).")
-    weights: str | None = Field(None, description="File of encoder weights to start from; null: random.")
+    ndvi: bool = Field(False, description="Whether the NDVI is a further input (needs red and nir).")
+    architecture: str = Field("deeplabv3+", description="Architecture (name in segmentation-models-pytorch).")
+    encoder: str = Field("resnet50", description="Encoder (name in segmentation-models-pytorch or timm).")
+    weights: str | None = Field(
+        None,
+        description="Encoder weights to start from: a file, or one of torchgeo's names (ResNet50_Weights.SENTINEL2_ALL_MOCO)"
+        " that is in torch's cache; null: random.",
+    )
+    members: Count = Field(1, description="Networks, trained from seeds that follow each other, whose mean is the model.")
     warm_start: bool = Field(True, description="From the second round on start from the last round's network.")
     epochs: Count = Field(40, description="Epochs of the first round.")
     warm_epochs: Count = Field(20, description="Epochs of a round that starts from the last round's network.")
     steps_per_epoch: Count = Field(250, description="Optimiser steps in an epoch.")
+    patience: Count | None = Field(None, description="End after so many epochs without a better validation F1; null: never.")
+    max_minutes: Positive | None = Field(None, description="End a network's training after this time; null: never.")
     batch_size: Count = Field(8, description="Windows in a step.")
     learning_rate: Positive = Field(1e-3, description="Highest learning rate (AdamW, one cycle).")
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
@@ -222,12 +238,34 @@ class Learning(Section):
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
     seed: int = Field(0, description="Seed of weights, draws and augmentation.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ndvi and not {"red", "nir"} <= set(self.bands):
+            raise ValueError(f"ndvi needs red and nir, and bands are {self.bands}")
+        return self
 
-class Train(Learning):
-    """The network, how it learns, and where."""
+
+class Placement(Section):
+    """Where training runs: no part of a result's options, so that another machine makes nothing stale."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
-    workers: int = Field(2, ge=0, description="Processes that read windows.")
+    devices: Count = Field(1, description="GPUs (or, on a CPU, processes) that share each step's windows.")
+    workers: int = Field(2, ge=0, description="Processes that read windows, for each device.")
+    compile: bool = Field(False, description="Compile the network (torch.compile): pays in long trainings on a GPU.")
+
+
+class Train(Placement, Learning):
+    """The network, how it learns, and where."""
+
+
+class Choice(Section):
+    """Choosing threshold, minimum area and hole size on the objects of the validation blocks."""
+
+    recall: Fraction | None = Field(
+        None,
+        description="Share of the slumps that must be found; the fewest false outlines that allow it are taken."
+        " null: the best F1. More recall costs the reviewers more time.",
+    )
 
 
 class Predict(Section):
@@ -249,7 +287,9 @@ class Polygonize(Section):
 
     threshold: Fraction | None = Field(None, description="Probability threshold; null: the one chosen on validation objects.")
     min_area_m2: float | None = Field(None, ge=0, description="Smallest outline; null: the one chosen on validation objects.")
-    hole_m2: float = Field(900.0, ge=0, description="Holes smaller than this are filled.")
+    hole_m2: float | None = Field(
+        None, ge=0, description="Holes smaller than this are filled; null: the size chosen on validation objects."
+    )
 
 
 class Years(Section):
@@ -307,6 +347,7 @@ class Config(Section):
     labels: Labels
     chips: Chips = Chips()
     train: Train = Train()
+    choice: Choice = Choice()
     predict: Predict = Predict()
     polygonize: Polygonize = Polygonize()
     evidence: Evidence = Evidence()

@@ -16,10 +16,12 @@ from rts_pipeline.config import (
     Agreement,
     Area,
     Chips,
+    Choice,
     Config,
     Evidence,
     GridSection,
     Labelling,
+    Learning,
     Mosaic,
     Place,
     Polygonize,
@@ -29,7 +31,6 @@ from rts_pipeline.config import (
     Season,
     Section,
     Time,
-    Train,
     Usability,
     Years,
     first_problem,
@@ -120,8 +121,20 @@ class TrainOptions(Section):
 
     grid: GridSection
     labels: Labelling
+    train: Learning
+
+
+class ValidateOptions(Section):
+    """Options of `validate`."""
+
+    grid: GridSection
     chips: Chips
-    train: Train
+    predict: Predict
+    choice: Choice
+
+
+class CrossvalidateOptions(Section):
+    """Options of `crossvalidate`: none, it unites what `validate` made of each fold."""
 
 
 class PredictOptions(Section):
