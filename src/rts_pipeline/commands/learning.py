@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, stage_options
-from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions
+from rts_pipeline.options import ChipsOptions, FoldsOptions, LabelsOptions, TrainOptions
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
 Mosaics = Annotated[list[Path], typer.Argument(help="Mosaics (<cell>.tif).")]
@@ -43,18 +43,20 @@ def chips(
     mosaics: Mosaics,
     labels: Labels,
     out: Out,
+    fold: Annotated[int | None, typer.Option(help="Fold of cross-validation (from 0) whose blocks are the test.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Choose the windows for training and validation, split by spatial block.
+    """Choose the windows for training, validation and test, split by spatial block.
 
     Example: rts-pipeline chips results/mosaic/e0079_n0628.tif --labels labels.parquet --out chips.parquet
     """
-    parsed = stage_options("chips", ChipsOptions, options, config, code)
-    from rts_pipeline.chips import build_chips
+    parsed = stage_options("chips", ChipsOptions if fold is None else FoldsOptions, options, config, code)
+    from rts_pipeline.chips import Fold, build_chips
 
-    build_chips(labels, mosaics, out, parsed)
+    part = Fold(fold, parsed.chips.folds) if fold is not None and isinstance(parsed, FoldsOptions) else None
+    build_chips(labels, mosaics, out, parsed, part)
 
 
 def train(
