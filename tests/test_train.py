@@ -16,8 +16,9 @@ from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.labels import build_labels
 from rts_pipeline.learning import datasets, network, validation
 from rts_pipeline.learning.augment import Augmentation
-from rts_pipeline.learning.task import BINS, SegmentationLoss, pixel_scores
+from rts_pipeline.learning.task import SegmentationLoss
 from rts_pipeline.learning.train import train
+from rts_pipeline.metrics.pixels import BINS, pixel_scores
 from rts_pipeline.options import ChipsOptions, LabelsOptions, PredictOptions, TrainOptions
 from rts_pipeline.predict import predict
 

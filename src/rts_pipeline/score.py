@@ -10,7 +10,8 @@ import pandas as pd
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_geoparquet, read_vector
-from rts_pipeline.metrics import match_outlines, object_scores, pixel_iou
+from rts_pipeline.metrics.objects import match_outlines, object_scores
+from rts_pipeline.metrics.pixels import pixel_iou
 from rts_pipeline.review.rounds import POSITIVE, read_signoffs
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
@@ -14,8 +12,7 @@ from torchgeo.trainers import SemanticSegmentationTask
 from rts_pipeline.errors import UsageError
 from rts_pipeline.learning.datasets import IGNORE
 from rts_pipeline.learning.network import build_network
-
-BINS = 250
+from rts_pipeline.metrics.pixels import BINS, pixel_scores
 
 
 class SegmentationLoss(nn.Module):
@@ -108,21 +105,3 @@ class SlumpTask(SemanticSegmentationTask):
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams["lr"], weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.hparams["lr"], total_steps=self.steps, pct_start=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def pixel_scores(counts: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Return precision, recall, f1 and iou of pixels for each threshold.
-
-    Args:
-        counts: int (2, BINS + 1), pixels of class 0 and 1 by rounded probability x BINS. Entry t of a score takes the
-            bins from t upwards as slumps.
-    """
-    false, true = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1].astype(float)
-    total = true[0]
-    precision, recall = _ratio(true, true + false), _ratio(true, np.full_like(true, total))
-    f1, iou = _ratio(2 * true, true + false + total), _ratio(true, false + total)
-    return {"precision": precision, "recall": recall, "f1": f1, "iou": iou}
-
-
-def _ratio(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)

@@ -1,14 +1,8 @@
-"""Object and pixel scores of outlines against a truth: the one implementation that every stage uses.
-
-An object is found when an outline matches it one to one with an IoU above a limit. What can't be computed (no outline, no
-truth) is None, never 0 or 1.
-"""
+"""Object scores of outlines against a truth: an object is found when an outline matches it with an IoU above a limit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
-from math import floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from rts_pipeline.errors import InputError
-from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.metrics.outlines import require_same_crs, valid_polygons
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -28,7 +21,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Geometries = NDArray[np.object_]
 
-TILE_PX = 2048
+IOUS = (0.3, 0.5, 0.7)
+"""Limits of the IoU at which objects are scored: found at all, found, and well outlined."""
+SIZE_CLASSES_M2 = (2_000, 10_000, 50_000)
+"""Limits between the size classes, in square metres; an area at a limit belongs to the larger class."""
+SIZE_CLASS_NAMES = ("below 0.2 ha", "0.2 to 1 ha", "1 to 5 ha", "5 ha and above")
+"""Names of the size classes, smallest first: one more than there are limits."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +49,44 @@ class Matching:
 
 
 def match_outlines(predicted: gpd.GeoSeries, truth: gpd.GeoSeries, min_iou: float = 0.5) -> Matching:
-    """Match outlines to the truth one to one: as many pairs as possible, then the largest sum of IoU.
+    """Match outlines to the truth one to one, as `match_geometries` does, after a look at their CRS.
 
     Args:
         predicted: polygons in a projected CRS. Invalid ones are repaired, missing and empty ones match nothing.
         truth: polygons in the same CRS, treated alike. Outlines of either set may overlap.
-        min_iou: pairs must have an IoU above (not equal to) this. From 0.5 on no outline that is disjoint from the
-            others of its set can have two possible partners, so nothing is left to choose.
+        min_iou: pairs must have an IoU above (not equal to) this.
 
     Raises:
         InputError: the CRS differ.
     """
-    _same_crs(predicted, truth)
-    pairs = _overlaps(_polygons(predicted), _polygons(truth), min_iou)
+    require_same_crs(predicted, truth)
+    return match_geometries(predicted.to_numpy(), truth.to_numpy(), min_iou)
+
+
+def match_geometries(predicted: Geometries, truth: Geometries, min_iou: float = 0.5) -> Matching:
+    """Match geometries to the truth one to one: as many pairs as possible, then the largest sum of IoU.
+
+    The assignment problem of Kuhn (1955), doi:10.1002/nav.3800020109, solved for each connected group of pairs.
+
+    Args:
+        predicted: polygons of one projected CRS, shape (n,). Invalid ones are repaired, missing and empty ones match
+            nothing.
+        truth: polygons in the same CRS, shape (m,), treated alike. Polygons of either set may overlap.
+        min_iou: pairs must have an IoU above (not equal to) this. From 0.5 on no polygon that is disjoint from the
+            others of its set can have two possible partners, so nothing is left to choose (Kirillov et al. 2019,
+            "Panoptic segmentation", doi:10.1109/CVPR.2019.00963).
+    """
+    pairs = _overlaps(valid_polygons(predicted), valid_polygons(truth), min_iou)
     rows, columns, iou = _assign(*pairs, n_predicted=len(predicted), n_truth=len(truth))
     return Matching(rows, columns, iou, len(predicted), len(truth))
 
 
 def object_scores(matching: Matching) -> dict[str, Any]:
-    """Return precision, recall, f1, tp, fp, fn and iou (mean of the matched pairs); None where undefined."""
+    """Return precision, recall, f1, tp, fp, fn and iou (mean of the matched pairs); None where undefined.
+
+    Precision tp / (tp + fp), recall tp / (tp + fn) and their harmonic mean F1 (van Rijsbergen 1979, "Information
+    retrieval"), of objects as in Everingham et al. (2010), doi:10.1007/s11263-009-0275-4.
+    """
     tp = len(matching.iou)
     return {
         "precision": _ratio(tp, matching.n_predicted),
@@ -82,49 +99,30 @@ def object_scores(matching: Matching) -> dict[str, Any]:
     }
 
 
-def pixel_iou(predicted: gpd.GeoSeries, truth: gpd.GeoSeries, grid: Grid, tile_px: int = TILE_PX) -> float | None:
-    """Return the IoU of two sets of outlines counted in pixels of the grid (a pixel is in when its centre is).
+def recall_by_size(matching: Matching, truth_areas_m2: Floats) -> dict[str, dict[str, int]]:
+    """Count the true objects, and those found, in each class of their size.
 
     Args:
-        predicted: polygons in the grid's CRS; overlapping ones count once.
-        truth: the same.
-        grid: the grid.
-        tile_px: edge of the window that is held in memory; the result doesn't depend on it.
+        matching: the matching; its IoU limit says what found means.
+        truth_areas_m2: area of each true object in square metres, float, shape (n_truth,), in the order in which they were
+            matched. NaN (of a missing geometry) counts as no area.
 
     Returns:
-        The IoU, or None when neither set covers a pixel.
+        {"found": int, "n": int} by name, for all SIZE_CLASS_NAMES in their order. Recall is found / n where n isn't 0.
 
     Raises:
-        InputError: the CRS differ.
+        ValueError: there isn't one area for each true object.
     """
-    _same_crs(predicted, truth)
-    sets = [_polygons(predicted), _polygons(truth)]
-    trees = [shapely.STRtree(geometries) for geometries in sets]
-    both = either = 0
-    for tile in _tiles(np.concatenate(sets), grid, tile_px):
-        one, other = (
-            _rasterise(geometries[tree.query(tile.polygon)], tile) for geometries, tree in zip(sets, trees, strict=True)
-        )
-        both += int(np.count_nonzero(one & other))
-        either += int(np.count_nonzero(one | other))
-    return _ratio(both, either)
+    if len(truth_areas_m2) != matching.n_truth:
+        raise ValueError(f"{len(truth_areas_m2)} areas for {matching.n_truth} true objects")
+    classes = np.searchsorted(SIZE_CLASSES_M2, np.nan_to_num(truth_areas_m2), side="right")
+    number = np.bincount(classes, minlength=len(SIZE_CLASS_NAMES)).tolist()
+    found = np.bincount(classes[matching.truth], minlength=len(SIZE_CLASS_NAMES)).tolist()
+    return {name: {"found": hits, "n": n} for name, hits, n in zip(SIZE_CLASS_NAMES, found, number, strict=True)}
 
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _same_crs(predicted: gpd.GeoSeries, truth: gpd.GeoSeries) -> None:
-    if predicted.crs != truth.crs:
-        raise InputError("outlines to compare", f"CRS {predicted.crs} and {truth.crs} differ", expected="one CRS")
-
-
-def _polygons(outlines: gpd.GeoSeries) -> Geometries:
-    """Return the geometries with invalid ones repaired, as areas (repairing must not leave lines or points behind)."""
-    geometries = np.array(outlines.to_numpy(), dtype=object)
-    broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
-    geometries[broken] = shapely.make_valid(geometries[broken], method="structure", keep_collapsed=False)
-    return geometries
 
 
 def _overlaps(predicted: Geometries, truth: Geometries, min_iou: float) -> tuple[Indices, Indices, Floats]:
@@ -173,25 +171,3 @@ def _best(rows: Indices, columns: Indices, iou: Floats) -> Indices:
     worth = np.where(position >= 0, min(position.shape) + 1 + iou[position], 0.0)
     found = position[linear_sum_assignment(worth, maximize=True)]
     return found[found >= 0]
-
-
-def _tiles(geometries: Geometries, grid: Grid, tile_px: int) -> list[GeoBox]:
-    """Return the tiles of the grid that the bounding boxes of the geometries touch, by row and column."""
-    edge = tile_px * grid.pixel_m
-    names: set[tuple[int, int]] = set()
-    for west, south, east, north in shapely.bounds(geometries):
-        if np.isfinite(west):
-            rows = range(floor(-north / edge), floor(-south / edge) + 1)
-            names.update(product(rows, range(floor(west / edge), floor(east / edge) + 1)))
-    return [
-        GeoBox(f"{row},{column}", grid.crs, grid.pixel_m, column * tile_px, row * tile_px, tile_px, tile_px)
-        for row, column in sorted(names)
-    ]
-
-
-def _rasterise(geometries: Geometries, tile: GeoBox) -> NDArray[np.bool_]:
-    from rasterio.features import rasterize
-
-    if not len(geometries):
-        return np.zeros(tile.shape, dtype=bool)
-    return rasterize(geometries, out_shape=tile.shape, transform=tile.transform, dtype="uint8").astype(bool)

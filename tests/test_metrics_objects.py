@@ -10,7 +10,8 @@ from shapely import Polygon, box
 from real_data import REAL, real
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
-from rts_pipeline.metrics import match_outlines, object_scores, pixel_iou
+from rts_pipeline.metrics.objects import match_outlines, object_scores
+from rts_pipeline.metrics.pixels import pixel_iou
 
 CRS = "EPSG:32646"
 

@@ -1,0 +1,62 @@
+"""How sure a score is: its interval when other blocks of the same country had been looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MIN_BLOCKS = 4
+"""With fewer blocks the resamples are so few and so alike that an interval would only look like one."""
+
+
+def interval(
+    counts: NDArray[Any],
+    statistic: Callable[[Floats], Floats],
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+    """Return the percentile bootstrap interval of a score (Efron & Tibshirani 1993, chapter 13) over spatial blocks.
+
+    Whole blocks are drawn with replacement, as the parts of one block aren't independent: neighbouring windows and pixels
+    show the same slump under the same sky, and to draw them one by one would make the interval far too narrow (Lahiri
+    2003, "Resampling methods for dependent data"; Roberts et al. 2017, doi:10.1111/ecog.02881).
+
+    Args:
+        counts: int or float, shape (blocks, k): what each block adds to the sums that the score is computed from. Blocks
+            without any count say nothing of the score and aren't drawn.
+        statistic: the score, from sums float64 (n, k) to values (n,), NaN where it is undefined; those resamples are left
+            out.
+        n: number of resamples.
+        seed: of the random numbers; the same seed gives the same interval.
+        level: share of the resamples that lie within.
+
+    Returns:
+        Lower and upper limit, or None when fewer than MIN_BLOCKS blocks have any count or no resample has a score.
+
+    Raises:
+        ValueError: the counts aren't a table of finite numbers.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    if table.ndim != 2 or not np.isfinite(table).all():
+        raise ValueError(f"expected finite counts of shape (blocks, k), found shape {table.shape}")
+    table = table[(table != 0).any(axis=1)]
+    blocks = len(table)
+    if blocks < MIN_BLOCKS:
+        return None
+    drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.asarray(statistic(drawn @ table), dtype=np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None
+    lower, upper = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(lower), float(upper)
