@@ -1,11 +1,13 @@
 import geopandas as gpd
+import numpy as np
 import pytest
 import shapely
 
 from learning_case import CRS, review_row, write_review
 from rts_pipeline.config import GridSection
 from rts_pipeline.errors import InputError
-from rts_pipeline.labels import COLUMNS, build_labels
+from rts_pipeline.grid import GeoBox
+from rts_pipeline.labels import COLUMNS, LabelRaster, build_labels
 from rts_pipeline.options import LabelsOptions
 
 OPTIONS = LabelsOptions(grid=GridSection(crs=CRS))
@@ -79,3 +81,57 @@ def test_a_candidate_is_decided_once(tmp_path, seeds):
     path = write_review(tmp_path / "reviewed.parquet", [review_row("r01-0001", "accept", SQUARE)] * 2)
     with pytest.raises(InputError, match="r01-0001 comes twice"):
         build(tmp_path, seeds, path)
+
+
+BOX = GeoBox("window", CRS, 3.0, 134000, -1267000, 40, 40)
+
+
+def square(west, north, edge, kind):
+    """A label whose outline follows the pixels of BOX: from column `west` and row `north`, `edge` pixels wide."""
+    shape = shapely.box(*BOX.part(north, west, edge, edge).bounds)
+    return {"label_id": f"{kind}-{west}", "kind": kind, "geometry": shape}
+
+
+def raster(tmp_path, *rows, boundary_m=0.0):
+    gpd.GeoDataFrame(list(rows), crs=CRS).to_parquet(tmp_path / "labels.parquet")
+    return LabelRaster(tmp_path / "labels.parquet", CRS, boundary_m)
+
+
+def test_a_label_is_the_pixels_whose_centres_it_holds(tmp_path):
+    labels = raster(tmp_path, square(4, 6, 10, "positive"), square(20, 20, 5, "negative"), square(30, 5, 4, "ignore"))
+    expected = np.zeros((40, 40), np.uint8)
+    expected[6:16, 4:14] = 1
+    expected[5:9, 30:34] = 255
+    mask = labels.mask(BOX)
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, expected)
+    assert np.array_equal(labels.mask(BOX.part(10, -3, 8, 50)), np.pad(expected, ((0, 0), (3, 7)))[10:18])
+    assert labels.n_labels == 3
+
+
+def test_positive_beats_negative_beats_ignore(tmp_path):
+    rows = [square(4, 4, 8, "positive"), square(8, 8, 8, "negative"), square(12, 12, 8, "ignore")]
+    mask = raster(tmp_path, *rows).mask(BOX)
+    assert (mask[4:12, 4:12] == 1).all()
+    assert (mask[12:16, 12:16] == 0).all()
+    assert (mask[16:20, 16:20] == 255).all()
+    assert (mask == 1).sum() == 64
+    assert (mask == 255).sum() == 48
+
+
+@pytest.mark.parametrize("boundary_px", [1, 2])
+def test_the_ring_around_a_slump_is_ignored_on_both_sides(tmp_path, boundary_px):
+    rows = [square(10, 10, 12, "positive"), square(20, 20, 10, "negative")]
+    mask = raster(tmp_path, *rows, boundary_m=3.0 * boundary_px).mask(BOX)
+    assert (mask == 1).sum() == (12 - 2 * boundary_px) ** 2
+    assert (mask[15, 10 - boundary_px : 10 + boundary_px] == 255).all()
+    assert mask[15, 9 - boundary_px] == 0
+    assert (mask[21, 22 : 22 + boundary_px] == 255).all()
+
+
+def test_labels_that_can_not_be_drawn_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"labels\.parquet: unknown kind 'maybe'.*expected ignore, negative, positive"):
+        raster(tmp_path, square(4, 4, 8, "maybe"))
+    for geometry in (None, shapely.Polygon()):
+        with pytest.raises(InputError, match=r"label lost has no place in EPSG:32646 \(1 of 2 labels\)"):
+            raster(tmp_path, square(4, 4, 8, "positive"), {"label_id": "lost", "kind": "positive", "geometry": geometry})

@@ -186,7 +186,9 @@ def test_windows_hold_the_mosaics_pixels_and_labels(world):
 
 def test_positive_beats_negative_beats_ignore(world):
     def value(geometry, boundary=0.0):
-        labels = datasets.LabelDataset(world.folder / "labels.parquet", gpd.GeoSeries([box], crs=world.grid.crs), 3.0, boundary)
+        labels = datasets.LabelDataset(
+            world.folder / "labels.parquet", gpd.GeoSeries([box], crs=world.grid.crs), world.grid, boundary
+        )
         west, north = (np.floor(v / 3) * 3 for v in (geometry.x, geometry.y))
         return int(labels[slice(west, west + 3), slice(north, north + 3), slice(None)]["mask"][0, 0])
 

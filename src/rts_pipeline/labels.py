@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import shapely
+from rasterio.features import rasterize
 
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import LabelsOptions
 
 KINDS = {
@@ -26,8 +29,63 @@ KINDS = {
 PRIORITY = ("ignore", "negative", "positive")
 """Where labels overlap the later kind wins."""
 
+IGNORE = 255
+"""Value of pixels that are neither learned from nor scored."""
+VALUES = {"positive": 1, "negative": 0, "ignore": IGNORE}
+"""Value of the pixels of each kind of label; what is not labelled is 0 too."""
+
 COLUMNS = ["label_id", "kind", "source", "candidate_id", "reviewers", "decided_at", "reason", "possibility", "geometry"]
 NEEDED = ["candidate_id", "round", "decision", "possibility", "reject_reason", "reviewers", "reviewed_at", "geometry"]
+
+
+class LabelRaster:
+    """The labels as classes of pixels: 1 slump, 0 background (hard negatives too), 255 neither learned from nor scored.
+
+    All geometries are held in memory: a window costs a search in a tree and the drawing of what touches it.
+    """
+
+    def __init__(self, path: Path, crs: str, boundary_m: float = 0.0) -> None:
+        """Read a file of labels.
+
+        Args:
+            path: `labels.parquet` of a round.
+            crs: CRS of the boxes that will be asked for.
+            boundary_m: width of the ring on each side of a slump's outline that is 255; it wins over every label.
+
+        Raises:
+            InputError: the file is missing or damaged, holds an unknown kind, or a label that has no place in `crs`.
+        """
+        frame = io.read_geoparquet(path).to_crs(crs)
+        _check_drawable(frame, path, crs)
+        frame = frame.iloc[frame.kind.map(PRIORITY.index).argsort(kind="stable")]
+        positive = frame.geometry[frame.kind == "positive"]
+        rings = positive.boundary.buffer(boundary_m) if boundary_m else positive.iloc[:0]
+        self.n_labels = len(frame)
+        self._shapes = np.concatenate([frame.geometry.to_numpy(), rings.to_numpy()])
+        self._values = np.concatenate([frame.kind.map(VALUES).to_numpy(), np.full(len(rings), IGNORE)])
+        self._tree = shapely.STRtree(self._shapes)
+
+    def mask(self, box: GeoBox) -> np.ndarray:
+        """Return uint8 (rows, columns) of `box`; a pixel belongs to the label that its centre lies in."""
+        mask = np.zeros(box.shape, np.uint8)
+        hits = np.sort(self._tree.query(box.polygon))
+        if len(hits):
+            rasterize(zip(self._shapes[hits], self._values[hits].tolist(), strict=True), out=mask, transform=box.transform)
+        return mask
+
+
+def _check_drawable(frame: gpd.GeoDataFrame, path: Path, crs: str) -> None:
+    unknown = frame.kind[~frame.kind.isin(PRIORITY)]
+    if len(unknown):
+        raise InputError(path, f"unknown kind '{unknown.iloc[0]}'", expected=", ".join(PRIORITY))
+    nowhere = ~np.isfinite(frame.geometry.bounds.to_numpy()).all(axis=1)
+    if nowhere.any():
+        raise InputError(
+            path,
+            f"label {frame.label_id[nowhere].iloc[0]} has no place in {crs} ({nowhere.sum()} of {len(frame)} labels)",
+            expected="a polygon for each label",
+            do="remove the file and run again",
+        )
 
 
 def build_labels(seeds: Path, reviewed: Sequence[Path], out: Path, options: LabelsOptions) -> None:

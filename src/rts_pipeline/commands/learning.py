@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, stage_options
-from rts_pipeline.options import ChipsOptions, FoldsOptions, LabelsOptions, TrainOptions
+from rts_pipeline.options import ChipsOptions, FoldsOptions, LabelsOptions, TrainOptions, ValidateOptions
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
+Windows = Annotated[Path, typer.Option("--chips", help="The round's chips.parquet.")]
 Mosaics = Annotated[list[Path], typer.Argument(help="Mosaics (<cell>.tif).")]
 
 
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(labels)
     app.command()(chips)
     app.command()(train)
+    app.command()(validate)
 
 
 def labels(
@@ -62,7 +64,7 @@ def chips(
 def train(
     round: Round,
     mosaics: Mosaics,
-    chips: Annotated[Path, typer.Option(help="The round's chips.parquet.")],
+    chips: Windows,
     labels: Labels,
     out: Out,
     previous: Annotated[Path | None, typer.Option(help="Model folder of the round to start from.")] = None,
@@ -70,7 +72,7 @@ def train(
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Train the network, choose threshold and minimum area on validation objects, and export it.
+    """Train the network and export it.
 
     Example: rts-pipeline train 01 results/mosaic/*[0-9].tif --chips chips.parquet --labels labels.parquet --out model
     """
@@ -78,3 +80,24 @@ def train(
     from rts_pipeline.learning.train import train
 
     train(chips, labels, mosaics, out, parsed, previous=previous, round=round)
+
+
+def validate(
+    mosaics: Mosaics,
+    model: Annotated[Path, typer.Option(help="The round's model folder.")],
+    chips: Windows,
+    labels: Labels,
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Judge the network on the blocks kept for it; choose threshold, smallest outline and hole size there.
+
+    Example: rts-pipeline validate results/mosaic/*[0-9].tif --model model --chips chips.parquet --labels labels.parquet
+    --out validation
+    """
+    parsed = stage_options("validate", ValidateOptions, options, config, code)
+    from rts_pipeline.validate.build import validate
+
+    validate(chips, labels, mosaics, model, out, parsed)

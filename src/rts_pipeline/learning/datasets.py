@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import shapely
 import torch
-from affine import Affine
-from rasterio.features import rasterize
 from torchgeo.datasets import DatasetNotFoundError, GeoDataset, IntersectionDataset, RasterDataset, VectorDataset
 from torchgeo.samplers import GeoSampler
 
@@ -20,11 +18,7 @@ from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.labels import PRIORITY
-
-IGNORE = 255
-"""Value of pixels that are neither learned from nor scored."""
-VALUES = {"positive": 1, "negative": 0, "ignore": IGNORE}
+from rts_pipeline.labels import IGNORE, LabelRaster  # noqa: F401
 
 GeoSlice = tuple[slice, slice, slice]
 
@@ -47,44 +41,40 @@ class MosaicDataset(RasterDataset):
 
     def __getitem__(self, query: GeoSlice) -> dict[str, Any]:
         """Return the image of a window that lies on the grid's pixels."""
-        x, y = query[:2]
-        pixel = self._grid.pixel_m
-        column, row = round(x.start / pixel), -round(y.stop / pixel)
-        width, height = round((x.stop - x.start) / pixel), round((y.stop - y.start) / pixel)
-        pixels = self._reader.read(GeoBox("window", self._grid.crs, pixel, column, row, width, height))
+        pixels = self._reader.read(_box(query, self._grid))
         return {"crs": self.crs, "bounds": query, "image": torch.from_numpy(pixels.astype("float32"))}
+
+
+def _box(query: GeoSlice, grid: Grid) -> GeoBox:
+    x, y = query[:2]
+    pixel = grid.pixel_m
+    column, row = round(x.start / pixel), -round(y.stop / pixel)
+    width, height = round((x.stop - x.start) / pixel), round((y.stop - y.start) / pixel)
+    return GeoBox("window", grid.crs, pixel, column, row, width, height)
 
 
 class LabelDataset(VectorDataset):
     """Labels: mask long (rows, columns), 1 slump, 0 none, 255 ignored; what is not labelled is background.
 
-    Positive beats negative beats ignore; a ring of `boundary_m` metres on both sides of a slump's outline is ignored.
+    Indexed by torchgeo, drawn by `LabelRaster`: torchgeo reads the file again for each window.
     """
 
     filename_glob = "*.parquet"
 
-    def __init__(self, path: Path, area: gpd.GeoSeries, pixel_m: float, boundary_m: float = 0.0) -> None:
-        """Index `path` for the whole `area`: a place without a label is known to be background."""
-        super().__init__([path], crs=area.crs, res=pixel_m)
+    def __init__(self, path: Path, area: gpd.GeoSeries, grid: Grid, boundary_m: float = 0.0) -> None:
+        """Index `path` for the whole `area` (outlines in the grid's CRS): a place without a label is known to be background.
+
+        Raises:
+            InputError: the file is missing or damaged, or a label can't be drawn.
+        """
+        self.raster = LabelRaster(path, grid.crs, boundary_m)
+        super().__init__([path], crs=area.crs, res=grid.pixel_m)
         self.index.geometry = [shapely.box(*area.total_bounds)]
-        frame = gpd.read_parquet(path).to_crs(area.crs)
-        frame = frame.iloc[frame.kind.map(PRIORITY.index).argsort(kind="stable")]
-        positive = frame.geometry[frame.kind == "positive"]
-        rings = positive.boundary.buffer(boundary_m) if boundary_m else positive.iloc[:0]
-        self._shapes = np.concatenate([frame.geometry.to_numpy(), rings.to_numpy()])
-        self._values = np.concatenate([frame.kind.map(VALUES).to_numpy(), np.full(len(rings), IGNORE)])
-        self._tree = shapely.STRtree(self._shapes)
+        self._grid = grid
 
     def __getitem__(self, query: GeoSlice) -> dict[str, Any]:
-        """Return the mask of a window; geometries are held in memory instead of reading the file for each window."""
-        x, y = query[:2]
-        bounds = (x.start, y.start, x.stop, y.stop)
-        shape = (round((y.stop - y.start) / self.res[1]), round((x.stop - x.start) / self.res[0]))
-        hits = np.sort(self._tree.query(shapely.box(*bounds)))
-        mask = np.zeros(shape, np.uint8)
-        if len(hits):
-            pairs = zip(self._shapes[hits], self._values[hits].tolist(), strict=True)
-            rasterize(pairs, out=mask, transform=Affine(self.res[0], 0, x.start, 0, -self.res[1], y.stop))
+        """Return the mask of a window that lies on the grid's pixels."""
+        mask = self.raster.mask(_box(query, self._grid))
         return {"crs": self.crs, "bounds": query, "mask": torch.from_numpy(mask).long()}
 
 
@@ -110,7 +100,7 @@ def open_datasets(
             expected="a mosaic of a cell",
             do="remove the file and run again to rebuild it",
         )
-    return images & LabelDataset(labels, images.index.geometry, grid.pixel_m, boundary_m)
+    return images & LabelDataset(labels, images.index.geometry, grid, boundary_m)
 
 
 class ChipSampler(GeoSampler):
