@@ -12,13 +12,13 @@ import pandas as pd
 import shapely
 from pyproj import Transformer
 
-from rts_pipeline.components import merge
+from rts_pipeline.components import fill_holes, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_parquet
 from rts_pipeline.options import PolygonizeOptions
-from rts_pipeline.polygonize import SCALE, from_frame, model_values, to_crs_units
+from rts_pipeline.polygonize import SCALE, chosen_values, from_frame, to_crs_units
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -51,7 +51,7 @@ def build_candidates(
     outlines: Sequence[Path],
     labels: Path,
     aoi: Path,
-    model: Path,
+    choice: Path,
     out_outlines: Path,
     out_candidates: Path,
     out_gpkg: Path,
@@ -64,23 +64,24 @@ def build_candidates(
         outlines: the files of all blocks, in any order.
         labels: `labels.parquet` of the round: what is decided so far.
         aoi: polygons of the area of interest; outlines that reach into it are kept whole.
-        model: `model.json`.
+        choice: `validation.json`: what the options leave open, and whose network it was chosen for.
         out_outlines: GeoParquet with `OUTLINE_COLUMNS`.
         out_candidates: GeoParquet with `CANDIDATE_COLUMNS`, rank 1 first.
         out_gpkg: the same as a GeoPackage, layer "candidates".
         options: the stage's options.
 
     Raises:
-        InputError: a file that can't be used, or a model without threshold, minimum area or checksum.
+        InputError: a file that can't be used, or a choice without threshold, minimum area, hole size or checksum.
     """
     grid = options.grid.grid()
     area = read_outlines(aoi, "area of interest", crs=grid.crs)
-    frame = merge_outlines(outlines, grid, options.polygonize.hole_m2)
-    frame = frame[frame["area_m2"] >= model_values(model, options)["min_area_m2"]]
+    chosen = chosen_values(choice, options)
+    frame = merge_outlines(outlines, grid, chosen["hole_m2"])
+    frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
     frame.insert(0, "status", _status(frame, read_geoparquet(labels).to_crs(grid.crs)))
     write_parquet(out_outlines, frame[OUTLINE_COLUMNS])
-    candidates = _rank(frame[frame["status"] == "candidate"], round, grid, _weights_sha256(model))
+    candidates = _rank(frame[frame["status"] == "candidate"], round, grid, _weights_sha256(choice))
     write_parquet(out_candidates, candidates)
     write_gpkg(out_gpkg, {LAYER: candidates})
 
@@ -99,7 +100,7 @@ def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float) -> gpd.
     import geopandas as gpd
 
     pieces = merge([from_frame(read_geoparquet(path), grid.pixel_m) for path in outlines])
-    filled, inside = _fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
+    filled, inside = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
     geometry = to_crs_units(filled, grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
     columns = {
@@ -116,22 +117,6 @@ def outline_sha256(geometry: BaseGeometry) -> str:
     """Return the sha256 of an outline: of its normalised little-endian 2D WKB, coordinates rounded to 0.01 m."""
     rounded = shapely.normalize(shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, 2) + 0.0))
     return hashlib.sha256(shapely.to_wkb(rounded, byte_order=1, output_dimension=2)).hexdigest()
-
-
-def _fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArray[np.intp]]:
-    """Fill holes smaller than `hole_px`; return the geometries and the positions of those that lie in a filled hole."""
-    parts, owner = shapely.get_parts(geometry, return_index=True)
-    rings, part = shapely.get_rings(parts, return_index=True)
-    outer = np.diff(part, prepend=-1) > 0
-    holes = np.asarray(shapely.polygons(rings[~outer]))
-    small = shapely.area(holes) < hole_px
-    filled = geometry.copy()
-    # An island in the hole may belong to the outline itself, touching it at a corner: the union takes it in.
-    holes, hole_owner = holes[small], owner[part[~outer]][small]
-    for group in np.split(np.arange(len(holes)), np.flatnonzero(np.diff(hole_owner)) + 1):
-        filled[hole_owner[group[:1]]] = shapely.union_all([*geometry[hole_owner[group[:1]]], *holes[group]])
-    hole, inside = shapely.STRtree(geometry).query(holes, predicate="covers")
-    return filled, np.unique(inside[inside != hole_owner[hole]])
 
 
 def _by_place(geometry: Geometries) -> NDArray[np.intp]:
@@ -152,11 +137,11 @@ def _status(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> pd.Series:
     return pd.Series(np.select([known, rejected], ["known", "rejected"], "candidate"), index=frame.index, dtype="str")
 
 
-def _weights_sha256(model: Path) -> str:
+def _weights_sha256(choice: Path) -> str:
     try:
-        return str(read_json(model)["sha256"]["weights.pt"])
+        return str(read_json(choice)["weights_sha256"])
     except (KeyError, TypeError):
-        raise InputError(model, "names no sha256 of weights.pt", do="train again") from None
+        raise InputError(choice, "names no weights_sha256", do="validate again") from None
 
 
 def _rank(frame: gpd.GeoDataFrame, round: str, grid: Grid, model_sha256: str) -> gpd.GeoDataFrame:

@@ -97,6 +97,22 @@ def merge(parts: Sequence[Pieces]) -> Pieces:
     )
 
 
+def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArray[np.intp]]:
+    """Fill holes smaller than `hole_px` (pixels); return the geometries and the positions of those in a filled hole."""
+    parts, owner = shapely.get_parts(geometry, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    outer = np.diff(part, prepend=-1) > 0
+    holes = np.asarray(shapely.polygons(rings[~outer]))
+    small = shapely.area(holes) < hole_px
+    filled = geometry.copy()
+    # An island in the hole may belong to the outline itself, touching it at a corner: the union takes it in.
+    holes, hole_owner = holes[small], owner[part[~outer]][small]
+    for group in np.split(np.arange(len(holes)), np.flatnonzero(np.diff(hole_owner)) + 1):
+        filled[hole_owner[group[:1]]] = shapely.union_all([*geometry[hole_owner[group[:1]]], *holes[group]])
+    hole, inside = shapely.STRtree(geometry).query(holes, predicate="covers")
+    return filled, np.unique(inside[inside != hole_owner[hole]])
+
+
 def _edge_runs(labels: NDArray[Any], box: GeoBox) -> tuple[Integers, Integers]:
     """Return the boxes of equal labels along the four edges, and the position of the piece of each."""
     height, width = labels.shape

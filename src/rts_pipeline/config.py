@@ -189,8 +189,8 @@ class Labels(Labelling):
     seeds: str = Field(description="Vector file with the outlines of the slumps known at the start, in any CRS.")
 
 
-class Chips(Section):
-    """Windows for training and validation."""
+class Windows(Section):
+    """Windows for training, validation and test."""
 
     size_px: int = Field(256, ge=64, multiple_of=32, description="Edge of a window in pixels.")
     stride_px: int = Field(128, ge=32, description="Step between training windows in pixels.")
@@ -206,8 +206,13 @@ class Chips(Section):
         description="Pixels between training windows and validation or test blocks, and between validation windows and test"
         " blocks; null: a window and one more.",
     )
-    folds: int = Field(5, ge=3, description="Parts of the blocks in cross-validation (snakemake crossvalidation).")
     seed: int = Field(0, description="Seed of the split and of the background draw.")
+
+
+class Chips(Windows):
+    """Windows for training, validation and test, and the folds of cross-validation, which the rounds don't depend on."""
+
+    folds: int = Field(5, ge=3, description="Parts of the blocks in cross-validation (snakemake crossvalidation).")
 
 
 class Learning(Section):

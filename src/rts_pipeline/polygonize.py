@@ -35,23 +35,23 @@ STRIP_PX = 1024
 COLUMNS = ["block", "n_px", "prob_sum", "prob_max", "edge_runs", "geometry"]
 
 
-def polygonize(block: GeoBox, probability: Path, model: Path, out: Path, options: PolygonizeOptions) -> None:
+def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, options: PolygonizeOptions) -> None:
     """Write the outlines of a block.
 
     Args:
         block: the block; the raster must be exactly its pixels.
         probability: uint8, 0-250 = probability x 250, 255 = not observed (never inside an outline).
-        model: `model.json`, for the threshold and the minimum area that the options leave open.
+        choice: `validation.json`, for the threshold and the minimum area that the options leave open.
         out: GeoParquet with `COLUMNS`. Outlines at the block's edge are kept whatever their size, with the boxes of their
             pixels along it as `edge_runs`; inside, what can't reach the minimum area is dropped.
         options: the stage's options.
 
     Raises:
-        InputError: the raster isn't the block, or the model names no threshold.
+        InputError: the raster isn't the block, or the choice names no threshold.
     """
     import rasterio
 
-    chosen = model_values(model, options)
+    chosen = chosen_values(choice, options)
     limit = ceil(chosen["threshold"] * SCALE - 1e-9)
     with rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
         _check(dataset, block, probability)
@@ -63,19 +63,21 @@ def polygonize(block: GeoBox, probability: Path, model: Path, out: Path, options
     write_parquet(out, to_frame(pieces, block).loc[kept])
 
 
-def model_values(model: Path, options: PolygonizeOptions) -> dict[str, float]:
-    """Return `threshold` and `min_area_m2`: the options' values, or else those chosen with the model.
+def chosen_values(choice: Path, options: PolygonizeOptions) -> dict[str, float]:
+    """Return `threshold`, `min_area_m2` and `hole_m2`: the options' values, or else those chosen on the validation blocks.
 
     Raises:
-        InputError: neither the options nor the model give a number.
+        InputError: neither the options nor the choice give a number.
     """
-    chosen = read_json(model)
+    chosen = read_json(choice)
     values = {}
-    for key in ("threshold", "min_area_m2"):
+    for key in ("threshold", "min_area_m2", "hole_m2"):
         option = getattr(options.polygonize, key)
         value = chosen.get(key) if option is None else option
         if not isinstance(value, int | float):
-            raise InputError(model, f"'{key}' is {value!r}", expected="a number", do=f"train again, or set polygonize.{key}")
+            raise InputError(
+                choice, f"'{key}' is {value!r}", expected="a number", do=f"validate again, or set polygonize.{key}"
+            )
         values[key] = float(value)
     return values
 

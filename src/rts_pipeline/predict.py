@@ -88,7 +88,7 @@ def predict(block: GeoBox, model: Path, mosaics: Sequence[Path], out: Path, opti
         InputError: files of the model that are missing or were changed; a mosaic that is damaged, lies on another grid
             or lacks a band.
     """
-    facts, setting = _facts(model), options.predict
+    facts, setting = model_facts(model), options.predict
     strip = Strip.around(block, setting)
     near = [path for path in mosaics if options.grid.grid().cell(path.stem).intersection(strip.box)]
     with Mosaics(near, options.grid.grid(), facts["bands"]) as reader:
@@ -96,13 +96,37 @@ def predict(block: GeoBox, model: Path, mosaics: Sequence[Path], out: Path, opti
         engine = Engine(model / "network.onnx", len(facts["bands"]), setting)
         layout: dict[str, Any] = {**block.profile, "count": 1, "dtype": "uint8", "nodata": NODATA}
         with io.new_cog(out, **layout) as dataset:
-            for part, values in _blended(strip, reader, engine):
-                kept = part.intersection(block)
-                if kept is not None:
-                    dataset.write(values[part.slices_of(kept)], 1, window=block.window_of(kept))
+            parts = probabilities(block, reader, engine, setting)
+            for part, values in progress.track(parts, strip.n_rows, f"predict {block.id}", "rows of windows"):
+                dataset.write(values, 1, window=block.window_of(part))
 
 
-def _facts(model: Path) -> Any:
+def probabilities(
+    box: GeoBox, reader: Mosaics, engine: Engine, setting: Predict
+) -> Iterator[tuple[GeoBox, np.ndarray[Any, np.dtype[np.uint8]]]]:
+    """Yield the probabilities of a box from north to south: for each row of windows the rows that no further one touches.
+
+    Args:
+        box: any rectangle of the grid; what lies around it is seen as far as the windows of the grid's lattice reach.
+        reader: the mosaics, with the network's bands.
+        engine: the network.
+        setting: the lattice.
+
+    Yields:
+        A part of the box, as wide as it, and its values: uint8 (rows, columns), probability x 250, 255 = not observed.
+    """
+    for part, values in _blended(Strip.around(box, setting), reader, engine):
+        kept = part.intersection(box)
+        if kept is not None:
+            yield kept, values[part.slices_of(kept)]
+
+
+def model_facts(model: Path) -> Any:
+    """Return what model.json says.
+
+    Raises:
+        InputError: it is missing, or a file that it describes is missing or was changed.
+    """
     facts = io.read_json(model / "model.json")
     for name, expected in facts["sha256"].items():
         path = model / name
@@ -177,8 +201,7 @@ def window_weights(window: int, overlap: int) -> np.ndarray:
 
 def _blended(strip: Strip, reader: Mosaics, engine: Engine) -> Iterator[tuple[GeoBox, np.ndarray]]:
     """Yield, from north to south, rows that no further window touches, with their values uint8 (rows, columns)."""
-    window, stride, number_of_windows = strip.window, strip.stride, strip.n_rows * len(strip.lefts)
-    shown = progress.track(range(number_of_windows), number_of_windows, f"predict {strip.box.id}", "windows")
+    window, stride = strip.window, strip.stride
     line = window_weights(window, strip.overlap)
     weights = line[:, None] * line
     pixels = reader.read(strip.rows(0, window))
@@ -189,15 +212,12 @@ def _blended(strip: Strip, reader: Mosaics, engine: Engine) -> Iterator[tuple[Ge
             # The next rows are read while the network works on these.
             ahead = None if last else pool.submit(reader.read, strip.rows(number * stride + window, stride))
             for left in strip.lefts:
-                next(shown)
                 here = pixels[:, :, left : left + window]
                 if here.any():
                     engine.start(left, here)
             # Added in one order whatever finished first: sums of floats depend on it.
             for left, values in sorted(engine.finish().items()):
                 total[:, left : left + window] += values * weights
-            if last:
-                next(shown, None)
             done = window if last else stride
             yield strip.rows(number * stride, done), _quantised(total[:done], pixels[:, :done])
             if ahead is not None:

@@ -42,14 +42,15 @@ STAGES = {
     "labels": Stage(1, "labels", "87374564e1500b78"),
     "chips": Stage(1, "chips", "cb9d7649748d0f69"),
     "train": Stage(1, "learning.train", "c80318afbc109694"),
-    "predict": Stage(1, "predict", "9daba4503d98d74f"),
-    "polygonize": Stage(1, "polygonize", "a49ea02f0f17f38b"),
-    "candidates": Stage(1, "candidates", "2b7d9fee1f36f444"),
+    "validate": Stage(1, "validate.build", "0defa5806ef63a22"),
+    "predict": Stage(1, "predict", "c0f03ccdfe885794"),
+    "polygonize": Stage(1, "polygonize", "d3d934991e9f4324"),
+    "candidates": Stage(1, "candidates", "66cdbb9033363945"),
     "evidence": Stage(2, "evidence", "59e752afe72c8519"),
-    "inventory": Stage(1, "inventory.build", "ce46c53ad8600eb7"),
+    "inventory": Stage(1, "inventory.build", "a00b7980a70e265d"),
     "attributes": Stage(1, "inventory.attributes", "6d1dbda945a8efc3"),
     "export": Stage(1, "inventory.export", "6124aa63d6a5d936"),
-    "report": Stage(2, "report.build", "4615dd180374ef94"),
+    "report": Stage(2, "report.build", "a0f185d515a943f9"),
 }
 
 

@@ -31,7 +31,7 @@ rule predict:
 rule polygonize:
     input:
         probability="<results>/rounds/{k}/probability/{block}.tif",
-        model="<results>/rounds/{k}/model/model.json",
+        choice="<results>/rounds/{k}/validation/validation.json",
     output:
         "<results>/rounds/{k}/outlines/{block}.parquet",
     log:
@@ -48,7 +48,7 @@ rule polygonize:
     message:
         "Round {wildcards.k}: outlines of block {wildcards.block}"
     shell:
-        "rts-pipeline polygonize {wildcards.block} --probability {input.probability} --model {input.model} --out {output}"
+        "rts-pipeline polygonize {wildcards.block} --probability {input.probability} --choice {input.choice} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -58,7 +58,7 @@ rule candidates:
             "<results>/rounds/{{k}}/outlines/{block}.parquet", block=project.blocks
         ),
         labels="<results>/rounds/{k}/labels.parquet",
-        model="<results>/rounds/{k}/model/model.json",
+        choice="<results>/rounds/{k}/validation/validation.json",
         aoi=project.config.area.aoi,
     output:
         outlines="<results>/rounds/{k}/outlines.parquet",
@@ -79,7 +79,7 @@ rule candidates:
         "Round {wildcards.k}: candidates for review"
     shell:
         "rts-pipeline candidates {wildcards.k} {input.outlines} --labels {input.labels} --aoi {input.aoi:q}"
-        " --model {input.model} --out-outlines {output.outlines} --out {output.candidates} --out-gpkg {output.gpkg}"
+        " --choice {input.choice} --out-outlines {output.outlines} --out {output.candidates} --out-gpkg {output.gpkg}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 

@@ -33,6 +33,13 @@ wildcard_constraints:
 RESULTS = project.config.results
 REVIEWS = project.config.reviews
 MODEL = ["weights.pt", "network.onnx", "model.json", "metrics.csv", "curves.png"]
+VALIDATION = [
+    "validation.json",
+    "blocks.parquet",
+    "reliability.png",
+    "precision_recall.png",
+    "windows.png",
+]
 
 
 def current_state():
@@ -84,6 +91,7 @@ def round_files(rounds):
     return [
         *expand(f"{folder}/{{file}}", k=rounds, file=single),
         *expand(f"{folder}/model/{{file}}", k=rounds, file=MODEL),
+        *expand(f"{folder}/validation/{{file}}", k=rounds, file=VALIDATION),
         *expand(f"{folder}/probability/{{block}}.tif", k=rounds, block=project.blocks),
         *expand(f"{folder}/outlines/{{block}}.parquet", k=rounds, block=project.blocks),
     ]

@@ -1,4 +1,4 @@
-# What is known becomes labels, windows and a network.
+# What is known becomes labels, windows and a network, and the network is judged.
 
 
 rule labels:
@@ -87,5 +87,43 @@ rule train:
         "Round {wildcards.k}: train the network"
     shell:
         "rts-pipeline train {wildcards.k} {input.mosaics} --chips {input.chips} --labels {input.labels}"
+<<<<<<< HEAD
         " {params.previous} --out {params.folder} --device {resources.device} --devices {resources.devices}"
         " --workers {resources.workers} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
+=======
+        " {params.previous} --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
+
+
+rule validate:
+    input:
+        network="<results>/rounds/{k}/model/network.onnx",
+        model="<results>/rounds/{k}/model/model.json",
+        chips="<results>/rounds/{k}/chips.parquet",
+        labels="<results>/rounds/{k}/labels.parquet",
+        mosaics=lambda wildcards: mosaics_of(project.labelled_cells(wildcards.k)),
+    output:
+        choice="<results>/rounds/{k}/validation/validation.json",
+        blocks="<results>/rounds/{k}/validation/blocks.parquet",
+        reliability="<results>/rounds/{k}/validation/reliability.png",
+        precision_recall="<results>/rounds/{k}/validation/precision_recall.png",
+        windows="<results>/rounds/{k}/validation/windows.png",
+    log:
+        "<logs>/rounds/{k}/validate.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/validate.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    threads: 8
+    resources:
+        mem_mb=3000,
+    params:
+        options=project.options("validate"),
+        code=project.code("validate"),
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.choice, parent=True),
+    message:
+        "Round {wildcards.k}: judge the network on the blocks kept for it"
+    shell:
+        "rts-pipeline validate {input.mosaics} --model {params.model} --chips {input.chips} --labels {input.labels}"
+        " --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
+>>>>>>> chips

@@ -10,7 +10,7 @@ import typer
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, Round, stage_options
 from rts_pipeline.options import EvidenceOptions, PolygonizeOptions, PredictOptions
 
-Model = Annotated[Path, typer.Option("--model", help="The round's model.json.")]
+Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: threshold, smallest outline, hole size.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +43,7 @@ def predict(
 def polygonize(
     block: Block,
     probability: Annotated[Path, typer.Option(help="The block's probability raster.")],
-    model: Model,
+    choice: Choice,
     out: Out,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
@@ -51,12 +51,12 @@ def polygonize(
 ) -> None:
     """Outline what lies above the threshold in a block.
 
-    Example: rts-pipeline polygonize b_e0015_n0125 --probability b_e0015_n0125.tif --model model/model.json --out o.parquet
+    Example: rts-pipeline polygonize b_e0015_n0125 --probability b_e0015_n0125.tif --choice validation.json --out o.parquet
     """
     parsed = stage_options("polygonize", PolygonizeOptions, options, config, code)
     from rts_pipeline.polygonize import polygonize
 
-    polygonize(parsed.grid.grid().block(block), probability, model, out, parsed)
+    polygonize(parsed.grid.grid().block(block), probability, choice, out, parsed)
 
 
 def candidates(
@@ -64,7 +64,7 @@ def candidates(
     outlines: Annotated[list[Path], typer.Argument(help="Outlines of all blocks.")],
     labels: Annotated[Path, typer.Option(help="The round's labels: what has been decided before.")],
     aoi: Annotated[Path, typer.Option(help="Area of interest.")],
-    model: Model,
+    choice: Choice,
     out_outlines: Annotated[Path, typer.Option(help="All outlines of the round, whole, with their status.")],
     out: Out,
     out_gpkg: Annotated[Path, typer.Option(help="The candidates as GeoPackage.")],
@@ -75,12 +75,12 @@ def candidates(
     """Unite the outlines over block edges and rank those that nobody has decided yet.
 
     Example: rts-pipeline candidates 01 outlines/*.parquet --labels labels.parquet --aoi data/aoi.gpkg
-    --model model/model.json --out-outlines outlines.parquet --out candidates.parquet --out-gpkg candidates.gpkg
+    --choice validation.json --out-outlines outlines.parquet --out candidates.parquet --out-gpkg candidates.gpkg
     """
     parsed = stage_options("candidates", PolygonizeOptions, options, config, code)
     from rts_pipeline.candidates import build_candidates
 
-    build_candidates(round, outlines, labels, aoi, model, out_outlines, out, out_gpkg, parsed)
+    build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, parsed)
 
 
 def evidence(

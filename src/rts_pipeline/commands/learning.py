@@ -7,10 +7,16 @@ from typing import Annotated
 
 import typer
 
+<<<<<<< HEAD
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, placed, stage_options
 from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions
+=======
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, stage_options
+from rts_pipeline.options import ChipsOptions, FoldsOptions, LabelsOptions, TrainOptions, ValidateOptions
+>>>>>>> chips
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
+Windows = Annotated[Path, typer.Option("--chips", help="The round's chips.parquet.")]
 Mosaics = Annotated[list[Path], typer.Argument(help="Mosaics (<cell>.tif).")]
 
 
@@ -19,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(labels)
     app.command()(chips)
     app.command()(train)
+    app.command()(validate)
 
 
 def labels(
@@ -43,24 +50,26 @@ def chips(
     mosaics: Mosaics,
     labels: Labels,
     out: Out,
+    fold: Annotated[int | None, typer.Option(help="Fold of cross-validation (from 0) whose blocks are the test.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Choose the windows for training and validation, split by spatial block.
+    """Choose the windows for training, validation and test, split by spatial block.
 
     Example: rts-pipeline chips results/mosaic/e0079_n0628.tif --labels labels.parquet --out chips.parquet
     """
-    parsed = stage_options("chips", ChipsOptions, options, config, code)
-    from rts_pipeline.chips import build_chips
+    parsed = stage_options("chips", ChipsOptions if fold is None else FoldsOptions, options, config, code)
+    from rts_pipeline.chips import Fold, build_chips
 
-    build_chips(labels, mosaics, out, parsed)
+    part = Fold(fold, parsed.chips.folds) if fold is not None and isinstance(parsed, FoldsOptions) else None
+    build_chips(labels, mosaics, out, parsed, part)
 
 
 def train(
     round: Round,
     mosaics: Mosaics,
-    chips: Annotated[Path, typer.Option(help="The round's chips.parquet.")],
+    chips: Windows,
     labels: Labels,
     out: Out,
     previous: Annotated[Path | None, typer.Option(help="Model folder of the round to start from.")] = None,
@@ -71,7 +80,11 @@ def train(
     options: Options = None,
     code: Code = None,
 ) -> None:
+<<<<<<< HEAD
     """Train the network of a round, calibrate and export it; an interrupted training goes on from its last epoch.
+=======
+    """Train the network and export it.
+>>>>>>> chips
 
     Example: rts-pipeline train 01 results/mosaic/*[0-9].tif --chips chips.parquet --labels labels.parquet --out model
     """
@@ -79,4 +92,29 @@ def train(
     placement = placed(device=device, devices=devices, workers=workers)
     from rts_pipeline.learning.train import train
 
+<<<<<<< HEAD
     train(chips, labels, mosaics, out, parsed, placement, previous=previous, round=round)
+=======
+    train(chips, labels, mosaics, out, parsed, previous=previous, round=round)
+
+
+def validate(
+    mosaics: Mosaics,
+    model: Annotated[Path, typer.Option(help="The round's model folder.")],
+    chips: Windows,
+    labels: Labels,
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Judge the network on the blocks kept for it; choose threshold, smallest outline and hole size there.
+
+    Example: rts-pipeline validate results/mosaic/*[0-9].tif --model model --chips chips.parquet --labels labels.parquet
+    --out validation
+    """
+    parsed = stage_options("validate", ValidateOptions, options, config, code)
+    from rts_pipeline.validate.build import validate
+
+    validate(chips, labels, mosaics, model, out, parsed)
+>>>>>>> chips

@@ -1,8 +1,8 @@
 """Rounds on disk: the draft that keeps a review open and the chain of sign-offs that closes the finished ones.
 
 A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `model/` (the network that
-proposed them), `draft.json` while the review is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and
-`signoff.json`.
+proposed them), `validation/` (how well it did), `draft.json` while the review is open, `<reviewer>.jsonl`, and after the
+sign-off `reviewed.parquet` and `signoff.json`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
 POSITIVE = ("accept", "edit", "missed")
 """Decisions that say: a slump. Their number is a sign-off's `n_new`."""
-KEPT = ("model/weights.pt", "model/model.json", CANDIDATES)
-"""What a review copies from the round's results: the network and what it proposed."""
+JUDGED = ("validation/validation.json", "validation/reliability.png", "validation/precision_recall.png")
+"""How well the network did; no picture that shows Planet's pixels."""
+KEPT = ("model/weights.pt", "model/model.json", *JUDGED, CANDIDATES)
+"""What a review copies from the round's results: the network, how well it did, and what it proposed."""
 
 
 @dataclass(frozen=True)
