@@ -26,9 +26,7 @@ from rts_pipeline.learning.train import train
 from rts_pipeline.options import ChipsOptions, LabelsOptions, PredictOptions, TrainOptions
 from rts_pipeline.predict import predict
 
-CHIPS = Chips(
-    size_px=64, stride_px=32, buffer_m=10, background_reach_m=100, block_m=192, validation_fraction=0.3, guard_px=0
-)
+CHIPS = Chips(size_px=64, stride_px=32, buffer_m=10, background_reach_m=100, block_m=192, validation_fraction=0.3, guard_px=0)
 SETTING = Learning(encoder="resnet18", epochs=2, warm_epochs=1, steps_per_epoch=1, batch_size=4)
 HERE = Placement(workers=0, device="cpu")
 
@@ -116,7 +114,8 @@ def test_a_warm_round_starts_from_the_parent(world, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"bands": ["red"]}, r"bands is .*; expected \['red'\]"), ({"members": 2}, "members is 1; expected 2")]
+    ("changes", "told"),
+    [({"bands": ["red"]}, r"bands is .*; expected \['red'\]"), ({"members": 2}, "members is 1; expected 2")],
 )
 def test_another_network_can_not_start_from_the_parent(world, model, tmp_path, changes, told):
     with pytest.raises(InputError, match=r"model\.json: the last round's " + told):

@@ -73,7 +73,7 @@ def test_weights_that_are_not_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UsageError, match=r"SENTINEL2_ALL_MOCO' is not in torch's cache .*get_state_dict"):
         load_encoder(encoder(), "ResNet18_Weights.SENTINEL2_ALL_MOCO", BANDS)
-    with pytest.raises(UsageError, match="'ResNet18_Weights.MARS' is unknown to torchgeo"):
+    with pytest.raises(UsageError, match=r"'ResNet18_Weights\.MARS' is unknown to torchgeo"):
         load_encoder(encoder(), "ResNet18_Weights.MARS", BANDS)
 
 

@@ -87,11 +87,8 @@ rule train:
         "Round {wildcards.k}: train the network"
     shell:
         "rts-pipeline train {wildcards.k} {input.mosaics} --chips {input.chips} --labels {input.labels}"
-<<<<<<< HEAD
         " {params.previous} --out {params.folder} --device {resources.device} --devices {resources.devices}"
         " --workers {resources.workers} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
-=======
-        " {params.previous} --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 
 
 rule validate:
@@ -126,4 +123,3 @@ rule validate:
     shell:
         "rts-pipeline validate {input.mosaics} --model {params.model} --chips {input.chips} --labels {input.labels}"
         " --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
->>>>>>> chips

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-
 from pydantic import ValidationError
 
 from rts_pipeline.config import Placement, Section, first_problem, load_config

@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
-<<<<<<< HEAD
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, placed, stage_options
-from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions
-=======
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, stage_options
+from rts_pipeline.commands.common import (
+    DEFAULT_CONFIG,
+    Code,
+    ConfigFile,
+    Options,
+    Out,
+    Reviewed,
+    Round,
+    Seeds,
+    placed,
+    stage_options,
+)
 from rts_pipeline.options import ChipsOptions, FoldsOptions, LabelsOptions, TrainOptions, ValidateOptions
->>>>>>> chips
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
 Windows = Annotated[Path, typer.Option("--chips", help="The round's chips.parquet.")]
@@ -80,11 +86,7 @@ def train(
     options: Options = None,
     code: Code = None,
 ) -> None:
-<<<<<<< HEAD
     """Train the network of a round, calibrate and export it; an interrupted training goes on from its last epoch.
-=======
-    """Train the network and export it.
->>>>>>> chips
 
     Example: rts-pipeline train 01 results/mosaic/*[0-9].tif --chips chips.parquet --labels labels.parquet --out model
     """
@@ -92,10 +94,7 @@ def train(
     placement = placed(device=device, devices=devices, workers=workers)
     from rts_pipeline.learning.train import train
 
-<<<<<<< HEAD
     train(chips, labels, mosaics, out, parsed, placement, previous=previous, round=round)
-=======
-    train(chips, labels, mosaics, out, parsed, previous=previous, round=round)
 
 
 def validate(
@@ -117,4 +116,3 @@ def validate(
     from rts_pipeline.validate.build import validate
 
     validate(chips, labels, mosaics, model, out, parsed)
->>>>>>> chips

@@ -103,7 +103,13 @@ def _run(
     folder.mkdir(parents=True, exist_ok=True)
     data.at_once = setting.batch_size // (device.number * accumulate)
     best = ModelCheckpoint(
-        folder, filename="best", monitor="val_f1", mode="max", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
+        folder,
+        filename="best",
+        monitor="val_f1",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
     )
     trainer = Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",

@@ -79,11 +79,9 @@ def train(
         device = Device.of(placement, setting.precision)
         data = _data(table, labels, mosaics, options, normalisation, placement.workers)
         start = _start(previous if parent else None, setting)
-        members = [
-            _member(number, start, data, setting, device, out, workshop) for number in range(1, setting.members + 1)
-        ]
+        members = [_member(number, start, data, setting, device, out, workshop) for number in range(1, setting.members + 1)]
         model = network.Ensemble([_network(setting, member["state"]) for member in members])
-        facts = {"normalisation": vars(normalisation), "round": round, "n_chips": _numbers(table)}
+        facts: dict[str, Any] = {"normalisation": vars(normalisation), "round": round, "n_chips": _numbers(table)}
         facts["members"] = [member["facts"] for member in members]
         facts["parent_sha256"] = parent["sha256"]["weights.pt"] if parent else None
         facts["temperature"] = _temperature(model, data, device)
@@ -205,9 +203,10 @@ def _member(
         member: dict[str, Any] = torch.load(done, weights_only=True)
         return member
     earlier = [torch.load(path, weights_only=True)["rows"] for path in sorted(workshop.glob("member_*.pt"))]
+    before = [row for rows in earlier for row in rows]
     epochs = setting.epochs if start is None else setting.warm_epochs
     data.seed = setting.seed + number - 1
-    history = record.Record(out / "metrics.csv", number, epochs * setting.steps_per_epoch, sum(earlier, []))
+    history = record.Record(out / "metrics.csv", number, epochs * setting.steps_per_epoch, before)
 
     def make_task() -> SlumpTask:
         task = SlumpTask(setting, steps=epochs * setting.steps_per_epoch)

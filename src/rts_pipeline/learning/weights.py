@@ -20,10 +20,10 @@ PREFIXES = ("", "model.", "encoder.", "model.encoder.", "backbone.", "module.")
 RGB = ("red", "green", "blue")
 """Bands of weights with three of them (ImageNet's order), unless torchgeo says otherwise."""
 BAND_NAMES = {
-    **{name: "blue" for name in ("B", "B2", "B02")},
-    **{name: "green" for name in ("G", "B3", "B03")},
-    **{name: "red" for name in ("R", "B4", "B04")},
-    **{name: "nir" for name in ("B8", "B08")},
+    **dict.fromkeys(("B", "B2", "B02"), "blue"),
+    **dict.fromkeys(("G", "B3", "B03"), "green"),
+    **dict.fromkeys(("R", "B4", "B04"), "red"),
+    **dict.fromkeys(("B8", "B08"), "nir"),
     "NDVI": "ndvi",
 }
 """Our names for the bands of Sentinel-2 and of colour images."""
@@ -138,13 +138,16 @@ def _from_torchgeo(name: str) -> tuple[Path, list[str]]:
         weights = get_weight(name)
     except (KeyError, ValueError):
         raise UsageError(
-            "train.weights", f"'{name}' is unknown to torchgeo", expected="a file, or a name such as ResNet50_Weights.SENTINEL2_RGB_MOCO"
+            "train.weights",
+            f"'{name}' is unknown to torchgeo",
+            expected="a file, or a name such as ResNet50_Weights.SENTINEL2_RGB_MOCO",
         ) from None
     path = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlparse(weights.url).path).name)
     if not path.exists():
         raise UsageError(
             "train.weights",
             f"'{name}' is not in torch's cache ({path})",
-            do=f"on a machine with a network: python -c \"from torchgeo.models import get_weight as g; g('{name}').get_state_dict()\"",
+            do="on a machine with a network: python -c"
+            f" \"from torchgeo.models import get_weight; get_weight('{name}').get_state_dict()\"",
         )
     return path, [BAND_NAMES.get(band, band) for band in weights.meta["bands"]]
