@@ -15,7 +15,6 @@ from rts_pipeline.config import Chips, Labelling, Predict, Train
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.labels import build_labels
 from rts_pipeline.learning import datasets, network, validation
-from rts_pipeline.learning.augment import Augmentation
 from rts_pipeline.learning.task import BINS, SegmentationLoss, pixel_scores
 from rts_pipeline.learning.train import train
 from rts_pipeline.options import ChipsOptions, LabelsOptions, PredictOptions, TrainOptions
@@ -212,28 +211,6 @@ def test_ignored_pixels_do_not_count(kind):
     changed[:, :, 5:] += 1
     assert not torch.equal(loss(logits, target), loss(changed, target))
     assert loss(logits, torch.full_like(target, 255)) == 0
-
-
-def test_augmentation_moves_image_and_mask_together():
-    torch.manual_seed(0)
-    mask = (torch.rand(8, 32, 32) > 0.5).long().repeat_interleave(2, 1).repeat_interleave(2, 2)
-    image = (mask[:, None] * 10.0).repeat(1, 4, 1, 1)
-    augmentation = Augmentation()
-    for _ in range(8):
-        moved, classes = augmentation(image, mask)
-        inside = classes != 255
-        values = moved.mean(dim=1)
-        agree = ((values > 5) == (classes == 1))[inside].float().mean()
-        assert agree > 0.95
-        assert set(classes.unique().tolist()) <= {0, 1, 255}
-
-
-def test_what_comes_from_outside_is_ignored():
-    torch.manual_seed(1)
-    outside = [Augmentation()(torch.ones(8, 4, 64, 64), torch.ones(8, 64, 64, dtype=torch.long))[1] for _ in range(8)]
-    values = torch.cat(outside)
-    assert set(values.unique().tolist()) == {1, 255}
-    assert values[:, 20:44, 20:44].eq(1).all()
 
 
 def test_half_of_the_draws_hold_a_slump(world):
