@@ -14,7 +14,7 @@ from rts_pipeline.chips import build_chips
 from rts_pipeline.config import Chips, Labelling, Predict, Train
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.labels import build_labels
-from rts_pipeline.learning import datasets, network, validation
+from rts_pipeline.learning import network, validation
 from rts_pipeline.learning.task import BINS, SegmentationLoss, pixel_scores
 from rts_pipeline.learning.train import train
 from rts_pipeline.options import ChipsOptions, LabelsOptions, PredictOptions, TrainOptions
@@ -159,46 +159,6 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         network.load_weights(target, tmp_path / "w.pt", "train.weights")
 
 
-def test_a_mosaic_that_torchgeo_skips_is_named(world, tmp_path):
-    broken = tmp_path / "e0011_n0021.tif"
-    broken.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"e0011_n0021\.tif: can't be read \(1 of 2 mosaics\)"):
-        datasets.open_datasets([world.mosaics[0], broken], world.folder / "labels.parquet", world.grid, ["red"], 0.0)
-
-
-def test_windows_hold_the_mosaics_pixels_and_labels(world):
-    joined = datasets.open_datasets(world.mosaics, world.folder / "labels.parquet", world.grid, ["nir", "blue"], 0.0)
-    chips = gpd.read_parquet(world.folder / "chips.parquet")
-    slumps = world.slumps
-    for query, chip in zip(datasets.ChipSampler(joined, chips), chips.itertuples(), strict=True):
-        sample = joined[query]
-        top, left = chip.row - world.row, chip.column - world.column
-        part = world.pixels[[3, 0], top : top + 64, left : left + 64]
-        image = sample["image"].numpy()
-        assert np.array_equal(image[:, : part.shape[1], : part.shape[2]], part)
-        for slump in slumps:
-            column, row = (int(np.floor(v / 3)) for v in (slump.centroid.x, -slump.centroid.y))
-            if 0 <= row - chip.row < 64 and 0 <= column - chip.column < 64:
-                assert sample["mask"][row - chip.row, column - chip.column] == 1
-
-
-def test_positive_beats_negative_beats_ignore(world):
-    def value(geometry, boundary=0.0):
-        labels = datasets.LabelDataset(
-            world.folder / "labels.parquet", gpd.GeoSeries([box], crs=world.grid.crs), world.grid, boundary
-        )
-        west, north = (np.floor(v / 3) * 3 for v in (geometry.x, geometry.y))
-        return int(labels[slice(west, west + 3), slice(north, north + 3), slice(None)]["mask"][0, 0])
-
-    box = world.grid.block("b_e0003_n0006").polygon
-    unsure = world.slumps[5]
-    beside = unsure.centroid.__class__(unsure.bounds[2] + 15, unsure.centroid.y)
-    edge = unsure.centroid.__class__(unsure.bounds[2] - 3, unsure.centroid.y)
-    assert value(unsure.centroid) == 1
-    assert value(beside) == 255
-    assert (value(edge), value(edge, boundary=9.0)) == (1, 255)
-
-
 @pytest.mark.parametrize("kind", ["bce+dice", "focal+dice"])
 def test_ignored_pixels_do_not_count(kind):
     loss = SegmentationLoss(kind)
@@ -211,16 +171,6 @@ def test_ignored_pixels_do_not_count(kind):
     changed[:, :, 5:] += 1
     assert not torch.equal(loss(logits, target), loss(changed, target))
     assert loss(logits, torch.full_like(target, 255)) == 0
-
-
-def test_half_of_the_draws_hold_a_slump(world):
-    chips = gpd.read_parquet(world.folder / "chips.parquet")
-    slumps = gpd.GeoSeries(world.slumps, crs=world.grid.crs)
-    weight = datasets.weights(chips, slumps)
-    held = chips.intersects(slumps.union_all()).to_numpy()
-    assert np.isclose(weight.sum(), 1)
-    if not held.all():
-        assert np.isclose(weight[held].sum(), 0.5) or np.isclose(weight[held].sum(), 2 / 3)
 
 
 def test_objects_match_one_to_one():
