@@ -53,12 +53,16 @@ class ChipModule(LightningDataModule):
         self.learned, self.judged, self.chips = learned, judged, chips
         self.inputs, self.radiometric, self.geometric = inputs, radiometric, Geometric()
         self.at_once, self.workers, self.seed = batch_size, workers, seed
-        self.draws = steps * batch_size
+        self.steps, self.draws = steps, steps * batch_size
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the balanced draws of an epoch."""
         train = self.chips[self.chips.split == "train"]
-        return self._loader(self.learned, ChipSampler(self.learned, train, draws=self.draws, seed=self.seed))
+        sampler = ChipSampler(self.learned, train, draws=self.draws, seed=self.seed)
+        if self.trainer is not None:
+            # Workers read ahead before Lightning says which epoch a resumed training is in.
+            sampler.set_epoch(self.trainer.global_step // self.steps)
+        return self._loader(self.learned, sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the validation windows that an epoch is judged on."""

@@ -77,7 +77,7 @@ def train(
     with _quiet(), _workshop(out, io.sha256_json([made_of, parent])) as workshop:
         torch.set_num_threads(machine.threads())
         device = Device.of(placement, setting.precision)
-        data = _data(table, labels, mosaics, options, normalisation, placement.workers)
+        data = _data(table, labels, mosaics, options, normalisation, placement.workers, workshop / "mosaics")
         start = _start(previous if parent else None, setting)
         members = [_member(number, start, data, setting, device, out, workshop) for number in range(1, setting.members + 1)]
         model = network.Ensemble([_network(setting, member["state"]) for member in members])
@@ -149,10 +149,12 @@ def _data(
     options: TrainOptions,
     normalisation: Normalisation,
     workers: int,
+    scratch: Path,
 ) -> ChipModule:
     setting, grid = options.train, options.grid.grid()
     learned, judged = (
-        datasets.open_datasets(mosaics, labels, grid, setting.bands, ring) for ring in (options.labels.boundary_ignore_m, 0.0)
+        datasets.open_datasets(mosaics, labels, grid, setting.bands, ring, scratch=scratch)
+        for ring in (options.labels.boundary_ignore_m, 0.0)
     )
     frame = io.read_geoparquet(labels).to_crs(table.crs)
     in_training = table.split == "train"
