@@ -42,7 +42,7 @@ def write_reliability(path: Path, counts: NDArray[np.int64]) -> None:
         figure = Figure(figsize=(4.6, 5.0), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.plot([0, 1], [0, 1], color=DARK, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
-        shares = [row["predicted"] for row in rows], [row["observed"] for row in rows]
+        shares: Any = [row["predicted"] for row in rows], [row["observed"] for row in rows]
         upper.plot(*shares, color=MAIN, marker="o", ms=5, label=_named("network", "ECE", expected_calibration_error(counts)))
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share that are slump", aspect="equal")
         upper.legend(loc="upper left")
@@ -70,7 +70,7 @@ def write_precision_recall(path: Path, counts: NDArray[np.int64], choice: Choice
             axes.plot(scores["recall"][defined], scores["precision"][defined], color=MAIN, lw=1.8, label=label)
             level = level_of(choice.threshold)
             _mark(axes, scores["recall"][level], scores["precision"][level], MAIN)
-        known = [row for row in choice.curve if row["precision"] is not None and row["recall"] is not None]
+        known: list[Any] = [row for row in choice.curve if row["precision"] is not None and row["recall"] is not None]
         if known:
             places = [row["recall"] for row in known], [row["precision"] for row in known]
             style: dict[str, Any] = {"color": OTHER, "lw": 1.2, "marker": "o", "ms": 3.5}
@@ -87,9 +87,9 @@ def write_precision_recall(path: Path, counts: NDArray[np.int64], choice: Choice
 MARK: dict[str, Any] = {"marker": "o", "ms": 10, "mew": 1.8}
 
 
-def _mark(axes: Axes, recall: float | None, precision: float | None, colour: str) -> None:
-    axes.plot([recall], [precision], **MARK, mfc="white", mec=colour, zorder=3, clip_on=False)
-    axes.plot([recall], [precision], marker="o", ms=4, color=colour, zorder=4, clip_on=False)
+def _mark(axes: Axes, recall: float, precision: float, colour: str) -> None:
+    axes.plot(recall, precision, **MARK, mfc="white", mec=colour, zorder=3, clip_on=False)
+    axes.plot(recall, precision, marker="o", ms=4, color=colour, zorder=4, clip_on=False)
 
 
 def _f1_lines(axes: Axes) -> None:

@@ -76,8 +76,8 @@ def blocks_of(chips: Path, options: ValidateOptions) -> list[Block]:
     blocks = []
     for split in JUDGED:
         for name, rows in table[table["split"] == split].groupby("block", sort=True):
-            places = rows[["column", "row", "size_px"]].to_numpy().tolist()
-            windows = (GeoBox(str(name), grid.crs, grid.pixel_m, *place, place[2]) for place in places)
+            places = rows[["column", "row", "size_px", "size_px"]].to_numpy().tolist()
+            windows = (GeoBox(str(name), grid.crs, grid.pixel_m, *place) for place in places)
             blocks.append(Block(coarse.cell(str(name).removeprefix("s_")), split, tuple(windows)))
     if not blocks or blocks[0].split != JUDGED[0]:
         raise InputError(chips, "holds no validation window", expected="windows of train and validation", do="make it again")
@@ -133,10 +133,11 @@ def without(geometries: Geometries, ignored: Geometries) -> tuple[Geometries, ND
     """Return the geometries without the ignored ground, and whether at least half of each is left."""
     left = geometries.copy()
     owner, part = shapely.STRtree(ignored).query(geometries, predicate="intersects")
-    order = np.argsort(owner, kind="stable")
-    touching, start = np.unique(owner[order], return_index=True)
-    for index, parts in zip(touching, np.split(part[order], start[1:]), strict=True):
-        left[index] = shapely.difference(geometries[index], shapely.union_all(ignored[parts]))
+    part = part[np.argsort(owner, kind="stable")]
+    ends = np.cumsum(np.bincount(owner, minlength=len(geometries)))
+    for index in np.unique(owner):
+        parts = ignored[part[ends[index - 1] if index else 0 : ends[index]]]
+        left[index] = shapely.difference(geometries[index], shapely.union_all(parts))
     return left, 2 * shapely.area(left) >= shapely.area(geometries)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -107,12 +107,28 @@ def tally(ground: Ground, probability: Bytes) -> Tally:
     result = Tally.none()
     for index, threshold in enumerate(THRESHOLDS):
         outlines = traced(ground, probability, threshold)
+        holes = _holes_m2(outlines, ground.box.pixel_m)
         for hole, hole_m2 in enumerate(HOLES_M2):
-            here = objects(outlines, ground, hole_m2)
-            matching = match_geometries(here.judged, ground.slumps, MIN_IOU)
-            large = here.areas_m2[:, None] >= MIN_AREAS_M2
-            found = large[matching.predicted]
-            result.n_predicted[index, hole] = large.sum(axis=0)
-            result.n_found[index, hole] = found.sum(axis=0)
-            result.iou[index, hole] = (matching.iou[:, None] * found).sum(axis=0)
+            at = index, hole
+            if hole and not ((holes >= HOLES_M2[hole - 1]) & (holes < hole_m2)).any():
+                counts = [values[index, hole - 1] for values in (result.n_predicted, result.n_found, result.iou)]
+            else:
+                counts = _by_area(objects(outlines, ground, hole_m2), ground)
+            result.n_predicted[at], result.n_found[at], result.iou[at] = counts
     return Tally(result.n_predicted, result.n_found, result.iou, len(ground.slumps))
+
+
+def _by_area(here: Objects, ground: Ground) -> list[NDArray[Any]]:
+    """Return number, found and sum of IoU of the objects for each minimum area."""
+    matching = match_geometries(here.judged, ground.slumps, MIN_IOU)
+    large = here.areas_m2[:, None] >= MIN_AREAS_M2
+    found = large[matching.predicted]
+    return [large.sum(axis=0), found.sum(axis=0), (matching.iou[:, None] * found).sum(axis=0)]
+
+
+def _holes_m2(outlines: Geometries, pixel_m: float) -> Floats:
+    """Return the areas of all holes."""
+    rings, part = shapely.get_rings(shapely.get_parts(outlines), return_index=True)
+    inner = np.diff(part, prepend=-1) == 0
+    areas: Floats = shapely.area(np.asarray(shapely.polygons(rings[inner]))) * pixel_m**2
+    return areas

@@ -76,8 +76,9 @@ def scored(windows: Iterable[GeoBox], box: GeoBox, found: NDArray[np.bool_], cla
     result = []
     for window in windows:
         inside, truth = found[box.slices_of(window)], classes[box.slices_of(window)]
-        numbers = [np.count_nonzero(inside & (truth == 1)), np.count_nonzero(inside & (truth == 0))]
-        result.append(Scored(window, *numbers, np.count_nonzero(~inside & (truth == 1))))
+        kinds = inside & (truth == 1), inside & (truth == 0), ~inside & (truth == 1)
+        tp, fp, fn = (int(np.count_nonzero(kind)) for kind in kinds)
+        result.append(Scored(window, tp, fp, fn))
     return [window for window in result if window.tp + window.fp + window.fn]
 
 
@@ -102,7 +103,7 @@ def write_windows(path: Path, rows: dict[str, list[tuple[Scored, Drawn]]], reade
         figure = Figure(figsize=(SHOWN * EDGE_IN + 0.3, len(rows) * (EDGE_IN + 0.45) + 0.5), layout="constrained")
         if flat and np.concatenate(flat, axis=1).any():
             every = np.concatenate(flat, axis=1)
-            limits = stretch(dict(zip(TRUE_COLOUR, every, strict=True)), every.any(axis=0))
+            limits = stretch(dict(zip(TRUE_COLOUR, every, strict=True)), np.asarray(every.any(axis=0)))
             grid = figure.subplots(len(rows), SHOWN, squeeze=False)
             for axes_row, (title, row), images in zip(grid, rows.items(), pixels, strict=True):
                 _draw_row(axes_row, title, row, images, limits)
