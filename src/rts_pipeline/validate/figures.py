@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DPI = 150
 SOFT = "#c4ccd1"
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
+MARK: dict[str, Any] = {"marker": "o", "ms": 10, "mew": 1.8}
 
 
 def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
@@ -39,12 +40,12 @@ def write_reliability(path: Path, counts: NDArray[np.int64]) -> None:
     """
     rows = [row for row in reliability(counts) if row["n"]]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 5.0), layout="constrained")
+        figure = Figure(figsize=(4.4, 5.4), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.plot([0, 1], [0, 1], color=DARK, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
         shares: Any = [row["predicted"] for row in rows], [row["observed"] for row in rows]
         upper.plot(*shares, color=MAIN, marker="o", ms=5, label=_named("network", "ECE", expected_calibration_error(counts)))
-        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share that are slump", aspect="equal")
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share that are slump")
         upper.legend(loc="upper left")
         lower.bar([row["lower"] for row in rows], [row["n"] for row in rows], 0.1, align="edge", color=MAIN, edgecolor="white")
         lower.set(yscale="log", xlabel="Predicted probability", ylabel="Pixels")
@@ -61,7 +62,7 @@ def write_precision_recall(path: Path, counts: NDArray[np.int64], choice: Choice
         counts: pixels of the validation blocks by class and level.
         choice: what was chosen, with the curve of the objects.
     """
-    with drawing(5.0, 4.8) as (figure, axes):
+    with drawing(5.2, 5.2) as (figure, axes):
         _f1_lines(axes)
         scores = pixel_scores(counts)
         defined = counts[:, ::-1].cumsum(axis=1)[:, ::-1].sum(axis=0) > 0
@@ -80,11 +81,8 @@ def write_precision_recall(path: Path, counts: NDArray[np.int64], choice: Choice
                 _mark(axes, row["recall"], row["precision"], OTHER)
         axes.plot([], [], **MARK, color="none", mec=DARK, ls="", label=f"chosen threshold, {choice.threshold:g}")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="Recall", ylabel="Precision", aspect="equal")
-        figure.legend(loc="outside upper center", ncols=3, fontsize=9, columnspacing=1.2, handletextpad=0.5)
+        figure.legend(loc="outside upper center", ncols=2, fontsize=9)
         save(figure, path)
-
-
-MARK: dict[str, Any] = {"marker": "o", "ms": 10, "mew": 1.8}
 
 
 def _mark(axes: Axes, recall: float, precision: float, colour: str) -> None:
@@ -96,8 +94,7 @@ def _f1_lines(axes: Axes) -> None:
     for f1 in F1_LINES:
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         axes.plot(recall, f1 * recall / (2 * recall - f1), color=SOFT, lw=0.8, zorder=0)
-        axes.annotate(f"F1 {f1:g}", (1, f1 / (2 - f1)), xytext=(-3, 3), textcoords="offset points", ha="right", fontsize=8,
-                      color="#6b767d")  # fmt: skip
+        axes.text(1.025, f1 / (2 - f1), f"F1 {f1:g}", va="center", fontsize=8, color="#6b767d")
 
 
 def _named(name: str, score: str, value: float | None) -> str:
