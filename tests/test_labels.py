@@ -106,7 +106,6 @@ def test_a_label_is_the_pixels_whose_centres_it_holds(tmp_path):
     assert mask.dtype == np.uint8
     assert np.array_equal(mask, expected)
     assert np.array_equal(labels.mask(BOX.part(10, -3, 8, 50)), np.pad(expected, ((0, 0), (3, 7)))[10:18])
-    assert labels.n_labels == 3
 
 
 def test_positive_beats_negative_beats_ignore(tmp_path):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import rasterio
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
+from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 
@@ -33,6 +35,11 @@ class Mosaics:
         self.boxes = {path: grid.cell(path.stem) for path in sorted(paths)}
         self._at = {(box.column // grid.cell_px, box.row // grid.cell_px): path for path, box in self.boxes.items()}
         self._open: dict[Path, rasterio.DatasetReader] = {}
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open files behind: a process that gets a copy opens its own."""
+        return self.__dict__ | {"_open": {}}
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +92,9 @@ class Mosaics:
             ) from None
 
     def _dataset(self, path: Path) -> rasterio.DatasetReader:
+        if self._process != os.getpid():
+            # A forked process shares the place in an open file with its parent: both would read wrong bytes.
+            self._open, self._process = {}, os.getpid()
         if path not in self._open:
             if len(self._open) == MOST_OPEN:
                 self._open.pop(next(iter(self._open))).close()
@@ -109,3 +119,38 @@ class Mosaics:
             have = ", ".join(str(name) for name in dataset.descriptions)
             raise InputError(path, f"lacks band {', '.join(missing)}", expected=f"bands {', '.join(self.bands)}; it has {have}")
         return dataset
+
+
+class UnpackedMosaics(Mosaics):
+    """Mosaics read at random places many times: a cell's bands are copied to an array file when first asked for.
+
+    A window of a mosaic costs the decoding of whole blocks, most of it for other ground. An array file costs 2 bytes a pixel
+    and band on disk (34 MB for a cell of 2048 px and four bands) and is read through memory that all processes share.
+    """
+
+    def __init__(self, paths: Sequence[Path], grid: Grid, bands: Sequence[str], folder: Path) -> None:
+        """Take, besides what `Mosaics` takes, a `folder` for the array files; whoever made it removes it."""
+        super().__init__(paths, grid, bands)
+        self._folder = folder
+        self._arrays: dict[Path, np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open files behind: a process that gets a copy opens its own."""
+        return super().__getstate__() | {"_arrays": {}}
+
+    def _read(self, path: Path, window: Window, shape: tuple[int, int]) -> np.ndarray:
+        if (window.height, window.width) != shape:
+            return super()._read(path, window, shape)
+        return self._array(path)[(slice(None), *window.toslices())]
+
+    def _array(self, path: Path) -> np.ndarray:
+        if path not in self._arrays:
+            file = self._folder / f"{path.stem}.npy"
+            if not file.exists():
+                box = self.boxes[path]
+                with io.atomic(file) as temporary:
+                    np.save(temporary, super()._read(path, box.window_of(box), box.shape))
+            if len(self._arrays) == MOST_OPEN:
+                del self._arrays[next(iter(self._arrays))]
+            self._arrays[path] = np.load(file, mmap_mode="r")
+        return self._arrays[path]

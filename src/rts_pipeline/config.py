@@ -189,8 +189,8 @@ class Labels(Labelling):
     seeds: str = Field(description="Vector file with the outlines of the slumps known at the start, in any CRS.")
 
 
-class Chips(Section):
-    """Windows for training and validation."""
+class Windows(Section):
+    """Windows for training, validation and test."""
 
     size_px: int = Field(256, ge=64, multiple_of=32, description="Edge of a window in pixels.")
     stride_px: int = Field(128, ge=32, description="Step between training windows in pixels.")
@@ -206,8 +206,13 @@ class Chips(Section):
         description="Pixels between training windows and validation or test blocks, and between validation windows and test"
         " blocks; null: a window and one more.",
     )
-    folds: int = Field(5, ge=3, description="Parts of the blocks in cross-validation (snakemake crossvalidation).")
     seed: int = Field(0, description="Seed of the split and of the background draw.")
+
+
+class Chips(Windows):
+    """Windows for training, validation and test, and the folds of cross-validation, which the rounds don't depend on."""
+
+    folds: int = Field(5, ge=3, description="Parts of the blocks in cross-validation (snakemake crossvalidation).")
 
 
 class Learning(Section):
@@ -236,6 +241,7 @@ class Learning(Section):
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
     loss: Literal["bce+dice", "focal+dice"] = Field("bce+dice", description="Loss, both parts ignore unlabelled pixels.")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
+    compile: bool = Field(False, description="Compile the network (torch.compile).")
     seed: int = Field(0, description="Seed of weights, draws and augmentation.")
 
     @model_validator(mode="after")
@@ -251,7 +257,11 @@ class Placement(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     devices: Count = Field(1, description="GPUs (or, on a CPU, processes) that share each step's windows.")
     workers: int = Field(2, ge=0, description="Processes that read windows, for each device.")
-    compile: bool = Field(False, description="Compile the network (torch.compile): pays in long trainings on a GPU.")
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs to ask a cluster for."""
+        return 0 if self.device == "cpu" else self.devices
 
 
 class Train(Placement, Learning):

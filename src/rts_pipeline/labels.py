@@ -60,7 +60,6 @@ class LabelRaster:
         frame = frame.iloc[frame.kind.map(PRIORITY.index).argsort(kind="stable")]
         positive = frame.geometry[frame.kind == "positive"]
         rings = positive.boundary.buffer(boundary_m) if boundary_m else positive.iloc[:0]
-        self.n_labels = len(frame)
         self._shapes = np.concatenate([frame.geometry.to_numpy(), rings.to_numpy()])
         self._values = np.concatenate([frame.kind.map(VALUES).to_numpy(), np.full(len(rings), IGNORE)])
         self._tree = shapely.STRtree(self._shapes)

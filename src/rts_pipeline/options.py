@@ -32,6 +32,7 @@ from rts_pipeline.config import (
     Section,
     Time,
     Usability,
+    Windows,
     Years,
     first_problem,
 )
@@ -113,6 +114,12 @@ class ChipsOptions(Section):
     """Options of `chips`."""
 
     grid: GridSection
+    chips: Windows
+
+
+class FoldsOptions(ChipsOptions):
+    """Options of `chips` for a fold of cross-validation."""
+
     chips: Chips
 
 
@@ -128,7 +135,7 @@ class ValidateOptions(Section):
     """Options of `validate`."""
 
     grid: GridSection
-    chips: Chips
+    chips: Windows
     predict: Predict
     choice: Choice
 

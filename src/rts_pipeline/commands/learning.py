@@ -7,8 +7,19 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, stage_options
-from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions, ValidateOptions
+from rts_pipeline.commands.common import (
+    DEFAULT_CONFIG,
+    Code,
+    ConfigFile,
+    Options,
+    Out,
+    Reviewed,
+    Round,
+    Seeds,
+    placed,
+    stage_options,
+)
+from rts_pipeline.options import ChipsOptions, FoldsOptions, LabelsOptions, TrainOptions, ValidateOptions
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
 Windows = Annotated[Path, typer.Option("--chips", help="The round's chips.parquet.")]
@@ -45,18 +56,20 @@ def chips(
     mosaics: Mosaics,
     labels: Labels,
     out: Out,
+    fold: Annotated[int | None, typer.Option(help="Fold of cross-validation (from 0) whose blocks are the test.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Choose the windows for training and validation, split by spatial block.
+    """Choose the windows for training, validation and test, split by spatial block.
 
     Example: rts-pipeline chips results/mosaic/e0079_n0628.tif --labels labels.parquet --out chips.parquet
     """
-    parsed = stage_options("chips", ChipsOptions, options, config, code)
-    from rts_pipeline.chips import build_chips
+    parsed = stage_options("chips", ChipsOptions if fold is None else FoldsOptions, options, config, code)
+    from rts_pipeline.chips import Fold, build_chips
 
-    build_chips(labels, mosaics, out, parsed)
+    part = Fold(fold, parsed.chips.folds) if fold is not None and isinstance(parsed, FoldsOptions) else None
+    build_chips(labels, mosaics, out, parsed, part)
 
 
 def train(
@@ -66,18 +79,22 @@ def train(
     labels: Labels,
     out: Out,
     previous: Annotated[Path | None, typer.Option(help="Model folder of the round to start from.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option(help="GPUs (or, on a CPU, processes) that share each step's windows.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that read windows, for each device.")] = 2,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Train the network and export it.
+    """Train the network of a round, calibrate and export it; an interrupted training goes on from its last epoch.
 
     Example: rts-pipeline train 01 results/mosaic/*[0-9].tif --chips chips.parquet --labels labels.parquet --out model
     """
     parsed = stage_options("train", TrainOptions, options, config, code)
+    placement = placed(device=device, devices=devices, workers=workers)
     from rts_pipeline.learning.train import train
 
-    train(chips, labels, mosaics, out, parsed, previous=previous, round=round)
+    train(chips, labels, mosaics, out, parsed, placement, previous=previous, round=round)
 
 
 def validate(
