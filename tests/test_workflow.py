@@ -38,7 +38,7 @@ def touch_later(path):
     os.utime(path, (stat.st_atime + 3600, stat.st_mtime + 3600))
 
 
-ROUND = {"labels": 1, "chips": 1, "train": 1, "predict": 4, "polygonize": 4, "candidates": 1, "evidence": 1}
+ROUND = {"labels": 1, "chips": 1, "train": 1, "validate": 1, "predict": 4, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
 def test_nothing_changed_nothing_planned(case):
@@ -54,6 +54,11 @@ def test_touched_seeds_and_area_change_nothing(case):
 def test_minimum_area_redoes_outlines_only(case):
     case.configure(polygonize={"min_area_m2": 1200})
     assert case.plan() == {"polygonize": 4, "candidates": 1, "evidence": 1}
+
+
+def test_another_recall_redoes_the_choice_and_what_follows(case):
+    case.configure(choice={"recall": 0.9})
+    assert case.plan() == {"validate": 1, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
 def test_learning_rate_redoes_training_and_below(case):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rts_pipeline.drawing import DARK, MAIN, drawing
+from rts_pipeline.errors import InputError
 
 COLOURS = {
     "accept": "#0072B2",
@@ -41,8 +43,23 @@ def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
     buffer = BytesIO()
     varying = {"svg": {"Date": None}, "png": {"Software": None}}
     figure.savefig(buffer, format=kind, metadata=varying.get(kind), **options)
-    mime = "svg+xml" if kind == "svg" else kind
-    return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _uri(buffer.getvalue(), "svg+xml" if kind == "svg" else kind)
+
+
+def file_uri(path: Path) -> str:
+    """Return a PNG as a data URI.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    try:
+        return _uri(path.read_bytes(), "png")
+    except FileNotFoundError:
+        raise InputError(path, "no such file", do="restore it from a backup") from None
+
+
+def _uri(data: bytes, mime: str) -> str:
+    return f"data:image/{mime};base64,{base64.b64encode(data).decode()}"
 
 
 def decisions_by_round(rounds: pd.DataFrame) -> str:

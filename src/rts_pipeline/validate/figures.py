@@ -48,7 +48,7 @@ def write_reliability(path: Path, counts: NDArray[np.int64]) -> None:
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share that are slump")
         upper.legend(loc="upper left")
         lower.bar([row["lower"] for row in rows], [row["n"] for row in rows], 0.1, align="edge", color=MAIN, edgecolor="white")
-        lower.set(yscale="log", xlabel="Predicted probability", ylabel="Pixels")
+        lower.set(yscale="log", ylim=(0.7, None), xlabel="Predicted probability", ylabel="Pixels")
         for axes in (upper, lower):
             axes.grid(color="#e2e7ea", lw=0.7)
         save(figure, path)
