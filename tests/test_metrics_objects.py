@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import Polygon, box
+from shapely.affinity import translate
 
 from real_data import REAL, real
 from rts_pipeline.errors import InputError
-from rts_pipeline.grid import Grid
-from rts_pipeline.metrics.objects import match_outlines, object_scores
-from rts_pipeline.metrics.pixels import pixel_iou
+from rts_pipeline.metrics.objects import (
+    IOUS,
+    SIZE_CLASS_NAMES,
+    SIZE_CLASSES_M2,
+    Matching,
+    match_geometries,
+    match_outlines,
+    object_scores,
+    recall_by_size,
+)
 
 CRS = "EPSG:32646"
 
@@ -79,7 +87,6 @@ def test_undefined_is_none():
     assert [none[key] for key in ("precision", "recall", "f1", "iou")] == [None] * 4
     missed = object_scores(match_outlines(series([]), series([box(0, 0, 1, 1)])))
     assert (missed["precision"], missed["recall"], missed["f1"], missed["iou"]) == (None, 0.0, 0.0, None)
-    assert pixel_iou(series([]), series([]), Grid(CRS)) is None
 
 
 def test_invalid_and_missing_outlines():
@@ -94,15 +101,55 @@ def test_other_crs_is_named():
         match_outlines(series([box(0, 0, 1, 1)]), series([box(0, 0, 1, 1)], "EPSG:4326"))
 
 
+def test_kuhns_example():
+    # Kuhn's (1955) simple assignment: the first qualifies for jobs 1-3, the second for 3 and 4, the others for 4 alone.
+    predicted = [box(0, 0, 3, 1), box(3, 0, 5, 1), box(5, 0, 5.5, 1), box(5.5, 0, 6, 1)]
+    truth = [box(0, 0, 1, 1), box(1, 0, 2, 1), box(2, 0, 4, 1), box(4, 0, 6, 1)]
+    matching = match_geometries(np.array(predicted), np.array(truth), 0.0)
+    assert len(matching.iou) == 3
+    assert matching.truth[:2].tolist() in ([0, 2], [1, 2])
+
+
 @settings(deadline=None, max_examples=60)
-@given(squares, squares, st.integers(1, 7))
-def test_pixel_iou_does_not_depend_on_tiles(predicted, truth, tile_px):
-    grid = Grid(CRS, pixel_m=1.0)
-    pixels = [{(x, y) for g in side for x in range(12) for y in range(12) if g.contains(box(x, y, x + 1, y + 1))} for side in
-              (predicted, truth)]  # fmt: skip
-    union = pixels[0] | pixels[1]
-    expected = len(pixels[0] & pixels[1]) / len(union) if union else None
-    assert pixel_iou(series(predicted), series(truth), grid, tile_px) == expected
+@given(squares, squares, st.integers(-10_000, 10_000), st.randoms(use_true_random=False))
+def test_scores_depend_neither_on_place_nor_on_order(predicted, truth, shift, random):
+    expected = object_scores(match_outlines(series(predicted), series(truth), 0.3))
+    random.shuffle(predicted)
+    moved = series(translate(geometry, shift, -shift) for geometry in predicted)
+    scores = object_scores(match_outlines(moved, series(translate(geometry, shift, -shift) for geometry in truth), 0.3))
+    assert scores == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(squares, squares)
+def test_precision_is_the_other_sides_recall(predicted, truth):
+    one, other = (object_scores(match_outlines(series(a), series(b), 0.3)) for a, b in ((predicted, truth), (truth, predicted)))
+    assert (one["precision"], one["f1"], one["fp"]) == (other["recall"], other["f1"], other["fn"])
+    found = [object_scores(match_outlines(series(predicted), series(truth), limit))["tp"] for limit in IOUS]
+    assert found == sorted(found, reverse=True)
+
+
+def test_geometries_match_as_outlines_do():
+    squares = np.array([box(0, 0, 10, 8), None, box(20, 0, 30, 10)], dtype=object)
+    truth = np.array([box(20, 0, 30, 10), box(0, 0, 10, 10)], dtype=object)
+    one, other = match_geometries(squares, truth, 0.5), match_outlines(series(squares), series(truth), 0.5)
+    assert one.predicted.tolist() == other.predicted.tolist() == [0, 2]
+    assert one.truth.tolist() == other.truth.tolist() == [1, 0]
+    assert one.iou.tolist() == other.iou.tolist() == [0.8, 1.0]
+    assert squares[1] is None
+
+
+def test_recall_by_size():
+    limits = [*SIZE_CLASSES_M2]
+    areas = np.array([1.0, limits[0], limits[0] - 1, limits[1], limits[2] - 1, limits[2], 1e9, np.nan])
+    matching = Matching(np.arange(3), np.array([0, 3, 6]), np.ones(3), 5, len(areas))
+    classes = recall_by_size(matching, areas)
+    assert tuple(classes) == SIZE_CLASS_NAMES
+    assert [(row["found"], row["n"]) for row in classes.values()] == [(1, 3), (0, 1), (1, 2), (1, 2)]
+    with pytest.raises(ValueError, match="7 areas for 8 true objects"):
+        recall_by_size(matching, areas[:-1])
+    nothing = Matching(np.arange(0), np.arange(0), np.zeros(0), 0, 0)
+    assert all(row == {"found": 0, "n": 0} for row in recall_by_size(nothing, np.zeros(0)).values())
 
 
 @real

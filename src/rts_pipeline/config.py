@@ -241,6 +241,7 @@ class Learning(Section):
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
     loss: Literal["bce+dice", "focal+dice"] = Field("bce+dice", description="Loss, both parts ignore unlabelled pixels.")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
+    compile: bool = Field(False, description="Compile the network (torch.compile).")
     seed: int = Field(0, description="Seed of weights, draws and augmentation.")
 
     @model_validator(mode="after")
@@ -256,7 +257,11 @@ class Placement(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     devices: Count = Field(1, description="GPUs (or, on a CPU, processes) that share each step's windows.")
     workers: int = Field(2, ge=0, description="Processes that read windows, for each device.")
-    compile: bool = Field(False, description="Compile the network (torch.compile): pays in long trainings on a GPU.")
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs to ask a cluster for."""
+        return 0 if self.device == "cpu" else self.devices
 
 
 class Train(Placement, Learning):

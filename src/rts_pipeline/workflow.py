@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rts_pipeline import options, stages
-from rts_pipeline.config import Config, validate_config
+from rts_pipeline.config import Config, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_json
@@ -91,6 +91,11 @@ class Project:
     def code(self, stage: str) -> str:
         """Return the code version of a stage."""
         return stages.code(stage)
+
+    @property
+    def placement(self) -> Placement:
+        """Where training runs."""
+        return self.config.train
 
     # --- scenes, cells, blocks -----------------------------------------------------------------------------------
 

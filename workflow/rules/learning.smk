@@ -72,7 +72,11 @@ rule train:
     threads: 16
     resources:
         mem_mb=8000,
-        gpu=1,
+        gpu=project.placement.gpus,
+        # where to train is no parameter: another machine must not make a network stale
+        device=project.placement.device,
+        devices=project.placement.devices,
+        workers=project.placement.workers,
     params:
         options=project.options("train"),
         code=project.code("train"),
@@ -84,7 +88,8 @@ rule train:
         "Round {wildcards.k}: train the network"
     shell:
         "rts-pipeline train {wildcards.k} {input.mosaics} --chips {input.chips} --labels {input.labels}"
-        " {params.previous} --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
+        " {params.previous} --out {params.folder} --device {resources.device} --devices {resources.devices}"
+        " --workers {resources.workers} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 
 
 rule validate:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from pydantic import ValidationError
 
-from rts_pipeline.config import Section, load_config
+from rts_pipeline.config import Placement, Section, first_problem, load_config
+from rts_pipeline.errors import UsageError
 from rts_pipeline.options import options_json, parse_options
 from rts_pipeline.stages import check_code
 
@@ -35,3 +37,15 @@ def stage_options(stage: str, kind: type[S], options: str | None, config: Path, 
     check_code(stage, code)
     text = options if options is not None else options_json(resolve_grid(load_config(config)), kind)
     return parse_options(kind, text)
+
+
+def placed(**values: str | int) -> Placement:
+    """Return where a stage runs.
+
+    Raises:
+        UsageError: an unknown device, or a number that is too small.
+    """
+    try:
+        return Placement.model_validate(values)
+    except ValidationError as error:
+        raise UsageError("train", first_problem(error)) from None

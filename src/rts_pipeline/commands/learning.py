@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Round, Seeds, stage_options
+from rts_pipeline.commands.common import (
+    DEFAULT_CONFIG,
+    Code,
+    ConfigFile,
+    Options,
+    Out,
+    Reviewed,
+    Round,
+    Seeds,
+    placed,
+    stage_options,
+)
 from rts_pipeline.options import (
     ChipsOptions,
     CrossvalidateOptions,
@@ -76,18 +87,22 @@ def train(
     labels: Labels,
     out: Out,
     previous: Annotated[Path | None, typer.Option(help="Model folder of the round to start from.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option(help="GPUs (or, on a CPU, processes) that share each step's windows.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that read windows, for each device.")] = 2,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Train the network and export it.
+    """Train the network of a round, calibrate and export it; an interrupted training goes on from its last epoch.
 
     Example: rts-pipeline train 01 results/mosaic/*[0-9].tif --chips chips.parquet --labels labels.parquet --out model
     """
     parsed = stage_options("train", TrainOptions, options, config, code)
+    placement = placed(device=device, devices=devices, workers=workers)
     from rts_pipeline.learning.train import train
 
-    train(chips, labels, mosaics, out, parsed, previous=previous, round=round)
+    train(chips, labels, mosaics, out, parsed, placement, previous=previous, round=round)
 
 
 def validate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import geopandas as gpd
@@ -13,16 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchgeo.datasets import GeoDataset, stack_samples
 
-from rts_pipeline.learning.augment import Augmentation, normalise
+from rts_pipeline.learning.augment import Geometric, Radiometric
 from rts_pipeline.learning.datasets import IGNORE, ChipSampler
+from rts_pipeline.learning.inputs import Inputs
 
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of each band over the training windows, reflectance x 10,000."""
-
-    mean: list[float]
-    std: list[float]
+CALIBRATED_ON = 2000
+"""Validation windows, evenly chosen, that the temperature is fitted to: some million pixels."""
 
 
 class ChipModule(LightningDataModule):
@@ -30,43 +25,58 @@ class ChipModule(LightningDataModule):
 
     def __init__(
         self,
-        dataset: GeoDataset,
+        learned: GeoDataset,
+        judged: GeoDataset,
         chips: gpd.GeoDataFrame,
-        normalisation: Normalisation,
+        inputs: Inputs,
+        radiometric: Radiometric,
         *,
         batch_size: int,
         steps: int,
         workers: int,
         seed: int,
     ) -> None:
-        """Take the joined dataset and the table of chips (with `weight` for the training windows)."""
+        """Take mosaics joined with labels, and the table of chips.
+
+        Args:
+            learned: with the ring at outlines that is not learned from.
+            judged: without it.
+            chips: the table, with `weight` for the training windows.
+            inputs: what the network sees of raw values.
+            radiometric: augmentation of raw values.
+            batch_size: windows in an optimiser step, on all devices together.
+            steps: steps in an epoch.
+            workers: processes that read.
+            seed: of draws and augmentation.
+        """
         super().__init__()
-        self.dataset, self.chips = dataset, chips
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.mean, self.std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
-        self.augmentation = Augmentation()
-        train = chips[chips.split == "train"]
-        self.train_sampler = ChipSampler(dataset, train, draws=steps * batch_size, seed=seed)
-        # An epoch's validation may not cost more than its training: of many windows every n-th is looked at.
-        validation = chips[chips.split == "validation"]
-        self.val_sampler = ChipSampler(dataset, validation.iloc[:: math.ceil(len(validation) / (steps * batch_size))])
+        self.learned, self.judged, self.chips = learned, judged, chips
+        self.inputs, self.radiometric, self.geometric = inputs, radiometric, Geometric()
+        self.at_once, self.workers, self.seed = batch_size, workers, seed
+        self.draws = steps * batch_size
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Return the balanced draws of an epoch."""
-        return self._loader(self.train_sampler)
+        train = self.chips[self.chips.split == "train"]
+        return self._loader(self.learned, ChipSampler(self.learned, train, draws=self.draws, seed=self.seed))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Return the validation windows."""
-        return self._loader(self.val_sampler)
+        """Return the validation windows that an epoch is judged on."""
+        # That may not cost more than the training: of many windows every n-th is looked at.
+        return self._loader(self.judged, self._validation(self.draws))
 
-    def all_validation(self) -> DataLoader[dict[str, Any]]:
-        """Return every validation window, in the order of the table."""
-        return self._loader(ChipSampler(self.dataset, self.chips[self.chips.split == "validation"]))
+    def calibration_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Return the validation windows that the temperature is fitted to."""
+        return self._loader(self.judged, self._validation(CALIBRATED_ON))
 
-    def _loader(self, sampler: ChipSampler) -> DataLoader[dict[str, Any]]:
+    def _validation(self, most: int) -> ChipSampler:
+        validation = self.chips[self.chips.split == "validation"]
+        return ChipSampler(self.judged, validation.iloc[:: math.ceil(len(validation) / most)])
+
+    def _loader(self, dataset: GeoDataset, sampler: ChipSampler) -> DataLoader[dict[str, Any]]:
         return DataLoader(
-            self.dataset,
-            batch_size=self.batch_size,
+            dataset,
+            batch_size=self.at_once,
             sampler=sampler,
             num_workers=self.workers,
             collate_fn=_collate,
@@ -75,18 +85,26 @@ class ChipModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Normalise, ignore what is not observed and, in training, augment."""
+        training = self.trainer is not None and self.trainer.training
+        if training:
+            self._begin_anew()
+            batch = {**batch, "image": self.radiometric(batch["image"])}
         image, mask = self.prepare(batch)
-        if self.trainer is not None and self.trainer.training:
-            # Loaders draw from the common generator too, more or fewer with other `workers`: begin each step anew.
-            torch.manual_seed((self.seed << 32) + self.trainer.global_step)
-            image, mask = self.augmentation(image, mask)
+        if training:
+            image, mask = self.geometric(image, mask)
         return {"image": image.contiguous(memory_format=torch.channels_last), "mask": mask}
 
+    def _begin_anew(self) -> None:
+        # Loaders draw from the common generator too, more or fewer with other `workers`, and a resumed training has drawn
+        # nothing before. So each batch of each device has a seed of its own, which also holds for the network's dropout.
+        trainer = self.trainer
+        number = trainer.fit_loop.epoch_loop.total_batch_idx * trainer.world_size + trainer.global_rank
+        torch.manual_seed((self.seed << 32) + number)
+
     def prepare(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the normalised image and the mask with unobserved pixels ignored."""
-        image, mask = batch["image"], batch["mask"]
-        image, observed = normalise(image, self.mean.to(image), self.std.to(image))
-        return image, torch.where(observed[:, 0], mask, IGNORE)
+        """Return the network's inputs and the mask with unobserved pixels ignored."""
+        image, observed = self.inputs.to(batch["image"].device)(batch["image"])
+        return image, torch.where(observed[:, 0], batch["mask"], IGNORE)
 
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:

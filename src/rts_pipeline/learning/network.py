@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io as buffers
-import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from rts_pipeline import io
-from rts_pipeline.errors import InputError, PipelineError, UsageError
-from rts_pipeline.learning.augment import normalise
+from rts_pipeline.errors import PipelineError, UsageError
+from rts_pipeline.learning.inputs import Inputs
 
 EXPORT_TOLERANCE = 1e-4
 
 
-def build_network(architecture: str, encoder: str, bands: int) -> nn.Module:
+def build_network(architecture: str, encoder: str, inputs: int) -> nn.Module:
     """Return a network with random weights that gives one logit a pixel.
+
+    Args:
+        architecture: name in segmentation-models-pytorch.
+        encoder: name there or in timm.
+        inputs: number of inputs.
 
     Raises:
         UsageError: unknown architecture or encoder.
@@ -30,47 +34,30 @@ def build_network(architecture: str, encoder: str, bands: int) -> nn.Module:
     if name not in smp.MODEL_ARCHITECTURES_MAPPING:
         known = ", ".join(sorted(smp.MODEL_ARCHITECTURES_MAPPING))
         raise UsageError("train.architecture", f"'{architecture}' is unknown", expected=f"deeplabv3+ or one of {known}")
+    # smp's prefix for what it takes from timm
+    encoder = encoder if encoder in smp.encoders.encoders else f"tu-{encoder.removeprefix('tu-')}"
     try:
-        return smp.create_model(name, encoder_name=encoder, encoder_weights=None, in_channels=bands, classes=1)
-    except (KeyError, RuntimeError) as error:
+        return smp.create_model(name, encoder_name=encoder, encoder_weights=None, in_channels=inputs, classes=1)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
         raise UsageError(
-            "train.encoder", f"'{encoder}' can't be built ({error})", expected="an encoder of segmentation-models-pytorch"
+            "train.encoder",
+            f"'{encoder.removeprefix('tu-')}' can't be built ({reason})",
+            expected="an encoder of segmentation-models-pytorch or timm that the architecture can use",
         ) from None
 
 
-def load_weights(module: nn.Module, path: Path, key: str) -> None:
-    """Put the weights of a file into `module`; names may carry the prefix "encoder." or "model.encoder.".
+class Ensemble(nn.Module):
+    """Networks that differ by their seeds; the mean of their logits, so that one temperature calibrates the whole."""
 
-    Args:
-        module: the network, or its encoder.
-        path: a state dict, or a checkpoint with one under "state_dict".
-        key: the configuration key that names the file, for the message.
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        """Take at least one network."""
+        super().__init__()
+        self.members = nn.ModuleList(members)
 
-    Raises:
-        InputError: not a weights file, or its weights don't fit.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(path, "no such file", expected=f"weights ({key})") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(path, f"not a file of weights ({reason})", expected=f"a torch state dict ({key})") from None
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
-    for prefix in ("model.", "encoder."):
-        if any(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in module.state_dict()):
-            state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    wanted = {name: value.shape for name, value in module.state_dict().items()}
-    wrong = [name for name, shape in wanted.items() if name not in state or state[name].shape != shape]
-    if wrong:
-        has = tuple(state[wrong[0]].shape) if wrong[0] in state else "nothing"
-        raise InputError(
-            path,
-            f"doesn't fit: {wrong[0]} is {has} ({len(wrong)} of {len(wanted)} tensors differ)",
-            expected=str(tuple(wanted[wrong[0]])),
-            do=f"correct {key}, or the architecture, encoder and bands",
-        )
-    module.load_state_dict({name: state[name] for name in wanted})
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (n, 1, rows, columns) of normalised inputs (n, inputs, rows, columns)."""
+        return torch.stack([member(image) for member in self.members]).mean(dim=0)
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -85,16 +72,14 @@ def save_weights(network: nn.Module, path: Path) -> None:
 class Exported(nn.Module):
     """Raw mosaic values (n, bands, rows, columns) to probabilities (n, 1, rows, columns)."""
 
-    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor, temperature: float) -> None:
-        """Take the trained network, the normalisation and the temperature that its logits are divided by."""
+    def __init__(self, network: nn.Module, inputs: Inputs, temperature: float) -> None:
+        """Take the trained network, what it sees of raw values, and the temperature that its logits are divided by."""
         super().__init__()
-        self.network, self.temperature = network, temperature
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        self.network, self.inputs, self.temperature = network, inputs, temperature
 
     def forward(self, image: Tensor) -> Tensor:
         """Return probabilities; unobserved pixels count as mean ground."""
-        return torch.sigmoid(self.network(normalise(image, self.mean, self.std)[0]) / self.temperature)
+        return torch.sigmoid(self.network(self.inputs(image)[0]) / self.temperature)
 
 
 def export_onnx(model: Exported, window: np.ndarray, path: Path) -> None:

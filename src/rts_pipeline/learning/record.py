@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,54 +12,83 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rts_pipeline import io, progress
 
-COLUMNS = ["epoch", "step", "train_loss", "val_loss", "val_precision", "val_recall", "val_f1", "val_iou", "rate", "seconds"]
+SCORES = ["train_loss", "val_loss", "val_precision", "val_recall", "val_f1", "val_iou"]
+COLUMNS = ["member", "epoch", "step", *SCORES, "rate", "seconds"]
 
 
 class Record(Callback):
-    """Shows how far the training is and writes a row to `metrics.csv` after each epoch."""
+    """Shows how far the training of a member is and writes a row to `metrics.csv` after each epoch."""
 
-    def __init__(self, path: Path, steps: int) -> None:
-        """Write to `path`; the training has `steps` steps."""
-        self.path = path
+    def __init__(self, path: Path, member: int, steps: int, before: list[dict[str, float]]) -> None:
+        """Write to `path`.
+
+        Args:
+            path: the file.
+            member: number of the member, from 1.
+            steps: optimiser steps that its training has.
+            before: rows of the members before it.
+        """
+        self.path, self.member, self.steps, self.before = path, member, steps, before
         self.rows: list[dict[str, float]] = []
-        self._bar = progress.track(range(steps), steps, "train", "steps")
-        self._start = time.monotonic()
+        self._bar: Iterator[int] | None = None
+        self._earlier_s = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *rest: Any) -> None:
-        """Move the bar."""
-        next(self._bar)
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin the bar, and the clock where an interrupted training left it."""
+        self._start = time.monotonic() - self._earlier_s
+        self._shown = trainer.global_step
+        if trainer.is_global_zero:
+            left = range(trainer.global_step, self.steps)
+            self._bar = progress.track(left, len(left), f"train member {self.member}", "steps")
+            next(self._bar, None)
+
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+        """Move the bar after each optimiser step."""
+        if self._bar is not None and trainer.global_step > self._shown:
+            self._shown = trainer.global_step
+            next(self._bar, None)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the epoch's row."""
-        values = {name: float(trainer.callback_metrics[name]) for name in COLUMNS if name in trainer.callback_metrics}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        passed = {"rate": rate, "seconds": time.monotonic() - self._start}
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **values, **passed})
-        io.write_text(self.path, self.frame().to_csv(index=False, float_format="%.6g"))
+        values = {name: float(trainer.callback_metrics[name]) for name in SCORES if name in trainer.callback_metrics}
+        place = {"member": self.member, "epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        passed = {"rate": trainer.optimizers[0].param_groups[0]["lr"], "seconds": time.monotonic() - self._start}
+        self.rows.append({**place, **values, **passed})
+        if trainer.is_global_zero:
+            write_metrics(self.path, [*self.before, *self.rows])
 
-    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Finish the bar."""
-        next(self._bar, None)
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, so that a resumed training's rows go on."""
+        return {"rows": list(self.rows)}
 
-    def frame(self) -> pd.DataFrame:
-        """Return a row for each epoch."""
-        return pd.DataFrame(self.rows, columns=COLUMNS)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it up again."""
+        self.rows = list(state["rows"])
+        self._earlier_s = self.rows[-1]["seconds"] if self.rows else 0.0
+
+
+def write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write a row for each member and epoch."""
+    io.write_text(path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.6g"))
 
 
 def write_curves(path: Path, frame: pd.DataFrame) -> None:
-    """Draw losses and validation scores over the steps."""
+    """Draw losses and validation scores of all members over the steps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, label in (("train_loss", "training"), ("val_loss", "validation")):
-        left.plot(frame.step, frame[name], marker=".", label=label)
-    for name, label in (("val_f1", "F1"), ("val_iou", "IoU")):
-        right.plot(frame.step, frame[name], marker=".", label=label)
-    left.set(xlabel="step", ylabel="loss")
-    right.set(xlabel="step", ylabel="pixels of the validation blocks", ylim=(0, 1))
-    for axes in (left, right):
+    for axes, names in ((left, ("train_loss", "val_loss")), (right, ("val_f1", "val_iou"))):
+        for number, (name, label) in enumerate(zip(names, LABELS[names[0]], strict=True)):
+            for member, rows in frame.groupby("member"):
+                shown = label if member == frame.member.min() else None
+                axes.plot(rows.step, rows[name], marker=".", color=f"C{number}", alpha=0.8, label=shown)
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
+    left.set(xlabel="step", ylabel="loss")
+    right.set(xlabel="step", ylabel="pixels of the validation blocks", ylim=(0, 1))
     with io.atomic(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+LABELS = {"train_loss": ("training", "validation"), "val_f1": ("F1", "IoU")}

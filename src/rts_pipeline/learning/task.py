@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchgeo.trainers import SemanticSegmentationTask
 
+from rts_pipeline.config import Learning
 from rts_pipeline.errors import UsageError
 from rts_pipeline.learning.datasets import IGNORE
 from rts_pipeline.learning.network import build_network
@@ -38,27 +39,27 @@ class SegmentationLoss(nn.Module):
 class SlumpTask(SemanticSegmentationTask):
     """Slump or not, for each pixel."""
 
-    def __init__(
-        self,
-        architecture: str,
-        encoder: str,
-        bands: int,
-        loss: str,
-        lr: float,
-        weight_decay: float,
-        steps: int,
-    ) -> None:
-        """Take the network's name and the optimiser's settings; `steps` is the length of the one-cycle schedule."""
-        self.steps, self.weight_decay, self.loss_kind = steps, weight_decay, loss
-        super().__init__(model=architecture, backbone=encoder, in_channels=bands, task="binary", lr=lr, ignore_index=IGNORE)
+    def __init__(self, setting: Learning, *, steps: int) -> None:
+        """Take how to learn, and the number of optimiser steps: the length of the one-cycle schedule."""
+        self.setting, self.steps = setting, steps
+        super().__init__(
+            model=setting.architecture,
+            backbone=setting.encoder,
+            in_channels=len(setting.bands) + setting.ndvi,
+            task="binary",
+            lr=setting.learning_rate,
+            ignore_index=IGNORE,
+        )
 
     def configure_models(self) -> None:
         """Build the network."""
         self.model = build_network(self.hparams["model"], self.hparams["backbone"], self.hparams["in_channels"])
+        if self.setting.compile:
+            self.model.compile()
 
     def configure_losses(self) -> None:
         """Build the loss."""
-        self.criterion = SegmentationLoss(self.loss_kind)
+        self.criterion = SegmentationLoss(self.setting.loss)
 
     def configure_metrics(self) -> None:
         """Count validation pixels by class and probability."""
@@ -71,13 +72,13 @@ class SlumpTask(SemanticSegmentationTask):
             UsageError: the loss is not a number.
         """
         loss = self._loss(self(batch["image"]), batch["mask"])
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch["image"]))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add a batch to the validation's loss and counts."""
         logits = self(batch["image"])
-        self.log("val_loss", self._loss(logits, batch["mask"]), on_epoch=True, batch_size=len(batch["image"]))
+        self.log("val_loss", self._loss(logits, batch["mask"]), on_epoch=True, sync_dist=True, batch_size=len(batch["image"]))
         bins = (logits.squeeze(1).float().sigmoid() * BINS).round().long()
         for value in (0, 1):
             self.counts[value] += torch.bincount(bins[batch["mask"] == value], minlength=BINS + 1)
@@ -95,13 +96,14 @@ class SlumpTask(SemanticSegmentationTask):
 
     def on_validation_epoch_end(self) -> None:
         """Log F1 and IoU of pixels at the best threshold."""
-        scores = pixel_scores(self.counts.cpu().numpy())
+        counts = self.all_gather(self.counts).reshape(-1, *self.counts.shape).sum(dim=0)
+        scores = pixel_scores(counts.cpu().numpy())
         best = int(np.argmax(scores["f1"]))
         self.log_dict({f"val_{name}": float(values[best]) for name, values in scores.items()})
         self.counts.zero_()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with one cycle of the learning rate."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams["lr"], weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams["lr"], weight_decay=self.setting.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.hparams["lr"], total_steps=self.steps, pct_start=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

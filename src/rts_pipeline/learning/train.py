@@ -1,4 +1,4 @@
-"""Stage `train`: a network from the windows of a round, with everything needed to apply and to judge it."""
+"""Stage `train`: a network from the windows of a round, with everything needed to apply it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import torch
-from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rts_pipeline import io, machine
 from rts_pipeline.cells import Mosaics
-from rts_pipeline.config import Train
-from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.config import Learning, Placement
+from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.learning import datasets, network, record, validation
-from rts_pipeline.learning.datamodule import ChipModule, Normalisation
+from rts_pipeline.learning import datasets, network, record, weights
+from rts_pipeline.learning.augment import Radiometric
+from rts_pipeline.learning.calibrate import calibrate
+from rts_pipeline.learning.datamodule import ChipModule
+from rts_pipeline.learning.fit import Device, fit
+from rts_pipeline.learning.inputs import Inputs, Normalisation, ndvi
 from rts_pipeline.learning.task import SlumpTask
 from rts_pipeline.options import TrainOptions
 
 NORMALISATION_WINDOWS = 200
 PACKAGES = ("rts-pipeline", "torch", "torchgeo", "lightning", "segmentation-models-pytorch", "kornia", "openvino")
+SAME = ("bands", "ndvi", "architecture", "encoder", "members")
+"""What a round must share with the one that it starts from."""
 
 
 def train(
@@ -37,18 +42,22 @@ def train(
     mosaics: Sequence[Path],
     out: Path,
     options: TrainOptions,
+    placement: Placement,
     *,
     previous: Path | None = None,
     round: str,
 ) -> None:
     """Train the network of a round.
 
+    A training that was killed goes on from its last epoch when it is started again with the same inputs.
+
     Args:
         chips: table of windows.
         labels: labels of the round.
         mosaics: mosaics of the cells that the windows lie in.
-        out: folder for weights.pt, network.onnx, metrics.csv, curves.png and, last, model.json.
+        out: folder for weights.pt, network.onnx, metrics.csv, curves.png and, last, model.json; tensorboard/ has the logs.
         options: the stage's options.
+        placement: where to train.
         previous: model folder of the round before, to start from.
         round: name of the round ("01").
 
@@ -62,27 +71,27 @@ def train(
     with Mosaics(mosaics, grid, setting.bands) as reader:
         reader.check()
         # Weights that are kept expect the values that they were trained on.
-        normalisation = Normalisation(**parent["normalisation"]) if parent else _normalisation(table, reader, grid)
+        normalisation = Normalisation(**parent["normalisation"]) if parent else measure(table, reader, grid, ndvi=setting.ndvi)
         example = reader.read(_box(table.iloc[0], grid))[None].astype(np.float32)
-    with _quiet(), _scratch(out) as scratch:
+    made_of = [options.model_dump_json(), round, *map(io.sha256_file, (chips, labels)), *map(_identity, mosaics)]
+    with _quiet(), _workshop(out, io.sha256_json([made_of, parent])) as workshop:
         torch.set_num_threads(machine.threads())
-        seed_everything(setting.seed, verbose=False)
-        data = _data(table, labels, mosaics, options, normalisation)
-        task = _task(setting, warm=parent is not None)
-        if parent is not None and previous is not None:
-            network.load_weights(task.model, previous / "weights.pt", "train.warm_start")
-        elif setting.weights is not None:
-            network.load_weights(task.model.encoder, Path(setting.weights), "train.weights")
-        history = _fit(task, data, setting, out, scratch)
-        judged = _judge(task, data, setting, grid, scratch)
-        facts = {**judged, "normalisation": vars(normalisation), "round": round, "n_chips": _numbers(table)}
+        device = Device.of(placement, setting.precision)
+        data = _data(table, labels, mosaics, options, normalisation, placement.workers)
+        start = _start(previous if parent else None, setting)
+        members = [_member(number, start, data, setting, device, out, workshop) for number in range(1, setting.members + 1)]
+        model = network.Ensemble([_network(setting, member["state"]) for member in members])
+        facts: dict[str, Any] = {"normalisation": vars(normalisation), "round": round, "n_chips": _numbers(table)}
+        facts["members"] = [member["facts"] for member in members]
         facts["parent_sha256"] = parent["sha256"]["weights.pt"] if parent else None
-        _save(task, example, facts, setting, history, out)
+        facts["temperature"] = _temperature(model, data, device)
+        _save(model, data.inputs, example, facts, setting, out)
 
 
-def _parent(previous: Path, setting: Train) -> Any:
+def _parent(previous: Path, setting: Learning) -> Any:
     parent = io.read_json(previous / "model.json")
-    for key in ("bands", "architecture", "encoder"):
+    parent["members"] = len(parent["members"])
+    for key in SAME:
         if parent[key] != getattr(setting, key):
             raise InputError(
                 previous / "model.json",
@@ -97,107 +106,142 @@ def _box(chip: Any, grid: Grid) -> GeoBox:
     return GeoBox(chip.chip_id, grid.crs, grid.pixel_m, int(chip.column), int(chip.row), int(chip.size_px), int(chip.size_px))
 
 
-def _normalisation(table: gpd.GeoDataFrame, reader: Mosaics, grid: Grid) -> Normalisation:
-    """Measure the observed pixels of evenly chosen training windows."""
+def _identity(path: Path) -> str:
+    # Mosaics are large; one that was made again is a reason to begin anew even if it should be equal.
+    status = path.stat()
+    return f"{path.name} {status.st_size} {status.st_mtime_ns}"
+
+
+def measure(table: gpd.GeoDataFrame, reader: Mosaics, grid: Grid, *, ndvi: bool) -> Normalisation:
+    """Return mean and standard deviation of the observed pixels of evenly chosen training windows.
+
+    Args:
+        table: the table of chips.
+        reader: the mosaics, with the bands that are used.
+        grid: the grid.
+        ndvi: whether to measure the NDVI too.
+    """
     rows = table[table.split == "train"]
     rows = rows.iloc[:: max(1, len(rows) // NORMALISATION_WINDOWS)]
-    number, total, squares = 0, np.zeros(len(reader.bands)), np.zeros(len(reader.bands))
+    number, total, squares = 0, np.zeros(0), np.zeros(0)
     for chip in rows.itertuples():
         pixels = reader.read(_box(chip, grid))
         values = pixels[:, pixels.any(axis=0)].astype(np.float64)
+        if ndvi:
+            values = np.vstack([values, _ndvi(values, reader.bands)])
         number += values.shape[1]
-        total += values.sum(axis=1)
-        squares += (values**2).sum(axis=1)
+        total = total + values.sum(axis=1) if total.size else values.sum(axis=1)
+        squares = squares + (values**2).sum(axis=1) if squares.size else (values**2).sum(axis=1)
     mean = total / max(number, 1)
-    std = np.sqrt(np.maximum(squares / max(number, 1) - mean**2, 1.0))
-    return Normalisation([float(np.round(value, 3)) for value in mean], [float(np.round(value, 3)) for value in std])
+    std = np.sqrt(np.maximum(squares / max(number, 1) - mean**2, 1e-6))
+    return Normalisation([float(f"{value:.6g}") for value in mean], [float(f"{value:.6g}") for value in std])
+
+
+def _ndvi(values: np.ndarray, bands: Sequence[str]) -> np.ndarray:
+    red, nir = (torch.from_numpy(values[bands.index(name)]) for name in ("red", "nir"))
+    return ndvi(red, nir).numpy()
 
 
 def _data(
-    table: gpd.GeoDataFrame, labels: Path, mosaics: Sequence[Path], options: TrainOptions, normalisation: Normalisation
+    table: gpd.GeoDataFrame,
+    labels: Path,
+    mosaics: Sequence[Path],
+    options: TrainOptions,
+    normalisation: Normalisation,
+    workers: int,
 ) -> ChipModule:
-    setting = options.train
-    dataset = datasets.open_datasets(mosaics, labels, options.grid.grid(), setting.bands, options.labels.boundary_ignore_m)
+    setting, grid = options.train, options.grid.grid()
+    learned, judged = (
+        datasets.open_datasets(mosaics, labels, grid, setting.bands, ring) for ring in (options.labels.boundary_ignore_m, 0.0)
+    )
     frame = io.read_geoparquet(labels).to_crs(table.crs)
     in_training = table.split == "train"
     table = table.assign(weight=0.0)
     table.loc[in_training, "weight"] = datasets.weights(table[in_training], frame.geometry[frame.kind == "positive"])
     return ChipModule(
-        dataset,
+        learned,
+        judged,
         table,
-        normalisation,
+        Inputs(setting.bands, normalisation),
+        Radiometric(setting.bands, normalisation),
         batch_size=setting.batch_size,
         steps=setting.steps_per_epoch,
-        workers=setting.workers,
+        workers=workers,
         seed=setting.seed,
     )
 
 
-def _task(setting: Train, *, warm: bool) -> SlumpTask:
-    task = SlumpTask(
-        architecture=setting.architecture,
-        encoder=setting.encoder,
-        bands=len(setting.bands),
-        loss=setting.loss,
-        lr=setting.learning_rate,
-        weight_decay=setting.weight_decay,
-        steps=_epochs(setting, warm=warm) * setting.steps_per_epoch,
-    )
-    return task.to(memory_format=torch.channels_last, device=_device(setting))
+def _start(previous: Path | None, setting: Learning) -> network.Ensemble | None:
+    """Return the networks of the last round, if there is one to start from."""
+    if previous is None:
+        return None
+    ensemble = network.Ensemble([_network(setting) for _ in range(setting.members)])
+    path = previous / "weights.pt"
+    weights.load_weights(ensemble, weights.read_state(path, "train.warm_start"), path, "train.warm_start")
+    return ensemble
 
 
-def _epochs(setting: Train, *, warm: bool) -> int:
-    return setting.warm_epochs if warm else setting.epochs
+def _network(setting: Learning, state: weights.State | None = None) -> torch.nn.Module:
+    made = network.build_network(setting.architecture, setting.encoder, len(setting.bands) + setting.ndvi)
+    if state is not None:
+        made.load_state_dict(state)
+    return made
 
 
-def _device(setting: Train) -> torch.device:
-    if setting.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("train.device", "'cuda', but torch sees no GPU", do="set it to 'auto' or 'cpu'")
-    return torch.device("cuda" if setting.device != "cpu" and torch.cuda.is_available() else "cpu")
+def _member(
+    number: int,
+    start: network.Ensemble | None,
+    data: ChipModule,
+    setting: Learning,
+    device: Device,
+    out: Path,
+    workshop: Path,
+) -> dict[str, Any]:
+    """Return the weights ("state"), the "facts" and the "rows" of a member: trained now, or before an interruption."""
+    done = workshop / f"member_{number}.pt"
+    if done.exists():
+        member: dict[str, Any] = torch.load(done, weights_only=True)
+        return member
+    earlier = [torch.load(path, weights_only=True)["rows"] for path in sorted(workshop.glob("member_*.pt"))]
+    before = [row for rows in earlier for row in rows]
+    epochs = setting.epochs if start is None else setting.warm_epochs
+    data.seed = setting.seed + number - 1
+    history = record.Record(out / "metrics.csv", number, epochs * setting.steps_per_epoch, before)
 
+    def make_task() -> SlumpTask:
+        task = SlumpTask(setting, steps=epochs * setting.steps_per_epoch)
+        if start is not None:
+            task.model.load_state_dict(start.members[number - 1].state_dict())
+        elif setting.weights is not None:
+            inputs = [*setting.bands, *(["ndvi"] if setting.ndvi else [])]
+            weights.load_encoder(task.model.encoder, setting.weights, inputs)
+        return task.to(memory_format=torch.channels_last)
 
-def _bf16(setting: Train) -> bool:
-    fast = _device(setting).type == "cuda" or machine.has_bf16()
-    return setting.precision == "bf16" or (setting.precision == "auto" and fast)
-
-
-def _fit(task: SlumpTask, data: ChipModule, setting: Train, out: Path, scratch: Path) -> record.Record:
-    """Train, and leave the weights of the best epoch in the task."""
-    history = record.Record(out / "metrics.csv", task.steps)
-    best = ModelCheckpoint(scratch, monitor="val_f1", mode="max", save_weights_only=True)
-    trainer = Trainer(
-        accelerator="gpu" if _device(setting).type == "cuda" else "cpu",
-        devices=1,
-        precision="bf16-mixed" if _bf16(setting) else "32-true",
-        max_epochs=task.steps // setting.steps_per_epoch,
-        callbacks=[history, best],
-        default_root_dir=scratch,
-        logger=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        gradient_clip_val=1.0,
-    )
-    trainer.fit(task, data)
-    task.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
-    task.to(_device(setting))
-    return history
-
-
-def _judge(task: SlumpTask, data: ChipModule, setting: Train, grid: Grid, scratch: Path) -> dict[str, Any]:
-    """Return temperature, threshold, minimum area and the scores on all validation windows."""
-    autocast = torch.autocast(_device(setting).type, torch.bfloat16, enabled=_bf16(setting))
-    logits, targets = validation.validation_logits(task.model, data, autocast, scratch)
-    chips = data.chips[data.chips.split == "validation"]
-    warmth = validation.temperature(logits, targets)
-    choice = validation.choose(logits, targets, chips, warmth, grid.pixel_m)
-    level = warmth * np.log(choice.threshold / (1 - choice.threshold))
-    return {
-        "temperature": warmth,
-        "threshold": choice.threshold,
-        "min_area_m2": choice.min_area_m2,
-        "metrics": {"objects": choice.scores, "pixels": validation.pixels(logits, targets, level)},
+    task, at_once = fit(make_task, data, setting, device, history, workshop / f"member_{number}")
+    frame = pd.read_csv(out / "metrics.csv").query("member == @number")
+    member = {
+        "state": {name: value.cpu() for name, value in task.model.state_dict().items()},
+        "facts": {"seed": data.seed, "windows_at_once": at_once, **_ending(frame, epochs, setting)},
+        "rows": frame.to_dict("records"),
     }
+    with io.atomic(done) as temporary:
+        torch.save(member, temporary)
+    return member
+
+
+def _ending(frame: pd.DataFrame, epochs: int, setting: Learning) -> dict[str, Any]:
+    """Return how many epochs there were, which was the best, and why no more."""
+    best = int(frame.epoch.iloc[int(frame.val_f1.argmax())])
+    ended = "all epochs"
+    if len(frame) < epochs:
+        waited = len(frame) - best
+        ended = "train.patience" if setting.patience is not None and waited >= setting.patience else "train.max_minutes"
+    return {"epochs": len(frame), "best_epoch": best, "val_f1": float(frame.val_f1.max()), "ended": ended}
+
+
+def _temperature(model: network.Ensemble, data: ChipModule, device: Device) -> float:
+    model.to(device.kind, memory_format=torch.channels_last)
+    return calibrate(model, data, torch.autocast(device.kind, torch.bfloat16, enabled=device.bf16))
 
 
 def _numbers(table: gpd.GeoDataFrame) -> dict[str, dict[str, int]]:
@@ -206,30 +250,34 @@ def _numbers(table: gpd.GeoDataFrame) -> dict[str, dict[str, int]]:
 
 
 def _save(
-    task: SlumpTask, example: np.ndarray, facts: dict[str, Any], setting: Train, history: record.Record, out: Path
+    model: network.Ensemble, inputs: Inputs, example: np.ndarray, facts: dict[str, Any], setting: Learning, out: Path
 ) -> None:
     """Write weights, exported network and curves, and last the model's facts with their checksums."""
-    model = task.model.cpu().eval()
-    record.write_curves(out / "curves.png", history.frame())
+    model = model.cpu().eval()
+    record.write_curves(out / "curves.png", pd.read_csv(out / "metrics.csv"))
     network.save_weights(model, out / "weights.pt")
-    mean, std = (torch.tensor(facts["normalisation"][name]) for name in ("mean", "std"))
-    network.export_onnx(network.Exported(model, mean, std, facts["temperature"]), example, out / "network.onnx")
-    facts |= {name: getattr(setting, name) for name in ("bands", "architecture", "encoder", "seed")}
+    network.export_onnx(network.Exported(model, inputs.cpu(), facts["temperature"]), example, out / "network.onnx")
+    facts |= {name: getattr(setting, name) for name in SAME if name != "members"}
     facts["versions"] = {name: version(name) for name in PACKAGES}
     facts["sha256"] = {name: io.sha256_file(out / name) for name in ("weights.pt", "network.onnx")}
     io.write_json(out / "model.json", facts)
 
 
 @contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    """Give a folder inside `out` for checkpoints, removed at the end."""
-    folder = out / ".tmp-training"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
+def _workshop(out: Path, made_of: str) -> Iterator[Path]:
+    """Give a folder inside `out` for what an interrupted training goes on from; removed when done or in error.
+
+    What another training left there (other inputs or options, by `made_of`) is removed first.
+    """
+    folder = out / ".training"
+    sign = folder / "made_of.json"
+    if not sign.exists() or io.read_json(sign) != made_of:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(out / "tensorboard", ignore_errors=True)
+        folder.mkdir(parents=True)
+        io.write_json(sign, made_of)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

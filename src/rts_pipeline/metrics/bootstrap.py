@@ -17,12 +17,7 @@ MIN_BLOCKS = 4
 
 
 def interval(
-    counts: NDArray[Any],
-    statistic: Callable[[Floats], Floats],
-    *,
-    n: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    counts: NDArray[Any], statistic: Callable[[Floats], Floats], *, n: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float] | None:
     """Return the percentile bootstrap interval of a score (Efron & Tibshirani 1993, chapter 13) over spatial blocks.
 
@@ -49,14 +44,19 @@ def interval(
     if table.ndim != 2 or not np.isfinite(table).all():
         raise ValueError(f"expected finite counts of shape (blocks, k), found shape {table.shape}")
     table = table[(table != 0).any(axis=1)]
-    blocks = len(table)
-    if blocks < MIN_BLOCKS:
+    if len(table) < MIN_BLOCKS:
         return None
-    drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=n)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = np.asarray(statistic(drawn @ table), dtype=np.float64)
+        values = np.asarray(statistic(_sums(table, n, seed)), dtype=np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
         return None
     lower, upper = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(lower), float(upper)
+
+
+def _sums(table: Floats, n: int, seed: int) -> Floats:
+    """Return the sums of `n` draws of as many blocks as there are, shape (n, k)."""
+    blocks = len(table)
+    times = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=n)
+    return times @ table

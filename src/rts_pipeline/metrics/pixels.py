@@ -7,7 +7,7 @@ blocks) add up to the counts of the whole.
 from __future__ import annotations
 
 from itertools import product
-from math import floor
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,12 @@ LEVELS = BINS + 1
 """Number of levels that a probability can have."""
 NODATA = 255
 TILE_PX = 2048
+
+
+def level_of(threshold: float) -> int:
+    """Return the lowest level that is at or above a probability from 0 to 1."""
+    # 0.28 x 250 is a little above 70 in floating point.
+    return ceil(threshold * BINS - 1e-9)
 
 
 def count_pixels(probability: Bytes, truth: Bytes) -> Counts:
@@ -81,7 +87,7 @@ def pixels_at(counts: Counts, level: int) -> dict[str, Any]:
 
     Args:
         counts: int, shape (2, LEVELS), from `count_pixels`.
-        level: 0 (all pixels are slumps) to LEVELS (none is). The level of a threshold p is ceil(p x 250).
+        level: 0 (all pixels are slumps) to LEVELS (none is). `level_of` gives that of a threshold.
 
     Returns:
         precision, recall, f1, iou (as in `pixel_scores`, but None where undefined), true_positives, false_positives,

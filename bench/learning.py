@@ -1,0 +1,255 @@
+"""How well networks learn: ours against torchgeo's stock task, and what each of our choices buys, on blocks held out.
+
+RTS_CASE=... python bench/learning.py real --variants ours stock
+python bench/learning.py demo --variants ours no_photometric rgb ndvi ring no_negatives   (after `rts-pipeline demo`)
+
+real: real pixels and outlines as config/real_case.yaml describes them; demo: the simulated corridor with all its slumps as
+labels and the outlines that the first review rejected as hard negatives. Every variant learns from the same windows, sees as
+many of them, and is scored on the test blocks that neither training nor choice saw. What is done is kept in
+results/bench/learning/<case>, so that a run goes on where another ended; figures go to results/bench/learning_<case>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import torch
+import yaml
+from lightning.pytorch import Trainer, seed_everything
+from torchgeo.trainers import SemanticSegmentationTask
+
+from rts_pipeline import io
+from rts_pipeline.cells import Mosaics
+from rts_pipeline.chips import build_chips
+from rts_pipeline.config import Chips, Config, Placement, load_config
+from rts_pipeline.labels import build_labels
+from rts_pipeline.learning import datasets, network
+from rts_pipeline.learning import train as training
+from rts_pipeline.learning.augment import Geometric
+from rts_pipeline.learning.inputs import Inputs, Normalisation
+from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions, ValidateOptions
+from rts_pipeline.validate import build as judging
+from rts_pipeline.validate.choice import Choice
+from rts_pipeline.workflow import resolve_grid
+
+ROOT = Path("results/bench/learning")
+HERE = Placement(device="auto", workers=0)
+STEPS = {"real": 600, "demo": 300}
+CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "stock": {},
+    "no_photometric": {},
+    "no_scale": {},
+    "rgb": {"train": {"bands": ["blue", "green", "red"]}},
+    "ndvi": {"train": {"ndvi": True}},
+    "ring": {"labels": {"boundary_ignore_m": 4.5}},
+    "no_negatives": {},
+}
+
+
+class Case:
+    """Mosaics, labels and windows of a case."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.folder = name, ROOT / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config = self._config()
+        self.labels, self.chips = self.folder / "labels.parquet", self.folder / "chips.parquet"
+        self.mosaics = self._mosaics()
+        if not self.chips.exists():
+            self._write_labels()
+            options = ChipsOptions(grid=self.config.grid, chips=self.config.chips)
+            build_chips(self.labels, self.mosaics, self.chips, options)
+
+    def _config(self) -> Config:
+        given = load_config(Path("config/real_case.yaml" if self.name == "real" else "config/demo.yaml"))
+        if self.name == "real":
+            given = given.model_copy(update={"results": str(self.folder / "results")})
+        given = resolve_grid(given)
+        chips = Chips.model_validate({**given.chips.model_dump(), **CHIPS})
+        epochs = 10
+        train = given.train.model_copy(update={"epochs": epochs, "steps_per_epoch": STEPS[self.name] // epochs})
+        return given.model_copy(update={"chips": chips, "train": train})
+
+    def _mosaics(self) -> list[Path]:
+        folder = Path(self.config.results) / "mosaic"
+        if self.name == "real" and not folder.exists():
+            file = self.folder / "config.yaml"
+            values = yaml.safe_load(Path("config/real_case.yaml").read_text())
+            file.write_text(yaml.safe_dump({**values, "results": self.config.results}))
+            subprocess.run(["snakemake", "--cores", "2", "--configfile", file, "--until", "mosaic"], check=True)
+        return sorted(path for path in folder.glob("*.tif") if not path.stem.endswith("_source"))
+
+    def _write_labels(self) -> None:
+        truth = gpd.read_file(Path(self.config.area.aoi).with_name("truth.gpkg"))
+        reviews = []
+        if self.name == "demo":
+            truth = truth[truth.year == self.config.time.target_year]
+            rows = gpd.read_parquet(Path(self.config.reviews) / "round_01/reviewed.parquet")
+            io.write_parquet(self.folder / "rejected.parquet", rows[rows.decision == "reject"])
+            reviews = [self.folder / "rejected.parquet"]
+        truth[["geometry"]].to_file(self.folder / "seeds.gpkg")
+        build_labels(self.folder / "seeds.gpkg", reviews, self.labels, LabelsOptions(grid=self.config.grid))
+
+    def without_negatives(self) -> tuple[Path, Path]:
+        """Return labels and windows in which a rejected outline is ground like any other."""
+        labels, chips = self.folder / "labels_plain.parquet", self.folder / "chips_plain.parquet"
+        frame = gpd.read_parquet(self.labels)
+        io.write_parquet(labels, frame[frame.kind != "negative"])
+        table = gpd.read_parquet(self.chips)
+        io.write_parquet(chips, table.assign(kind=table.kind.replace("negative", "background")))
+        return labels, chips
+
+
+def train_ours(case: Case, variant: str, seed: int, out: Path) -> None:
+    changes = VARIANTS[variant]
+    labels, chips = case.without_negatives() if variant == "no_negatives" else (case.labels, case.chips)
+    options = TrainOptions(
+        grid=case.config.grid,
+        labels=case.config.labels.model_copy(update=changes.get("labels", {})),
+        train=case.config.train.model_copy(update={**changes.get("train", {}), "seed": seed}),
+    )
+    radiometric, share = training.Radiometric, Geometric.scale_share
+    if variant == "no_photometric":
+        training.Radiometric = lambda *rest: torch.nn.Identity()
+    if variant == "no_scale":
+        Geometric.scale_share = 0.0
+    try:
+        training.train(chips, labels, case.mosaics, out, options, HERE, round="01")
+    finally:
+        training.Radiometric, Geometric.scale_share = radiometric, share
+
+
+def train_stock(case: Case, seed: int, out: Path) -> None:
+    """torchgeo's task as it comes: its loss, optimiser and schedule; the same windows, drawn evenly, not augmented."""
+    seed_everything(seed, verbose=False)
+    setting, grid = case.config.train, case.config.grid.grid()
+    table = gpd.read_parquet(case.chips)
+    table = table[table.split == "train"].assign(weight=lambda rows: 1 / len(rows))
+    with Mosaics(case.mosaics, grid, setting.bands) as reader:
+        normalisation = training.measure(table, reader, grid, ndvi=False)
+        example = reader.read(training._box(table.iloc[0], grid))[None].astype(np.float32)
+    joined = datasets.open_datasets(case.mosaics, case.labels, grid, setting.bands, 0.0)
+    inputs = Inputs(setting.bands, normalisation)
+    sampler = datasets.ChipSampler(joined, table, draws=STEPS[case.name] * setting.batch_size, seed=seed)
+    loader = torch.utils.data.DataLoader(joined, setting.batch_size, sampler=sampler, collate_fn=_collate)
+    task = SemanticSegmentationTask("deeplabv3+", setting.encoder, in_channels=len(setting.bands), task="binary", loss="bce")
+    task.on_after_batch_transfer = lambda batch, index: {**batch, "image": inputs(batch["image"])[0]}
+    Trainer(max_epochs=1, precision="bf16-mixed", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False).fit(task, loader)  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    model = network.Ensemble([task.model.eval()])
+    export(model, normalisation, example, {"bands": setting.bands, "temperature": 1.0}, out)
+
+
+def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: torch.stack([sample[name] for sample in samples]) for name in ("image", "mask")}
+
+
+def export(model: Any, normalisation: Normalisation, example: np.ndarray, facts: dict[str, Any], out: Path) -> None:
+    inputs = Inputs(facts["bands"], normalisation)
+    network.save_weights(model, out / "weights.pt")
+    network.export_onnx(network.Exported(model, inputs, facts["temperature"]), example, out / "network.onnx")
+    facts["sha256"] = {name: io.sha256_file(out / name) for name in ("weights.pt", "network.onnx")}
+    facts["normalisation"] = vars(normalisation)
+    io.write_json(out / "model.json", facts)
+
+
+def ensemble(case: Case, members: list[Path], out: Path) -> None:
+    """Unite networks that are trained."""
+    facts = io.read_json(members[0] / "model.json")
+    out.mkdir(parents=True, exist_ok=True)
+    inputs = len(facts["normalisation"]["mean"])
+    parts = []
+    for path in members:
+        part = network.build_network(facts["architecture"], facts["encoder"], inputs)
+        state = torch.load(path / "weights.pt", weights_only=True)
+        part.load_state_dict({name.removeprefix("members.0."): value for name, value in state.items()})
+        parts.append(part)
+    facts["temperature"] = float(np.mean([io.read_json(path / "model.json")["temperature"] for path in members]))
+    grid, table = case.config.grid.grid(), gpd.read_parquet(case.chips)
+    with Mosaics(case.mosaics, grid, facts["bands"]) as reader:
+        example = reader.read(training._box(table.iloc[0], grid))[None].astype(np.float32)
+    export(network.Ensemble(parts).eval(), Normalisation(**facts["normalisation"]), example, facts, out)
+
+
+def judge(case: Case, model: Path, *, fixed: bool) -> dict[str, Any]:
+    """Score a network on the test blocks, with what is chosen on validation blocks, or with its class at .5 as it is."""
+    options = ValidateOptions(
+        grid=case.config.grid, chips=case.config.chips, predict=case.config.predict, choice=case.config.choice
+    )
+    choose = judging._choose
+    if fixed:
+        judging._choose = lambda *rest: Choice(0.5, 0.0, 0.0, None, [])
+    try:
+        judging.validate(case.chips, case.labels, case.mosaics, model, model / f"judged_{fixed}", options)
+    finally:
+        judging._choose = choose
+    return io.read_json(model / f"judged_{fixed}" / "validation.json")
+
+
+def scores(case: Case, variant: str, seed: int | str, fixed: bool) -> dict[str, Any]:
+    out = case.folder / variant / str(seed)
+    kept = out / f"scores_{fixed}.json"
+    if not kept.exists():
+        start = time.monotonic()
+        if not (out / "model.json").exists():
+            if variant == "stock":
+                train_stock(case, int(seed), out)
+            elif variant == "ensemble":
+                ensemble(case, [case.folder / "ours" / str(number) for number in range(3)], out)
+            else:
+                train_ours(case, variant, int(seed), out)
+        trained = time.monotonic()
+        judged = judge(case, out, fixed=fixed)
+        test = judged["test"]
+        io.write_json(kept, {
+            "pixel_iou": test["pixels"]["iou"]["value"], "object_f1": test["objects"]["0.5"]["f1"]["value"],
+            "object_f1_03": test["objects"]["0.3"]["f1"]["value"], "pr_auc": test["pixels"]["average_precision"],
+            "recall": test["objects"]["0.5"]["recall"]["value"], "precision": test["objects"]["0.5"]["precision"]["value"],
+            "threshold": judged["threshold"], "min_area_m2": judged["min_area_m2"], "n_slumps": test["n_truth"],
+            "train_s": trained - start, "judge_s": time.monotonic() - trained,
+        })  # fmt: skip
+    values: dict[str, Any] = json.loads(kept.read_text())
+    print(variant, seed, {name: round(v, 3) for name, v in values.items() if v is not None}, file=sys.stderr, flush=True)
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=STEPS)
+    parser.add_argument("--variants", nargs="+", default=["ours", "stock"], choices=[*VARIANTS, "ensemble"])
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    case, runs = Case(args.case), {}
+    for variant in args.variants:
+        seeds = ["012"] if variant == "ensemble" else range(args.seeds)
+        runs[variant] = [scores(case, variant, seed, variant == "stock") for seed in seeds]
+        if variant == "stock":
+            runs["stock, choice as ours"] = [scores(case, variant, seed, False) for seed in seeds]
+    kinds = ("pixel_iou", "object_f1", "object_f1_03", "pr_auc")
+    means = {v: {kind: float(np.mean([run[kind] or 0 for run in each])) for kind in kinds} for v, each in runs.items()}
+    spread = {v: {kind: float(np.std([run[kind] or 0 for run in each], ddof=1)) for kind in kinds}
+              for v, each in runs.items() if len(each) > 1}  # fmt: skip
+    figures: dict[str, Any] = {"case": args.case, "per_seed": runs, "mean": means, "std": spread}
+    if {"ours", "stock"} <= set(runs):
+        figures["pixel_iou_ratio"] = means["ours"]["pixel_iou"] / means["stock"]["pixel_iou"]
+        figures["object_f1_ratio"] = means["ours"]["object_f1"] / max(means["stock"]["object_f1"], 1e-9)
+    Path(f"results/bench/learning_{args.case}.json").write_text(json.dumps(figures, indent=1))
+    for variant, mean in means.items():
+        noise = spread.get(variant, {})
+        print(f"{variant:24}", *(f"{kind} {mean[kind]:.3f} +- {noise.get(kind, float('nan')):.3f}" for kind in kinds), sep="  ")
+    print({name: round(value, 2) for name, value in figures.items() if name.endswith("ratio")})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The training of one member: on one device or several, resumed where it was interrupted, with fewer windows at a time
+where a GPU's memory is short."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.multiprocessing import ProcessRaisedException
+
+from rts_pipeline import machine
+from rts_pipeline.config import Learning, Placement
+from rts_pipeline.errors import UsageError
+from rts_pipeline.learning.datamodule import ChipModule
+from rts_pipeline.learning.record import Record
+from rts_pipeline.learning.task import SlumpTask
+
+FEWEST = 2
+"""Windows at a time: batch normalisation needs two."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a training runs, and in what arithmetic."""
+
+    kind: str
+    number: int
+    bf16: bool
+
+    @classmethod
+    def of(cls, placement: Placement, precision: str) -> Device:
+        """Choose.
+
+        Raises:
+            UsageError: GPUs are asked for that torch doesn't see.
+        """
+        gpus = torch.cuda.device_count() if placement.device != "cpu" else 0
+        if placement.device == "cuda" and gpus < placement.devices:
+            raise UsageError(
+                "train.device", f"{placement.devices} x 'cuda', but torch sees {gpus} GPUs", do="set it to 'auto' or 'cpu'"
+            )
+        kind = "cuda" if gpus else "cpu"
+        number = min(placement.devices, gpus) if gpus else placement.devices
+        fast = kind == "cuda" or machine.has_bf16()
+        return cls(kind, number, precision == "bf16" or (precision == "auto" and fast))
+
+
+def fit(
+    make_task: Callable[[], SlumpTask], data: ChipModule, setting: Learning, device: Device, record: Record, folder: Path
+) -> tuple[SlumpTask, int]:
+    """Train, and return the task with the weights of its best epoch, and how many windows went at a time on each device.
+
+    Args:
+        make_task: gives the task with its first weights; called after the seed is set.
+        data: the windows.
+        setting: how to learn.
+        device: where.
+        record: what is written down.
+        folder: for checkpoints: a training that was killed goes on from the last one.
+
+    Raises:
+        UsageError: a loss that is not a number, a batch that can't be shared, or too little memory for two windows.
+    """
+    share, rest = divmod(setting.batch_size, device.number)
+    if rest or share < FEWEST:
+        raise UsageError(
+            "train.batch_size",
+            f"{setting.batch_size} windows can't be shared by {device.number} devices",
+            expected=f"a multiple of {device.number} with at least {FEWEST} for each",
+        )
+    at_once = min((int(path.name) for path in folder.glob("[0-9]*")), default=share)
+    while True:
+        seed_everything(data.seed, verbose=False)
+        task = make_task()
+        try:
+            _run(task, data, setting, device, record, folder / str(at_once), accumulate=share // at_once)
+            return task, at_once
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+        # outside of the handler: the traceback holds the tensors
+        at_once = _fewer(share, at_once, data)
+        record.rows.clear()
+        shutil.rmtree(folder, ignore_errors=True)
+        del task
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _run(
+    task: SlumpTask, data: ChipModule, setting: Learning, device: Device, record: Record, folder: Path, *, accumulate: int
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    data.at_once = setting.batch_size // (device.number * accumulate)
+    best = ModelCheckpoint(
+        folder,
+        filename="best",
+        monitor="val_f1",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    trainer = Trainer(
+        accelerator="gpu" if device.kind == "cuda" else "cpu",
+        devices=device.number,
+        strategy="ddp_spawn" if device.number > 1 else "auto",
+        sync_batchnorm=device.number > 1 and device.kind == "cuda",
+        accumulate_grad_batches=accumulate,
+        precision="bf16-mixed" if device.bf16 else "32-true",
+        max_epochs=task.steps // setting.steps_per_epoch,
+        callbacks=[record, *_limits(setting), best],
+        default_root_dir=folder,
+        logger=TensorBoardLogger(record.path.parent, name="tensorboard", version=f"member_{record.member}"),
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+    )
+    last = folder / "last.ckpt"
+    if last.exists():
+        print(f"train: member {record.member} goes on from its last epoch", file=sys.stderr)
+    trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=False)
+    task.load_state_dict(torch.load(folder / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"])
+
+
+def _limits(setting: Learning) -> list[Callback]:
+    limits: list[Callback] = []
+    if setting.patience is not None:
+        limits.append(EarlyStopping("val_f1", mode="max", patience=setting.patience, check_on_train_epoch_end=True))
+    if setting.max_minutes is not None:
+        limits.append(Timer(timedelta(minutes=setting.max_minutes), interval="epoch", verbose=False))
+    return limits
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    # several devices are processes of their own, which hand their errors over as text
+    told = isinstance(error, ProcessRaisedException) and "OutOfMemoryError" in str(error)
+    return told or isinstance(error, torch.OutOfMemoryError)
+
+
+def _fewer(share: int, at_once: int, data: ChipModule) -> int:
+    smaller: list[Any] = [number for number in range(at_once // 2, FEWEST - 1, -1) if share % number == 0]
+    if not smaller:
+        raise UsageError(
+            "train.batch_size",
+            f"the GPU's memory is too small for {at_once} windows of {int(data.chips.size_px.iloc[0])} px at a time",
+            do="lower chips.size_px, choose a smaller train.encoder, or train on another GPU",
+        )
+    print(f"train: out of memory with {at_once} windows at a time; trying {smaller[0]}", file=sys.stderr)
+    return int(smaller[0])
