@@ -201,6 +201,37 @@ def test_a_scene_that_breaks_holds_up_its_own_cells_only(case):
     assert case.plan("--until", "mosaic") == {}
 
 
+# --- cross-validation ---------------------------------------------------------------------------------------------------
+
+
+def folds(number):
+    return {"chips_fold": number, "train_fold": number, "validate_fold": number, "crossvalidate": 1}
+
+
+def test_crossvalidation_is_on_no_way_to_the_inventory(case):
+    assert case.plan("crossvalidation") == folds(5)
+    assert case.plan() == {}
+    case.configure(train={"learning_rate": 5e-4})
+    assert case.plan("crossvalidation") == folds(5), "the round's own network has no part in it"
+
+
+def test_the_number_of_folds_concerns_the_folds_alone(case):
+    case.snakemake("results/rounds/01/folds/3/chips.parquet")
+    assert set(pd.read_parquet(case.results / "rounds/01/folds/3/chips.parquet").split) == {"train", "validation", "test"}
+    assert case.plan("crossvalidation") == {**folds(5), "chips_fold": 4}
+    case.configure(chips={"folds": 6})
+    assert case.plan() == {}
+    assert case.plan("crossvalidation") == folds(6)
+
+
+def test_a_fold_starts_from_no_network_that_has_seen_its_test_blocks(case):
+    done = case.snakemake("results/rounds/02/folds/0/model/model.json", "--dry-run", "--printshellcmds")
+    assert "--out results/rounds/02/folds/0/model" in done.stdout
+    assert "--previous" not in done.stdout
+    round_itself = case.snakemake("results/rounds/02/model/model.json", "--dry-run", check=False)
+    assert "reviews/round_01/model/weights.pt" in round_itself.stdout + round_itself.stderr
+
+
 # --- items made to agree -----------------------------------------------------------------------------------------------
 
 SCENES_ONLY = ("--until", "ledger", "observed")
