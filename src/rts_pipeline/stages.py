@@ -42,7 +42,7 @@ STAGES = {
     "labels": Stage(1, "labels", "465c93a05996dcf0"),
     "chips": Stage(2, "chips", "e5df63de84739389"),
     "train": Stage(1, "learning.train", "b96882a2cef4261b"),
-    "validate": Stage(1, "validate.build", "1ca672e3cd78674a"),
+    "validate": Stage(1, "validate.build", "b94c97f9995fa303"),
     "crossvalidate": Stage(1, "crossvalidate", "d035d7db9c24bd26"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
     "polygonize": Stage(1, "polygonize", "ba41117918a64e64"),

@@ -82,7 +82,9 @@ def _choose(blocks: Sequence[Block], predicted: Predicted, recall: float | None)
         total += tally(*predicted.look(block))
     choice = choose(total, recall)
     most = total.n_found.max() / max(total.n_truth, 1)
-    if not most:
+    if not total.n_truth:
+        print("validate: no slump lies in judged ground of the validation blocks; the choice is a guess", file=sys.stderr)
+    elif not most:
         problem = f"no setting finds any of the {total.n_truth} slumps of the validation blocks; the choice is a guess"
         print(f"validate: {problem}", file=sys.stderr)
     elif recall is not None and not choice.recall_reached:

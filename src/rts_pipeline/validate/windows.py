@@ -83,10 +83,13 @@ def scored(windows: Iterable[GeoBox], box: GeoBox, found: NDArray[np.bool_], cla
 
 
 def worst_and_best(windows: Sequence[Scored]) -> tuple[list[Scored], list[Scored]]:
-    """Return at most `SHOWN` windows with the lowest IoU (most wrong pixels first) and with the highest, none in both."""
+    """Return at most `SHOWN` windows with the lowest IoU (most wrong pixels first) and with the highest, none in both.
+
+    A window in which nothing is right is never one of the best.
+    """
     order = sorted(windows, key=lambda w: (w.iou, -w.fp - w.fn, w.box.row, w.box.column))
     number = min(SHOWN, (len(order) + 1) // 2)
-    return order[:number], order[number:][-SHOWN:][::-1]
+    return order[:number], [window for window in order[number:][-SHOWN:][::-1] if window.tp]
 
 
 def write_windows(path: Path, rows: dict[str, list[tuple[Scored, Drawn]]], reader: Mosaics) -> None:
@@ -128,7 +131,9 @@ def _draw_row(axes_row: Any, title: str, row: list[tuple[Scored, Drawn]], images
         _outline(axes, drawn.predicted, PREDICTED, (0, (3, 1.5)))
         axes.set(xlim=(west, east), ylim=(south, north))
         axes.set_title(
-            f"{window.box.id}, {round(east - west)} m\nIoU {window.iou:.2f}, {window.fp + window.fn:,} px wrong", fontsize=8
+            f"{window.box.id}, {round(east - west)} m\nIoU {window.iou:.2f}, {window.fp + window.fn:,} px wrong",
+            fontsize=8,
+            y=1.0,
         )
     axes_row[0].text(-0.06, 0.5, title, transform=axes_row[0].transAxes, rotation=90, ha="right", va="center", fontsize=11)
 
