@@ -40,7 +40,7 @@ def write_reliability(path: Path, counts: NDArray[np.int64]) -> None:
     """
     rows = [row for row in reliability(counts) if row["n"]]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.4, 5.4), layout="constrained")
+        figure = Figure(figsize=(5.2, 5.4), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.plot([0, 1], [0, 1], color=DARK, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
         shares: Any = [row["predicted"] for row in rows], [row["observed"] for row in rows]
