@@ -42,7 +42,7 @@ STAGES = {
     "labels": Stage(1, "labels", "465c93a05996dcf0"),
     "chips": Stage(2, "chips", "e5df63de84739389"),
     "train": Stage(1, "learning.train", "b96882a2cef4261b"),
-    "validate": Stage(1, "validate.build", "b94c97f9995fa303"),
+    "validate": Stage(1, "validate.build", "a88020bd9a9107e9"),
     "crossvalidate": Stage(1, "crossvalidate", "d035d7db9c24bd26"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
     "polygonize": Stage(1, "polygonize", "ba41117918a64e64"),
@@ -51,7 +51,7 @@ STAGES = {
     "inventory": Stage(1, "inventory.build", "da69aa49be244e1e"),
     "attributes": Stage(1, "inventory.attributes", "b8229d22c93d2fea"),
     "export": Stage(1, "inventory.export", "6079037e231b28c7"),
-    "report": Stage(2, "report.build", "4936be430a69d783"),
+    "report": Stage(2, "report.build", "58807e85c0eeb716"),
 }
 
 
