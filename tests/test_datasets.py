@@ -109,12 +109,12 @@ def test_a_dataset_can_be_sent_to_another_process_after_a_read(world, chips, tmp
     assert all(torch.equal(expected[name], again[name]) for name in ("image", "mask"))
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_processes_of_a_loader_read_what_this_one_reads(world, chips, start):
+@pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
+def test_processes_of_a_loader_read_what_this_one_reads(world, chips, start, workers):
     dataset = joined(world)
     sampler = ChipSampler(dataset, chips.iloc[:8])
     expected = [dataset[query] for query in sampler]
-    loader = DataLoader(dataset, None, sampler=sampler, num_workers=2, multiprocessing_context=start)
+    loader = DataLoader(dataset, None, sampler=sampler, num_workers=workers, multiprocessing_context=start)
     for first, second in zip(loader, expected, strict=True):
         assert torch.equal(first["image"], second["image"])
         assert torch.equal(first["mask"], second["mask"])

@@ -68,7 +68,8 @@ class LabelRaster:
         """Return uint8 (rows, columns) of `box`; a pixel belongs to the label that its centre lies in."""
         mask = np.zeros(box.shape, np.uint8)
         hits = np.sort(self._tree.query(box.polygon))
-        if len(hits):
+        # Negatives are drawn for what they take from ignored labels: alone they change nothing.
+        if self._values[hits].any():
             rasterize(zip(self._shapes[hits], self._values[hits].tolist(), strict=True), out=mask, transform=box.transform)
         return mask
 
