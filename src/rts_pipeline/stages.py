@@ -51,7 +51,7 @@ STAGES = {
     "inventory": Stage(1, "inventory.build", "da69aa49be244e1e"),
     "attributes": Stage(1, "inventory.attributes", "b8229d22c93d2fea"),
     "export": Stage(1, "inventory.export", "6079037e231b28c7"),
-    "report": Stage(2, "report.build", "58807e85c0eeb716"),
+    "report": Stage(3, "report.build", "58807e85c0eeb716"),
 }
 
 
