@@ -4,6 +4,9 @@
 #   snakemake --cores N              everything up to the next review, or the inventory when the loop has ended
 #   snakemake --cores N preliminary  the inventory of the rounds signed off so far
 #   snakemake --cores N all_rounds   the finished rounds too, verified against what was reviewed
+#   snakemake --cores N crossvalidation
+#                                    figures of the open (else the last) round, from blocks that the networks never saw;
+#                                    chips.folds trainings that no other target needs
 
 from snakemake.utils import min_version
 
@@ -41,6 +44,11 @@ rule all_rounds:
         round_files(project.rounds.finished + project.wanted_rounds()),
         verified_files(project.rounds.finished),
         inventory_files() if project.wants_inventory() else [],
+
+
+rule crossvalidation:
+    input:
+        crossvalidation_files(),
 
 
 onsuccess:

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch import Trainer, seed_everything
-from rts_pipeline.validate.choice import Choice
 from torchgeo.trainers import SemanticSegmentationTask
 
 from rts_pipeline import io
@@ -38,6 +37,7 @@ from rts_pipeline.learning.augment import Geometric
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions, ValidateOptions
 from rts_pipeline.validate import build as judging
+from rts_pipeline.validate.choice import Choice
 from rts_pipeline.workflow import resolve_grid
 
 ROOT = Path("results/bench/learning")

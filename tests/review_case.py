@@ -53,8 +53,8 @@ def write_candidates(results: Path, round="01", outlines=None):
         geometry=gpd.GeoSeries(outlines, crs=CRS),
     )
     path = results / "rounds" / round / "candidates.parquet"
-    for name in ("weights.pt", "model.json"):
-        io.write_text(path.parent / "model" / name, f"{name} of round {round}")
+    for name in rounds.KEPT[:-1]:
+        io.write_text(path.parent / name, f"{name} of round {round}")
     io.write_parquet(path, frame)
     return path
 

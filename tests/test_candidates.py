@@ -24,6 +24,7 @@ CRS = "EPSG:32646"
 GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
 ORIGIN = (166_000, -1_260_000)  # column and row near 33 N, 93 E
 SIDE = 24
+CHOSEN = {"threshold": 0.5, "min_area_m2": 100.0, "hole_m2": 900.0}
 masks = arrays.arrays(bool, st.tuples(st.integers(1, SIDE), st.integers(1, SIDE)))
 
 
@@ -59,15 +60,15 @@ def place(top, left, bottom, right):
 
 
 def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), **chosen):
-    model, label_file, aoi_file = tmp_path / "model.json", tmp_path / "labels.parquet", tmp_path / "aoi.gpkg"
-    model.write_text(json.dumps({"threshold": 0.5, "min_area_m2": 100.0, "sha256": {"weights.pt": "ab" * 32}}))
+    choice, label_file, aoi_file = tmp_path / "validation.json", tmp_path / "labels.parquet", tmp_path / "aoi.gpkg"
+    choice.write_text(json.dumps({**CHOSEN, "weights_sha256": "ab" * 32}))
     kinds = pd.Series([kind for kind, _ in labels], dtype="str")
     gpd.GeoDataFrame({"kind": kinds}, geometry=[place(*at) for _, at in labels], crs=CRS).to_parquet(label_file)
     gpd.GeoSeries([place(*aoi)], crs=CRS).to_crs("EPSG:4326").to_file(aoi_file)
     text = json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": chosen})
     outs = [tmp_path / name for name in ("outlines.parquet", "candidates.parquet", "candidates.gpkg")]
     blocks = write_blocks(tmp_path, values, rows, columns)
-    build_candidates("01", blocks, label_file, aoi_file, model, *outs, parse_options(PolygonizeOptions, text))
+    build_candidates("01", blocks, label_file, aoi_file, choice, *outs, parse_options(PolygonizeOptions, text))
     return gpd.read_parquet(outs[0]), gpd.read_parquet(outs[1]), gpd.read_file(outs[2], layer="candidates")
 
 
@@ -165,6 +166,12 @@ def test_an_island_that_touches_its_own_hole_joins_it(tmp_path):
     assert (len(outlines), outlines.geom_type[0], outlines.area[0]) == (1, "Polygon", 900.0)
 
 
+def test_holes_are_filled_up_to_the_chosen_size(tmp_path):
+    values = raster(((5, 5, 45, 45), 250), ((8, 8, 17, 17), 0), ((20, 20, 32, 32), 0))
+    assert [len(geometry.interiors) for geometry in build(tmp_path, values)[0].geometry] == [1]
+    assert [len(geometry.interiors) for geometry in build(tmp_path, values, hole_m2=0.0)[0].geometry] == [2]
+
+
 def test_no_candidates_make_valid_empty_files(tmp_path):
     outlines, candidates, layer = build(tmp_path, raster())
     full = build(tmp_path, raster(((2, 2, 12, 12), 250)))
@@ -175,10 +182,10 @@ def test_no_candidates_make_valid_empty_files(tmp_path):
     assert candidates.crs == layer.crs == CRS
 
 
-def test_model_without_checksum_is_named(tmp_path):
+def test_a_choice_without_checksum_is_named(tmp_path):
     build(tmp_path, raster())
-    (tmp_path / "model.json").write_text(json.dumps({"threshold": 0.5, "min_area_m2": 0}))
+    (tmp_path / "validation.json").write_text(json.dumps(CHOSEN))
     text = json.dumps({"grid": {"crs": CRS}, "polygonize": {}})
-    paths = [tmp_path / name for name in ("labels.parquet", "aoi.gpkg", "model.json", "o.parquet", "c.parquet", "c.gpkg")]
-    with pytest.raises(InputError, match=r"model\.json: names no sha256 of weights\.pt"):
+    paths = [tmp_path / name for name in ("labels.parquet", "aoi.gpkg", "validation.json", "o.parquet", "c.parquet", "c.gpkg")]
+    with pytest.raises(InputError, match=r"validation\.json: names no weights_sha256"):
         build_candidates("01", sorted(tmp_path.glob("?.parquet"))[:1], *paths, parse_options(PolygonizeOptions, text))

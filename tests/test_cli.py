@@ -65,6 +65,7 @@ def test_help_imports_nothing_heavy():
         "coverage",
         "labels",
         "chips",
+        "validate.build",
         "predict",
         "polygonize",
         "candidates",

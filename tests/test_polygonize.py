@@ -30,12 +30,12 @@ def options(**values):
 
 
 def run(tmp_path, values, **chosen):
-    raster, model, out = tmp_path / "p.tif", tmp_path / "model.json", tmp_path / "out.parquet"
-    model.write_text(json.dumps({"threshold": 0.5, "min_area_m2": 90.0}))
+    raster, choice, out = tmp_path / "p.tif", tmp_path / "validation.json", tmp_path / "out.parquet"
+    choice.write_text(json.dumps({"threshold": 0.5, "min_area_m2": 90.0, "hole_m2": 0.0}))
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255}
     with rasterio.open(raster, "w", **profile, **BLOCK.profile) as dataset:
         dataset.write(values, 1)
-    stage.polygonize(BLOCK, raster, model, out, options(**chosen))
+    stage.polygonize(BLOCK, raster, choice, out, options(**chosen))
     return gpd.read_parquet(out)
 
 
@@ -123,11 +123,11 @@ def test_nothing_found_is_an_empty_table(tmp_path):
     assert (len(frame), frame.columns.tolist(), frame.crs) == (0, stage.COLUMNS, CRS)
 
 
-def test_wrong_raster_and_model_are_named(tmp_path):
+def test_wrong_raster_and_choice_are_named(tmp_path):
     run(tmp_path, empty())
     other = GRID.block("b_e0004_n0005")
     with pytest.raises(InputError, match=r"p\.tif.*the pixels of block b_e0004_n0005"):
-        stage.polygonize(other, tmp_path / "p.tif", tmp_path / "model.json", tmp_path / "o.parquet", options())
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(InputError, match=r"model\.json: 'threshold' is None"):
-        stage.polygonize(BLOCK, tmp_path / "p.tif", tmp_path / "model.json", tmp_path / "o.parquet", options())
+        stage.polygonize(other, tmp_path / "p.tif", tmp_path / "validation.json", tmp_path / "o.parquet", options())
+    (tmp_path / "validation.json").write_text("{}")
+    with pytest.raises(InputError, match=r"validation\.json: 'threshold' is None"):
+        stage.polygonize(BLOCK, tmp_path / "p.tif", tmp_path / "validation.json", tmp_path / "o.parquet", options())

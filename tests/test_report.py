@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from PIL import Image
 from shapely import Point, Polygon, box
 
 from rts_pipeline.config import BANDS, GridSection, Place, Report, Time
@@ -134,9 +135,15 @@ class Project:
             **{"at": f"2024-01-{number:02d}T09:00:00Z", "reviewers": ["ann"]},
         }
         write_json(folder / "signoff.json", signoff)
-        model = {"sha256": {"weights.pt": f"{number}" * 64}, "threshold": 0.42, "min_area_m2": 288.0}
+        model = {"sha256": {"weights.pt": f"{number}" * 64}}
         windows = {"train": {"background": 7, "positive": 12}, "validation": {"positive": 3}}
         write_json(folder / "model" / "model.json", {**model, "n_chips": windows})
+        chosen = {"threshold": 0.42, "min_area_m2": 288.0, "hole_m2": 900.0}
+        write_json(folder / "validation" / "validation.json", {**chosen, "validation": judged(number)})
+        for figure in ("reliability", "precision_recall"):
+            Image.fromarray(self.rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
+                folder / "validation" / f"{figure}.png"
+            )
         return name
 
     def measure(self):
@@ -156,6 +163,14 @@ class Project:
         catalog, out = self.results / "scenes" / "catalog.parquet", self.folder / "report.html"
         build_report(self.attributes, self.results, self.reviews, catalog, self.aoi, out, options, self.rounds)
         return out.read_text(encoding="utf-8")
+
+
+def judged(number):
+    """Figures of a round's validation blocks; in the second round too few for intervals."""
+    sure = {"low": 0.5, "high": 0.9} if number == 1 else {"low": None, "high": None}
+    scores = {name: {"value": value, **sure} for name, value in (("precision", 0.75), ("recall", 0.6), ("f1", 0.667))}
+    counts = {"n_blocks": 6, "n_truth": 20, "n_predicted": 16}
+    return {**counts, "objects": {"0.5": scores}, "pixels": {"iou": {"value": 0.55, **sure}}}
 
 
 def hill(path, columns=6, rows=4, cell_m=CELL_M):
@@ -212,7 +227,7 @@ def test_report_needs_no_network_and_no_script(page):
 def test_figures_are_images(page):
     images = re.findall(r'src="data:image/(png|webp|svg\+xml);base64,([^"]+)"', page)
     kinds = [kind for kind, _ in images if kind != "webp"]
-    assert kinds == ["png", *["svg+xml"] * 6]
+    assert sorted(kinds) == [*["png"] * 3, *["svg+xml"] * 6]
     assert all(len(base64.b64decode(data)) > 3000 for kind, data in images if kind != "webp")
     assert len(images) - len(kinds) == 5 + 2 * 24, "five overviews, and two strips a cell"
 
@@ -256,8 +271,15 @@ def test_every_round_has_its_row_and_model(page):
     seen = text(page)
     assert "01 6 1 1 1 2 1 1 50 % ann 2024-01-01 09:00" in seen
     assert "02 4 0 0 0 2 1 1 0 % ann 2024-01-02 09:00" in seen
-    assert "1" * 64 + " 0.42 288 m² 19 train, 3 validation" in seen
-    assert "2" * 64 + " 0.42 288 m² 19 train, 3 validation" in seen
+    assert "1" * 64 + " 0.42 288 m² 900 m² 19 train, 3 validation" in seen
+    assert "2" * 64 + " 0.42 288 m² 900 m² 19 train, 3 validation" in seen
+
+
+def test_every_round_tells_how_well_its_network_did(page):
+    seen = text(page)
+    interval = "50 % to 90 %"
+    assert f"01 6 20 16 75 % {interval} 60 % {interval} 66.7 % {interval} 55 % {interval}" in seen
+    assert "02 6 20 16 75 % 60 % 66.7 % 55 %" in seen
 
 
 def test_equal_input_gives_equal_bytes(tmp_path):

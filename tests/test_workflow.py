@@ -38,7 +38,7 @@ def touch_later(path):
     os.utime(path, (stat.st_atime + 3600, stat.st_mtime + 3600))
 
 
-ROUND = {"labels": 1, "chips": 1, "train": 1, "predict": 4, "polygonize": 4, "candidates": 1, "evidence": 1}
+ROUND = {"labels": 1, "chips": 1, "train": 1, "validate": 1, "predict": 4, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
 def test_nothing_changed_nothing_planned(case):
@@ -54,6 +54,11 @@ def test_touched_seeds_and_area_change_nothing(case):
 def test_minimum_area_redoes_outlines_only(case):
     case.configure(polygonize={"min_area_m2": 1200})
     assert case.plan() == {"polygonize": 4, "candidates": 1, "evidence": 1}
+
+
+def test_another_recall_redoes_the_choice_and_what_follows(case):
+    case.configure(choice={"recall": 0.9})
+    assert case.plan() == {"validate": 1, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
 def test_learning_rate_redoes_training_and_below(case):
@@ -194,6 +199,37 @@ def test_a_scene_that_breaks_holds_up_its_own_cells_only(case):
     assert plan == {"scenes": 1, "mosaic": 1}, "just what failed is repaired"
     case.snakemake("--until", "mosaic")
     assert case.plan("--until", "mosaic") == {}
+
+
+# --- cross-validation ---------------------------------------------------------------------------------------------------
+
+
+def folds(number):
+    return {"chips_fold": number, "train_fold": number, "validate_fold": number, "crossvalidate": 1}
+
+
+def test_crossvalidation_is_on_no_way_to_the_inventory(case):
+    assert case.plan("crossvalidation") == folds(5)
+    assert case.plan() == {}
+    case.configure(train={"learning_rate": 5e-4})
+    assert case.plan("crossvalidation") == folds(5), "the round's own network has no part in it"
+
+
+def test_the_number_of_folds_concerns_the_folds_alone(case):
+    case.snakemake("results/rounds/01/folds/3/chips.parquet")
+    assert set(pd.read_parquet(case.results / "rounds/01/folds/3/chips.parquet").split) == {"train", "validation", "test"}
+    assert case.plan("crossvalidation") == {**folds(5), "chips_fold": 4}
+    case.configure(chips={"folds": 6})
+    assert case.plan() == {}
+    assert case.plan("crossvalidation") == folds(6)
+
+
+def test_a_fold_starts_from_no_network_that_has_seen_its_test_blocks(case):
+    done = case.snakemake("results/rounds/02/folds/0/model/model.json", "--dry-run", "--printshellcmds")
+    assert "--out results/rounds/02/folds/0/model" in done.stdout
+    assert "--previous" not in done.stdout
+    round_itself = case.snakemake("results/rounds/02/model/model.json", "--dry-run", check=False)
+    assert "reviews/round_01/model/weights.pt" in round_itself.stdout + round_itself.stderr
 
 
 # --- items made to agree -----------------------------------------------------------------------------------------------

@@ -262,3 +262,14 @@ def new_cog(path: Path, *, overview_resampling: str = "average", **profile: Any)
             bigtiff="if_safer",
             num_threads="2",
         )
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder for the time of a work; what a killed process left there is removed first."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

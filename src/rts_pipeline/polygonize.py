@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from rts_pipeline.components import Pieces, find, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io import GDAL_OPTIONS, read_json, write_parquet
+from rts_pipeline.metrics.pixels import level_of
 from rts_pipeline.options import PolygonizeOptions
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
     import rasterio
 
     chosen = chosen_values(choice, options)
-    limit = ceil(chosen["threshold"] * SCALE - 1e-9)
+    limit = level_of(chosen["threshold"])
     with rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
         _check(dataset, block, probability)
         pieces = merge([find(strip, values, limit) for strip, values in _strips(dataset, block)])

@@ -223,6 +223,10 @@ class Project:
         waiting = self.rounds.open is None or self.rounds.draft == self.rounds.open
         return [] if waiting else [str(self.rounds.open)]
 
+    def last_round(self) -> str:
+        """Return the open round or, when the loop has ended, the last one."""
+        return self.rounds.open or self.rounds.finished[-1]
+
     def wants_inventory(self) -> bool:
         """Tell whether the loop has ended, so that the inventory is due."""
         return self.rounds.open is None

@@ -28,6 +28,7 @@ wildcard_constraints:
     cell=r"[ew]\d+_[ns]\d+",
     block=r"b_[ew]\d+_[ns]\d+",
     item=r"[0-9A-Za-z_-]+",
+    fold=r"\d+",
 
 
 RESULTS = project.config.results
@@ -95,6 +96,14 @@ def round_files(rounds):
         *expand(f"{folder}/probability/{{block}}.tif", k=rounds, block=project.blocks),
         *expand(f"{folder}/outlines/{{block}}.parquet", k=rounds, block=project.blocks),
     ]
+
+
+def crossvalidation_files():
+    return expand(
+        f"{RESULTS}/rounds/{{k}}/crossvalidation.{{kind}}",
+        k=project.last_round(),
+        kind=["json", "png"],
+    )
 
 
 def verified_files(rounds):

@@ -43,10 +43,11 @@ rule chips:
     params:
         options=project.options("chips"),
         code=project.code("chips"),
+        fold="",
     message:
         "Round {wildcards.k}: training and validation windows"
     shell:
-        "rts-pipeline chips {input.mosaics} --labels {input.labels} --out {output}"
+        "rts-pipeline chips {input.mosaics} --labels {input.labels} {params.fold} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -123,3 +124,89 @@ rule validate:
     shell:
         "rts-pipeline validate {input.mosaics} --model {params.model} --chips {input.chips} --labels {input.labels}"
         " --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
+
+
+# --- cross-validation: each fold from its own windows to figures of its own test blocks; what isn't said is as in a round ---
+
+
+use rule chips as chips_fold with:
+    output:
+        "<results>/rounds/{k}/folds/{fold}/chips.parquet",
+    log:
+        "<logs>/rounds/{k}/folds/{fold}/chips.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/folds/{fold}/chips.tsv"
+    params:
+        options=project.options("folds"),
+        fold=lambda wildcards: f"--fold {wildcards.fold}",
+    message:
+        "Round {wildcards.k}, fold {wildcards.fold}: training, validation and test windows"
+
+
+use rule train as train_fold with:
+    input:
+        chips="<results>/rounds/{k}/folds/{fold}/chips.parquet",
+        labels="<results>/rounds/{k}/labels.parquet",
+        mosaics=lambda wildcards: mosaics_of(project.labelled_cells(wildcards.k)),
+        # always from scratch: the last round's network has seen the blocks that are test here
+        previous=[],
+    output:
+        weights="<results>/rounds/{k}/folds/{fold}/model/weights.pt",
+        network="<results>/rounds/{k}/folds/{fold}/model/network.onnx",
+        model="<results>/rounds/{k}/folds/{fold}/model/model.json",
+        metrics="<results>/rounds/{k}/folds/{fold}/model/metrics.csv",
+        curves="<results>/rounds/{k}/folds/{fold}/model/curves.png",
+    log:
+        "<logs>/rounds/{k}/folds/{fold}/train.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/folds/{fold}/train.tsv"
+    message:
+        "Round {wildcards.k}, fold {wildcards.fold}: train the network"
+
+
+use rule validate as validate_fold with:
+    input:
+        network="<results>/rounds/{k}/folds/{fold}/model/network.onnx",
+        model="<results>/rounds/{k}/folds/{fold}/model/model.json",
+        chips="<results>/rounds/{k}/folds/{fold}/chips.parquet",
+        labels="<results>/rounds/{k}/labels.parquet",
+        mosaics=lambda wildcards: mosaics_of(project.labelled_cells(wildcards.k)),
+    output:
+        choice="<results>/rounds/{k}/folds/{fold}/validation/validation.json",
+        blocks="<results>/rounds/{k}/folds/{fold}/validation/blocks.parquet",
+        reliability="<results>/rounds/{k}/folds/{fold}/validation/reliability.png",
+        precision_recall="<results>/rounds/{k}/folds/{fold}/validation/precision_recall.png",
+        windows="<results>/rounds/{k}/folds/{fold}/validation/windows.png",
+    log:
+        "<logs>/rounds/{k}/folds/{fold}/validate.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/folds/{fold}/validate.tsv"
+    message:
+        "Round {wildcards.k}, fold {wildcards.fold}: judge the network on the fold's test blocks"
+
+
+rule crossvalidate:
+    input:
+        expand(
+            "<results>/rounds/{{k}}/folds/{fold}/validation/blocks.parquet",
+            fold=range(project.config.chips.folds),
+        ),
+    output:
+        scores="<results>/rounds/{k}/crossvalidation.json",
+        figure="<results>/rounds/{k}/crossvalidation.png",
+    log:
+        "<logs>/rounds/{k}/crossvalidate.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/crossvalidate.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        options=project.options("crossvalidate"),
+        code=project.code("crossvalidate"),
+    message:
+        "Round {wildcards.k}: figures of all folds' test blocks"
+    shell:
+        "rts-pipeline crossvalidate {input} --out {output.scores} --out-figure {output.figure}"
+        " --options {params.options:q} --code {params.code} 2> {log}"

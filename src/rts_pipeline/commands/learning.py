@@ -19,7 +19,14 @@ from rts_pipeline.commands.common import (
     placed,
     stage_options,
 )
-from rts_pipeline.options import ChipsOptions, FoldsOptions, LabelsOptions, TrainOptions, ValidateOptions
+from rts_pipeline.options import (
+    ChipsOptions,
+    CrossvalidateOptions,
+    FoldsOptions,
+    LabelsOptions,
+    TrainOptions,
+    ValidateOptions,
+)
 
 Labels = Annotated[Path, typer.Option("--labels", help="The round's labels.parquet.")]
 Windows = Annotated[Path, typer.Option("--chips", help="The round's chips.parquet.")]
@@ -32,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command()(chips)
     app.command()(train)
     app.command()(validate)
+    app.command()(crossvalidate)
 
 
 def labels(
@@ -116,3 +124,22 @@ def validate(
     from rts_pipeline.validate.build import validate
 
     validate(chips, labels, mosaics, model, out, parsed)
+
+
+def crossvalidate(
+    folds: Annotated[list[Path], typer.Argument(help="blocks.parquet of each fold's validation, fold 0 first.")],
+    out: Out,
+    out_figure: Annotated[Path, typer.Option(help="PNG of the figures.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Unite what the folds' networks found in blocks that they never saw, as figures with intervals.
+
+    Example: rts-pipeline crossvalidate folds/*/validation/blocks.parquet --out crossvalidation.json
+    --out-figure crossvalidation.png
+    """
+    stage_options("crossvalidate", CrossvalidateOptions, options, config, code)
+    from rts_pipeline.crossvalidate import crossvalidate
+
+    crossvalidate(folds, out, out_figure)

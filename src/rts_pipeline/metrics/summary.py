@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IOUS = ("30", "50", "70")
 """IoU limits, in per cent, as the columns of the counts name them."""
+COUNTS = ("n_truth", "n_predicted", *(f"n_found_{iou}" for iou in IOUS), "px_tp", "px_fp", "px_fn", "px_tn")
+"""Columns of counts that every table of blocks has, beside those of the size classes."""
 
 
 def summarise(blocks: pd.DataFrame) -> dict[str, Any]:

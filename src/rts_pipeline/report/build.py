@@ -25,6 +25,7 @@ from rts_pipeline.report.history import history, verdict
 from rts_pipeline.report.map import draw_map
 from rts_pipeline.report.overview import draw_overviews
 from rts_pipeline.report.quicklook import draw_pictures, read_looks
+from rts_pipeline.review.rounds import round_folder
 
 TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (degrees)"}
 
@@ -74,7 +75,7 @@ def build_report(
         overviews=draw_overviews(pictures, area, grid.crs),
         gallery=draw_gallery(pictures, observed, grid, year),
         classes={"days": pictures.days, "counts": pictures.counts},
-        figures=_figures(slumps, area, seen, past, grid.crs),
+        figures=_figures(slumps, area, seen, past, grid.crs) | _judged(past, reviews),
         rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
         versions=_versions(),
         crs=grid.rasterio_crs.to_string(),
@@ -126,6 +127,14 @@ def _figures(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, past
     if slumps["aspect_deg"].notna().any():
         drawn["aspect"] = figures.aspects(slumps["aspect_deg"])
     return drawn
+
+
+def _judged(past: pd.DataFrame, reviews: Path) -> dict[str, str]:
+    """Return the figures of the last round's validation, of which none shows the images' pixels."""
+    if not len(past):
+        return {}
+    folder = round_folder(reviews, past["round"].iloc[-1]) / "validation"
+    return {name: figures.file_uri(folder / f"{name}.png") for name in ("reliability", "precision_recall")}
 
 
 def _versions() -> list[tuple[str, str]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
+
+from rts_pipeline.drawing import DARK, MAIN, drawing
+from rts_pipeline.errors import InputError
 
 COLOURS = {
     "accept": "#0072B2",
@@ -32,31 +34,8 @@ NAMES = {
     "unsure": "unsure",
     "unseen": "not looked at",
 }
-MAIN, DARK = "#0072B2", "#1c2b36"
-STYLE: dict[str, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#5b6770",
-    "axes.labelcolor": DARK,
-    "text.color": DARK,
-    "xtick.color": "#3b4750",
-    "ytick.color": "#3b4750",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "svg.hashsalt": "rts-pipeline",
-    "hatch.linewidth": 0.5,
-}
-SIZE, SMALL = (5.4, 3.5), (4.0, 3.1)
+SMALL = (4.0, 3.1)
 TICKS_HA = [factor * 10.0**power for power in range(-4, 5) for factor in (1, 2, 5)]
-
-
-@contextmanager
-def drawing(width: float = SIZE[0], height: float = SIZE[1], **kwargs: Any) -> Iterator[tuple[Figure, Axes]]:
-    """Give a figure (inches) and its axes in the report's style; no display is needed and no global state is changed."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.add_subplot(**kwargs)
 
 
 def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
@@ -64,8 +43,23 @@ def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
     buffer = BytesIO()
     varying = {"svg": {"Date": None}, "png": {"Software": None}}
     figure.savefig(buffer, format=kind, metadata=varying.get(kind), **options)
-    mime = "svg+xml" if kind == "svg" else kind
-    return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _uri(buffer.getvalue(), "svg+xml" if kind == "svg" else kind)
+
+
+def file_uri(path: Path) -> str:
+    """Return a PNG as a data URI.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    try:
+        return _uri(path.read_bytes(), "png")
+    except FileNotFoundError:
+        raise InputError(path, "no such file", do="restore it from a backup") from None
+
+
+def _uri(data: bytes, mime: str) -> str:
+    return f"data:image/{mime};base64,{base64.b64encode(data).decode()}"
 
 
 def decisions_by_round(rounds: pd.DataFrame) -> str:

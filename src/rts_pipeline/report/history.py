@@ -1,4 +1,4 @@
-"""The rounds: what each brought, who signed it off, and which model drew its candidates."""
+"""The rounds: what each brought, who signed it off, which model drew its candidates, and how well that one did."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from rts_pipeline.io import read_geoparquet, read_json
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, Signoff, read_signoffs, round_folder
 
 DECISIONS = (*POSITIVE, "reject", "unsure", "unseen")
+CHOSEN = ("threshold", "min_area_m2", "hole_m2")
 
 
 def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
     """Return a row a round: round, at, reviewers, n_candidates, n_new, one count a decision, precision, after, rows_sha256,
-    model_sha256, threshold, min_area_m2, n_chips.
+    model_sha256, n_chips, threshold, min_area_m2, hole_m2, judged.
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
+    `judged` holds the figures of the validation blocks, as `metrics.summary` gives them.
 
     Args:
         reviews: folder of the reviews; its chain of sign-offs is verified.
@@ -40,11 +42,12 @@ def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
 
 def _round_columns() -> tuple[str, ...]:
     signed = ("round", "at", "reviewers", "n_candidates", "n_new", "after", "rows_sha256")
-    return (*signed, *DECISIONS, "precision", "model_sha256", "threshold", "min_area_m2", "n_chips")
+    return (*signed, *DECISIONS, "precision", "model_sha256", "n_chips", *CHOSEN, "judged")
 
 
 def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
-    rows = read_geoparquet(round_folder(reviews, signoff.round) / REVIEWED)
+    folder = round_folder(reviews, signoff.round)
+    rows = read_geoparquet(folder / REVIEWED)
     counts = rows["decision"].value_counts().reindex(list(DECISIONS), fill_value=0)
     right, wrong = counts["accept"] + counts["edit"], counts["reject"]
     return {
@@ -57,7 +60,8 @@ def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
         "rows_sha256": signoff.rows_sha256,
         **counts.to_dict(),
         "precision": right / (right + wrong) if right + wrong else np.nan,
-        **_model(round_folder(reviews, signoff.round) / "model" / "model.json"),
+        **_model(folder / "model" / "model.json"),
+        **_validation(folder / "validation" / "validation.json"),
     }
 
 
@@ -67,10 +71,14 @@ def _model(path: Path) -> dict[str, Any]:
     windows = (f"{sum(kinds.values())} {split}" for split, kinds in sorted(model["n_chips"].items()))
     return {
         "model_sha256": model["sha256"]["weights.pt"],
-        "threshold": model["threshold"],
-        "min_area_m2": model["min_area_m2"],
         "n_chips": ", ".join(windows),
     }
+
+
+def _validation(path: Path) -> dict[str, Any]:
+    """Return what the review's own copy of validation.json says."""
+    validation = read_json(path)
+    return {**{name: validation[name] for name in CHOSEN}, "judged": validation["validation"]}
 
 
 def verdict(rounds: pd.DataFrame) -> tuple[bool, str]:

@@ -22,9 +22,10 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 from pyproj import Proj, Transformer
 
+from rts_pipeline.drawing import DARK, drawing
 from rts_pipeline.inventory.shape import WGS84
 from rts_pipeline.report.coverage import Coverage
-from rts_pipeline.report.figures import DARK, data_uri, drawing
+from rts_pipeline.report.figures import data_uri
 
 SEEN, UNSEEN, SEED = "#f6f1e3", "#c9ced1", "#1c1c1c"
 STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)

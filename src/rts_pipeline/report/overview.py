@@ -10,8 +10,9 @@ import shapely
 from matplotlib.patches import Patch
 from PIL import Image as Pillow
 
+from rts_pipeline.drawing import DARK, drawing
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.report.figures import DARK, data_uri, drawing
+from rts_pipeline.report.figures import data_uri
 from rts_pipeline.report.map import Frame, decorate, hatched, outline
 from rts_pipeline.report.palette import Palette
 from rts_pipeline.report.quicklook import Image, Pictures

@@ -27,7 +27,8 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline import io
-from rts_pipeline.report.figures import COLOURS, MAIN, STYLE
+from rts_pipeline.drawing import MAIN, STYLE
+from rts_pipeline.report.figures import COLOURS
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import Delivery, Item
 

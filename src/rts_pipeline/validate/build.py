@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from rts_pipeline.cells import Mosaics
+from rts_pipeline.errors import InputError
+from rts_pipeline.io import scratch_folder, write_json, write_parquet
 from rts_pipeline.options import ValidateOptions
+from rts_pipeline.predict import Engine, model_facts, probabilities
+from rts_pipeline.progress import track
+from rts_pipeline.validate.choice import Choice, choose
+from rts_pipeline.validate.figures import write_precision_recall, write_reliability
+from rts_pipeline.validate.ground import JUDGED, Block, Known, blocks_of
+from rts_pipeline.validate.judge import Judged, Predicted, judge, outlined, summary
+from rts_pipeline.validate.objects import Tally, tally
+from rts_pipeline.validate.windows import TRUE_COLOUR, Drawn, Scored, worst_and_best, write_windows
 
 
 def validate(chips: Path, labels: Path, mosaics: Sequence[Path], model: Path, out: Path, options: ValidateOptions) -> None:
@@ -23,4 +39,82 @@ def validate(chips: Path, labels: Path, mosaics: Sequence[Path], model: Path, ou
         InputError: files of the model that are missing or were changed; a mosaic or a table that can't be used; no
             validation window.
     """
-    raise NotImplementedError
+    grid, facts = options.grid.grid(), _facts(model)
+    blocks, known = blocks_of(chips, options), Known(labels, grid)
+    with scratch_folder(out / ".tmp-validation") as scratch:
+        predicted = Predicted(scratch, known)
+        with Mosaics(mosaics, grid, facts["bands"]) as reader:
+            reader.check()
+            _predict(blocks, predicted, reader, Engine(model / "network.onnx", len(facts["bands"]), options.predict), options)
+        choice = _choose(blocks, predicted, options.choice.recall)
+        judged = [judge(block, predicted, choice) for block in blocks]
+        with Mosaics(mosaics, grid, TRUE_COLOUR) as reader:
+            _write_windows(out / "windows.png", dict(zip(blocks, judged, strict=True)), predicted, choice, reader)
+    table, counts = pd.DataFrame([one.row for one in judged]), np.stack([one.counts for one in judged])
+    splits = {name: (table["split"] == name).to_numpy() for name in JUDGED}
+    write_parquet(out / "blocks.parquet", table)
+    pixels = counts[splits["validation"]].sum(axis=0)
+    write_reliability(out / "reliability.png", pixels)
+    write_precision_recall(out / "precision_recall.png", pixels, choice)
+    summaries = {name: summary(table[rows], counts[rows]) if rows.any() else None for name, rows in splits.items()}
+    origin = {"weights_sha256": facts["sha256"]["weights.pt"], "temperature": facts.get("temperature")}
+    write_json(out / "validation.json", {**_said(choice, options.choice.recall), **origin, **summaries})
+
+
+def _facts(model: Path) -> Any:
+    facts = model_facts(model)
+    if "weights.pt" not in facts["sha256"]:
+        raise InputError(model / "model.json", "names no sha256 of weights.pt", do="train the round again")
+    return facts
+
+
+def _predict(blocks: Sequence[Block], predicted: Predicted, reader: Mosaics, engine: Engine, options: ValidateOptions) -> None:
+    for block in track(blocks, len(blocks), "validate: predict", "blocks"):
+        parts = [values for _, values in probabilities(block.box, reader, engine, options.predict)]
+        predicted.keep(block, np.concatenate(parts))
+
+
+def _choose(blocks: Sequence[Block], predicted: Predicted, recall: float | None) -> Choice:
+    """Choose on the validation blocks, and say on stderr what is wrong with the choice."""
+    blocks = [block for block in blocks if block.split == "validation"]
+    total = Tally.none()
+    for block in track(blocks, len(blocks), "validate: compare settings", "blocks"):
+        total += tally(*predicted.look(block))
+    choice = choose(total, recall)
+    most = total.n_found.max() / max(total.n_truth, 1)
+    if not total.n_truth:
+        print("validate: no slump lies in judged ground of the validation blocks; the choice is a guess", file=sys.stderr)
+    elif not most:
+        problem = f"no setting finds any of the {total.n_truth} slumps of the validation blocks; the choice is a guess"
+        print(f"validate: {problem}", file=sys.stderr)
+    elif recall is not None and not choice.recall_reached:
+        problem = f"no setting finds {recall:.1%} of the slumps of the validation blocks (choice.recall)"
+        print(f"validate: {problem}; the one that finds most, {most:.1%}, is taken", file=sys.stderr)
+    return choice
+
+
+def _said(choice: Choice, recall: float | None) -> dict[str, Any]:
+    return {
+        "threshold": choice.threshold,
+        "min_area_m2": choice.min_area_m2,
+        "hole_m2": choice.hole_m2,
+        "recall_wanted": recall,
+        "recall_reached": choice.recall_reached,
+        "thresholds": choice.curve,
+    }
+
+
+def _write_windows(path: Path, judged: dict[Block, Judged], predicted: Predicted, choice: Choice, reader: Mosaics) -> None:
+    """Draw the worst and the best validation windows."""
+    owner = {window: block for block, one in judged.items() for window in one.windows if block.split == "validation"}
+
+    def drawn(window: Scored) -> tuple[Scored, Drawn]:
+        block = owner[window]
+        ground, probability = predicted.look(block)
+        here = outlined(ground, probability, choice)
+        unjudged = ground.classes[block.box.slices_of(window.box)] > 1
+        return window, Drawn(predicted.known.near(window.box), here.whole, unjudged)
+
+    worst, best = worst_and_best(list(owner))
+    rows = {"Worst": [drawn(window) for window in worst], "Best": [drawn(window) for window in best]}
+    write_windows(path, {title: row for title, row in rows.items() if row}, reader)

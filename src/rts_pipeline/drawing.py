@@ -1,0 +1,38 @@
+"""The style of all figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+MAIN, OTHER, DARK = "#0072B2", "#D55E00", "#1c2b36"
+"""Okabe and Ito's blue and vermilion, which stay apart for colour-blind readers, and the ink."""
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5b6770",
+    "axes.labelcolor": DARK,
+    "text.color": DARK,
+    "xtick.color": "#3b4750",
+    "ytick.color": "#3b4750",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "rts-pipeline",
+    "hatch.linewidth": 0.5,
+}
+SIZE = (5.4, 3.5)
+"""Width and height of a figure in inches."""
+
+
+@contextmanager
+def drawing(width: float = SIZE[0], height: float = SIZE[1], **kwargs: Any) -> Iterator[tuple[Figure, Axes]]:
+    """Give a figure (inches) and its axes in our style; no display is needed and no global state is changed."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.add_subplot(**kwargs)

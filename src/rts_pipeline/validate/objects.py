@@ -1,0 +1,134 @@
+"""What the network outlines in a block, by the way of polygonize and candidates, and how much of it is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+
+from rts_pipeline.components import fill_holes, find
+from rts_pipeline.metrics.objects import match_geometries
+from rts_pipeline.metrics.pixels import level_of
+from rts_pipeline.polygonize import to_crs_units
+from rts_pipeline.validate.ground import Ground, without
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[np.uint8]
+    Floats = NDArray[np.float64]
+    Geometries = NDArray[np.object_]
+
+THRESHOLDS = np.round(np.arange(0.05, 0.951, 0.05), 2)
+MIN_AREAS_M2 = np.array([0.0, 300.0, 600.0, 1000.0, 2000.0, 4000.0])
+HOLES_M2 = np.array([0.0, 300.0, 900.0, 2700.0])
+SHAPE = len(THRESHOLDS), len(HOLES_M2), len(MIN_AREAS_M2)
+MIN_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Objects of blocks at every setting, arrays of `SHAPE`: threshold, hole size, minimum area.
+
+    Attributes:
+        n_predicted: objects outlined.
+        n_found: slumps that one of them matches with an IoU above 0.5.
+        iou: sum of the IoU of those pairs.
+        n_truth: slumps, whatever the setting.
+    """
+
+    n_predicted: NDArray[np.int64]
+    n_found: NDArray[np.int64]
+    iou: Floats
+    n_truth: int
+
+    @classmethod
+    def none(cls) -> Tally:
+        """Return the tally of no block."""
+        return cls(np.zeros(SHAPE, np.int64), np.zeros(SHAPE, np.int64), np.zeros(SHAPE), 0)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.n_predicted + other.n_predicted,
+            self.n_found + other.n_found,
+            self.iou + other.iou,
+            self.n_truth + other.n_truth,
+        )
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Outlines in a block.
+
+    Attributes:
+        whole: outlines in the grid's CRS with holes filled, shape (n,).
+        judged: the same as far as they lie in judged ground; those that don't for half or more are left out of both.
+        areas_m2: geodesic area of each whole outline.
+    """
+
+    whole: Geometries
+    judged: Geometries
+    areas_m2: Floats
+
+    def from_area(self, min_area_m2: float) -> Objects:
+        """Return those of at least that area."""
+        kept = self.areas_m2 >= min_area_m2
+        return Objects(self.whole[kept], self.judged[kept], self.areas_m2[kept])
+
+
+def traced(ground: Ground, probability: Bytes, threshold: float) -> Geometries:
+    """Return the 8-connected sets of pixels at or above a threshold, as polygonize does, in global pixel indices."""
+    return find(ground.box, probability, level_of(threshold)).geometry
+
+
+def objects(outlines: Geometries, ground: Ground, hole_m2: float) -> Objects:
+    """Fill the holes below a size, as candidates does, and keep what lies in judged ground.
+
+    Args:
+        outlines: what `traced` returned.
+        ground: the block.
+        hole_m2: holes with a smaller area (in the grid's CRS) are filled.
+    """
+    pixel_m = ground.box.pixel_m
+    filled, inside = fill_holes(outlines, hole_m2 / pixel_m**2)
+    whole = to_crs_units(np.delete(filled, inside), pixel_m)
+    judged, kept = without(whole, ground.ignored)
+    return Objects(whole[kept], judged[kept], shapely.area(whole[kept]) * ground.m2_per_unit)
+
+
+def tally(ground: Ground, probability: Bytes) -> Tally:
+    """Count the objects of a block at every setting.
+
+    A minimum area is applied to the matched objects: above an IoU of 0.5 each slump has one possible partner, so that
+    leaving others out changes no pair.
+    """
+    result = Tally.none()
+    for index, threshold in enumerate(THRESHOLDS):
+        outlines = traced(ground, probability, threshold)
+        holes = _holes_m2(outlines, ground.box.pixel_m)
+        for hole, hole_m2 in enumerate(HOLES_M2):
+            at = index, hole
+            if hole and not ((holes >= HOLES_M2[hole - 1]) & (holes < hole_m2)).any():
+                counts = [values[index, hole - 1] for values in (result.n_predicted, result.n_found, result.iou)]
+            else:
+                counts = _by_area(objects(outlines, ground, hole_m2), ground)
+            result.n_predicted[at], result.n_found[at], result.iou[at] = counts
+    return Tally(result.n_predicted, result.n_found, result.iou, len(ground.slumps))
+
+
+def _by_area(here: Objects, ground: Ground) -> list[NDArray[Any]]:
+    """Return number, found and sum of IoU of the objects for each minimum area."""
+    matching = match_geometries(here.judged, ground.slumps, MIN_IOU)
+    large = here.areas_m2[:, None] >= MIN_AREAS_M2
+    found = large[matching.predicted]
+    return [large.sum(axis=0), found.sum(axis=0), (matching.iou[:, None] * found).sum(axis=0)]
+
+
+def _holes_m2(outlines: Geometries, pixel_m: float) -> Floats:
+    """Return the areas of all holes."""
+    rings, part = shapely.get_rings(shapely.get_parts(outlines), return_index=True)
+    inner = np.diff(part, prepend=-1) == 0
+    areas: Floats = shapely.area(np.asarray(shapely.polygons(rings[inner]))) * pixel_m**2
+    return areas

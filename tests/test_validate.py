@@ -1,0 +1,423 @@
+"""Stage validate: settings and scores are those of the outlines that the inventory would be made of."""
+
+import json
+from itertools import product
+
+import geopandas as gpd
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import shapely
+from onnx import TensorProto, helper, numpy_helper
+from scipy import ndimage
+
+from learning_case import make_world, review_row, write_mosaic, write_review
+from rts_pipeline import io
+from rts_pipeline.chips import block_grid
+from rts_pipeline.config import Chips, Choice, Predict
+from rts_pipeline.errors import InputError
+from rts_pipeline.labels import build_labels
+from rts_pipeline.options import LabelsOptions, ValidateOptions
+from rts_pipeline.predict import Engine, probabilities
+from rts_pipeline.validate.build import validate
+from rts_pipeline.validate.choice import choose
+from rts_pipeline.validate.ground import Known, blocks_of
+from rts_pipeline.validate.objects import HOLES_M2, MIN_AREAS_M2, SHAPE, THRESHOLDS, Tally, tally
+from rts_pipeline.validate.windows import Scored, worst_and_best
+
+BANDS = ["nir", "red"]
+WINDOW_PX, BLOCK_PX, CELLS = 64, 128, 3
+CHIPS = Chips(size_px=WINDOW_PX, block_m=BLOCK_PX * 3)
+PREDICT = Predict(window_px=128, overlap_px=32, precision="f32")
+FAINT = -500
+"""Of red - nir: between the land (-1100) and a slump (200), and a little below the network's middle."""
+
+
+class Case:
+    """A world of 3 x 3 blocks of 2 x 2 windows, with a network that sees what differs in red and near infrared."""
+
+    def __init__(self, folder, **options):
+        self.folder = folder
+        self.world = make_world(folder, cells=CELLS, **options)
+        self.reviewed = []
+        self.splits = {}
+
+    def paint(self, rows, columns, contrast):
+        """Set red - nir of a rectangle of the world's pixels."""
+        self.world.pixels[2, rows, columns] = 2000 + contrast
+        self.world.pixels[3, rows, columns] = 2000
+
+    def place(self, rows, columns):
+        """Return the ground of such a rectangle."""
+        left, top = self.world.column + columns.start, self.world.row + rows.start
+        right, bottom = self.world.column + columns.stop, self.world.row + rows.stop
+        return shapely.box(left * 3, -bottom * 3, right * 3, -top * 3)
+
+    def slump(self, y, x, radius):
+        """Add a slump, and take away those that it would touch."""
+        shape = shapely.Point((self.world.column + x) * 3, -(self.world.row + y) * 3).buffer(radius * 3)
+        rows, columns = np.mgrid[:384, :384] + 0.5
+        for old in [old for old in self.world.slumps if old.distance(shape) < 12]:
+            self.world.slumps.remove(old)
+            left, bottom, right, top = (round(value / 3) for value in old.bounds)
+            self.paint(
+                slice(max(-top - self.world.row - 1, 0), -bottom - self.world.row + 1),
+                slice(max(left - self.world.column - 1, 0), right - self.world.column + 1),
+                -1100,
+            )
+        self.paint(*np.nonzero(np.hypot(rows - y, columns - x) < radius), 200)
+        self.world.slumps.append(shape)
+
+    def run(self, name="out", *, recall=None, splits=None, width=1, gain=0.02):
+        """Validate; blocks are of the validation split unless `splits` (by row and column of the block) says more."""
+        for path in self.world.mosaics:
+            write_mosaic(self.world, path.stem)
+        labels, chips, model, out = (self.folder / part for part in ("labels.parquet", "chips.parquet", "model", name))
+        review = write_review(self.folder / "reviewed.parquet", self.reviewed) if self.reviewed else None
+        gpd.GeoDataFrame(geometry=self.world.slumps, crs=self.world.grid.crs).to_file(self.world.seeds)
+        build_labels(self.world.seeds, [review] if review else [], labels, LabelsOptions(grid=self.world.section))
+        io.write_parquet(chips, self.windows(splits or {}))
+        write_model(model, width, gain)
+        self.options = ValidateOptions(grid=self.world.section, chips=CHIPS, predict=PREDICT, choice=Choice(recall=recall))
+        self.files = chips, labels, self.world.mosaics, model, out
+        validate(*self.files, self.options)
+        return io.read_json(out / "validation.json"), pd.read_parquet(out / "blocks.parquet")
+
+    def windows(self, splits):
+        blocks = block_grid(self.world.grid, CHIPS)
+        rows = []
+        for j, i in product(range(CELLS), range(CELLS)):
+            x, y = self.world.column + i * BLOCK_PX, self.world.row + j * BLOCK_PX
+            name = blocks.cell_at((x + 1) * 3, -(y + 1) * 3)
+            for dy, dx in product((0, WINDOW_PX), (0, WINDOW_PX)):
+                place = {"column": x + dx, "row": y + dy, "size_px": WINDOW_PX}
+                rows.append({**place, "block": f"s_{name}", "split": splits.get((j, i), "validation")})
+        boxes = [shapely.box(r["column"] * 3, -(r["row"] + 64) * 3, (r["column"] + 64) * 3, -r["row"] * 3) for r in rows]
+        return gpd.GeoDataFrame(rows, geometry=boxes, crs=self.world.grid.crs)
+
+
+def write_model(folder, width=1, gain=0.02):
+    """Write a network: a probability from the mean of red - nir over `width` pixels; -450 is the middle."""
+    folder.mkdir(exist_ok=True)
+    kernel = np.full((1, 2, width, width), gain / width**2, np.float32)
+    kernel[:, 0] *= -1
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", len(BANDS), "h", "w"])
+    probability = helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n", 1, "h", "w"])
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel", "bias"], ["logit"], pads=[width // 2] * 4),
+        helper.make_node("Sigmoid", ["logit"], ["probability"]),
+    ]
+    values = [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(np.float32([450 * gain]), "bias")]
+    graph = helper.make_graph(nodes, "network", [image], [probability], values)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), folder / "network.onnx")
+    (folder / "weights.pt").write_bytes(b"weights")
+    sums = {name: io.sha256_file(folder / name) for name in ("network.onnx", "weights.pt")}
+    io.write_json(folder / "model.json", {"bands": BANDS, "temperature": 1.25, "sha256": sums})
+
+
+@pytest.fixture
+def case(tmp_path):
+    return Case(tmp_path)
+
+
+def objects(facts, split="validation", iou="0.5"):
+    return {name: figure["value"] for name, figure in facts[split]["objects"][iou].items()}
+
+
+def test_a_perfect_network_is_perfect(case):
+    facts, blocks = case.run(splits={(0, 0): "train", (2, 2): "test"})
+    perfect = {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    assert objects(facts) == objects(facts, iou="0.7") == objects(facts, "test") == perfect
+    assert facts["validation"]["pr_auc"]["value"] == 1
+    assert facts["validation"]["boundary_m"]["value"] < 3
+    assert (facts["validation"]["n_blocks"], facts["test"]["n_blocks"]) == (7, 1)
+    assert (facts["weights_sha256"], facts["temperature"]) == (io.sha256_file(case.folder / "model/weights.pt"), 1.25)
+    assert facts["recall_wanted"] is facts["recall_reached"] is None
+    assert blocks.split.tolist() == ["validation"] * 7 + ["test"]
+    assert blocks[["px_tp", "px_fp", "px_fn", "px_tn"]].sum(axis=1).tolist() == [BLOCK_PX**2] * 8
+    assert blocks.px_fp.sum() == blocks.px_fn.sum() == 0
+    found = {path.name for path in (case.folder / "out").iterdir()}
+    assert found == {"validation.json", "blocks.parquet", "reliability.png", "precision_recall.png", "windows.png"}
+
+
+def test_without_test_blocks_there_is_no_figure_of_them(case):
+    assert case.run()[0]["test"] is None
+
+
+def test_slumps_over_borders_are_single_objects(case):
+    """Many slumps lie over borders of windows and of blocks; each is judged once, in the block of its larger part."""
+    for y, x in ((64, 96), (96, 64), (192, 192), (131, 48), (240, 253), (137, 257)):
+        case.slump(y, x, 10)
+    facts, blocks = case.run()
+    assert facts["validation"]["n_truth"] == blocks.n_found_50.sum() == blocks.n_predicted.sum() == len(case.world.slumps)
+
+
+def test_the_choice_is_made_on_validation_blocks_only(case):
+    splits = {(0, 0): "train", (1, 1): "test", (1, 2): "test"}
+    before = case.run(splits=splits)[0]
+    for rows, columns in product(range(130, 250, 16), range(130, 380, 16)):
+        case.paint(slice(rows, rows + 9), slice(columns, columns + 9), 0)
+    case.world.slumps[:] = [
+        slump for slump in case.world.slumps if not slump.within(case.place(slice(128, 256), slice(128, 384)))
+    ]
+    after = case.run(splits=splits)[0]
+    kept = ("threshold", "min_area_m2", "hole_m2", "thresholds", "validation")
+    assert {name: before[name] for name in kept} == {name: after[name] for name in kept}
+    assert after["test"]["objects"]["0.5"]["f1"]["value"] < before["test"]["objects"]["0.5"]["f1"]["value"]
+
+
+def test_a_minimum_area_removes_speckle(case):
+    for rows, columns in product(range(2, 384, 48), range(2, 384, 48)):
+        case.paint(slice(rows, rows + 4), slice(columns, columns + 4), 200)
+    facts, _ = case.run()
+    assert 144 < facts["min_area_m2"] <= 600
+    assert objects(facts)["f1"] == 1
+    assert facts["validation"]["pixels"]["precision"]["value"] < 0.95, "pixels are those above the threshold, speckle too"
+
+
+def test_holes_are_filled_up_to_the_best_size(case):
+    for rows, columns in product(range(24, 384, 48), range(24, 384, 48)):
+        case.paint(slice(rows - 2, rows + 2), slice(columns - 2, columns + 2), -1100)
+    facts, _ = case.run()
+    assert facts["hole_m2"] == 300
+    assert objects(facts, iou="0.7")["f1"] == 1
+    assert case.run(splits={})[0]["hole_m2"] == 300
+
+
+def test_nothing_to_fill_is_the_smallest_size(case):
+    assert case.run()[0]["hole_m2"] == 0
+
+
+def faint_half(case):
+    """Every second slump is faint, and as faint are patches that are none."""
+    rows, columns = np.mgrid[:384, :384] + 0.5
+    for number, slump in enumerate(case.world.slumps):
+        x, y = slump.centroid.x / 3 - case.world.column, -slump.centroid.y / 3 - case.world.row
+        if number % 2:
+            inside = np.hypot(rows - y, columns - x) < np.sqrt(slump.area / np.pi) / 3
+            case.paint(*np.nonzero(inside), FAINT)
+        else:
+            for top, left in ((y - 33, x - 6), (y - 6, x - 33), (y - 6, x + 20)):
+                top, left = max(int(top), 0), max(int(left), 0)
+                case.paint(slice(top, top + 13), slice(left, left + 13), FAINT)
+
+
+def test_a_recall_that_is_asked_for_costs_precision(case):
+    faint_half(case)
+    best, _ = case.run()
+    wanted, _ = case.run(recall=0.9)
+    assert objects(best)["recall"] < 0.6
+    assert objects(best)["precision"] == 1
+    assert objects(wanted)["recall"] >= 0.9
+    assert objects(wanted)["precision"] < 0.6
+    assert (wanted["recall_wanted"], wanted["recall_reached"]) == (0.9, True)
+
+
+def test_a_recall_out_of_reach_is_told(case, capsys):
+    for slump in case.world.slumps[:10]:
+        x, y = int(slump.centroid.x / 3) - case.world.column, int(-slump.centroid.y / 3) - case.world.row
+        case.paint(slice(max(y - 12, 0), y + 12), slice(max(x - 12, 0), x + 12), -1100)
+    facts, _ = case.run(recall=1.0)
+    assert facts["recall_reached"] is False
+    assert objects(facts)["recall"] == pytest.approx(54 / 64)
+    assert "no setting finds 100.0% of the slumps of the validation blocks (choice.recall)" in capsys.readouterr().err
+
+
+def test_a_network_that_finds_nothing_has_a_choice(case, capsys):
+    facts, _ = case.run(gain=-1e-6)
+    assert objects(facts)["f1"] == 0
+    assert facts["threshold"] in THRESHOLDS
+    assert "no setting finds any of the 64 slumps" in capsys.readouterr().err
+
+
+def test_without_a_slump_to_judge_there_is_a_choice(case, capsys):
+    case.world.slumps[:] = [case.world.slumps[0]]
+    facts, _ = case.run(splits={(0, 0): "train"})
+    assert facts["threshold"] in THRESHOLDS
+    assert objects(facts) == {"precision": 0.0, "recall": None, "f1": 0.0}
+    assert "no slump lies in judged ground of the validation blocks" in capsys.readouterr().err
+
+
+def test_the_worst_and_the_best_windows_are_others(case):
+    boxes = case.world.grid.cell(case.world.mosaics[0].stem).windows(16)
+    windows = [Scored(box, tp, 10, 5) for box, tp in zip(boxes, (0, 9, 3, 0, 7), strict=False)]
+    worst, best = worst_and_best(windows)
+    assert [window.tp for window in worst] == [0, 0, 3]
+    assert [window.tp for window in best] == [9, 7]
+    assert worst_and_best(windows[:1]) == (windows[:1], [])
+    assert worst_and_best([]) == ([], [])
+
+
+def test_what_is_unsure_or_unseen_is_not_judged(case):
+    """Outlines in ignored ground are no false ones, and a slump that lies there for the most part is no missed one."""
+    patch = slice(36, 60), slice(277, 299)
+    case.paint(*patch, 200)
+    assert objects(case.run()[0])["precision"] < 1
+    case.reviewed.append(review_row("r01-0001", "unsure", case.place(*patch)))
+    facts, blocks = case.run()
+    assert objects(facts) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    judged = blocks[["px_tp", "px_fp", "px_fn", "px_tn"]].sum(axis=1)
+    assert judged.sum() == 384**2 - 24 * 22
+    case.world.pixels[:, :128, :96] = 0
+    facts, blocks = case.run()
+    assert objects(facts) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    assert facts["validation"]["n_truth"] < 64
+    assert blocks[["px_tp", "px_fp", "px_fn", "px_tn"]].sum(axis=1).min() == 128 * 32
+
+
+def test_ground_without_a_validation_window_is_not_judged(case):
+    before, _ = case.run()
+    chips, labels, mosaics, model, out = case.files
+    table = gpd.read_parquet(chips)
+    io.write_parquet(chips, table[table.index % 4 != 3])
+    validate(chips, labels, mosaics, model, out, case.options)
+    after = io.read_json(out / "validation.json")
+    assert after["validation"]["n_truth"] < before["validation"]["n_truth"]
+    assert objects(after) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+
+
+def test_overlapping_labels_are_one_slump(case):
+    for slump in case.world.slumps[:5]:
+        case.reviewed.append(review_row(f"r01-{len(case.reviewed):04d}", "missed", slump.buffer(3)))
+    facts, _ = case.run()
+    assert facts["validation"]["n_truth"] == 64
+    assert objects(facts)["f1"] == 1
+
+
+def noisy(case):
+    random = np.random.default_rng(5)
+    field = ndimage.gaussian_filter(random.normal(0, 1, (384, 384)), 2.5)
+    case.world.pixels[2] = (case.world.pixels[2] + 2600 * field).clip(1, 9000)
+    return case
+
+
+def tallied(case):
+    """Return the tally of all validation blocks, with the blocks' grounds and probabilities."""
+    from rts_pipeline.cells import Mosaics
+
+    chips, labels, mosaics, model, _ = case.files
+    blocks = [block for block in blocks_of(chips, case.options) if block.split == "validation"]
+    known, total, looked = Known(labels, case.world.grid), Tally.none(), []
+    with Mosaics(mosaics, case.world.grid, BANDS) as reader:
+        engine = Engine(model / "network.onnx", 2, PREDICT)
+        for block in blocks:
+            probability = np.concatenate([part for _, part in probabilities(block.box, reader, engine, PREDICT)])
+            looked.append((known.ground(block, probability), probability))
+            total += tally(*looked[-1])
+    return total, looked
+
+
+def by_hand(ground, probability, threshold, hole_m2, min_area_m2):
+    """Return outlined and found objects of a block: pixel by pixel, every pair, every setting on its own."""
+    labels, number = ndimage.label((probability >= threshold * 250 - 1e-6) & (probability != 255), np.ones((3, 3)))
+    masks = [filled(labels == name, hole_m2) for name in range(1, number + 1)]
+    masks = [m for i, m in enumerate(masks) if not any(j != i and (m & ~o).sum() == 0 for j, o in enumerate(masks))]
+    masks = [m for m in masks if m.sum() * 9 * ground.m2_per_unit >= min_area_m2]
+    ignored = shapely.union_all(ground.ignored)
+    whole = [shapely.union_all([shapely.box(*cell) for cell in pixels_of(mask, ground.box)]) for mask in masks]
+    outlines = [outline.difference(ignored) for outline in whole]
+    outlines = [left for left, outline in zip(outlines, whole, strict=True) if 2 * left.area >= outline.area]
+    best = [max(left.intersection(s).area / left.union(s).area for s in ground.slumps) for left in outlines]
+    found = [iou for iou in best if iou > 0.5]
+    return len(outlines), len(found), sum(found)
+
+
+def filled(mask, hole_m2):
+    """Fill what parts (pixels that share edges) enclose, if it is small enough."""
+    parts, n_parts = ndimage.label(mask)
+    for part in range(1, n_parts + 1):
+        around, n_around = ndimage.label(parts != part)
+        edges = {*around[0], *around[-1], *around[:, 0], *around[:, -1]}
+        for hole in set(range(1, n_around + 1)) - edges:
+            if (around == hole).sum() * 9 < hole_m2:
+                mask = mask | (around == hole)
+    return mask
+
+
+def pixels_of(mask, box):
+    for row, column in np.argwhere(mask):
+        x, y = (box.column + column) * 3, -(box.row + row) * 3
+        yield x, y - 3, x + 3, y
+
+
+def test_every_setting_counts_as_by_hand(case):
+    noisy(case).run(splits={place: "train" for place in product(range(3), range(3)) if place != (1, 1)}, width=3, gain=0.004)
+    total, looked = tallied(case)
+    settings = list(product(range(SHAPE[0]), range(SHAPE[1]), range(SHAPE[2])))
+    random = np.random.default_rng(2)
+    for t, h, a in random.permutation(settings)[:40]:
+        n, found, iou = np.sum([by_hand(*look, THRESHOLDS[t], HOLES_M2[h], MIN_AREAS_M2[a]) for look in looked], axis=0)
+        assert (total.n_predicted[t, h, a], total.n_found[t, h, a]) == (n, found)
+        assert total.iou[t, h, a] == pytest.approx(iou)
+    assert len(np.unique(total.n_predicted)) > 20
+
+
+@pytest.mark.parametrize("recall", [None, 0.5, 0.99])
+def test_no_setting_is_better_than_the_one_chosen(case, recall):
+    facts, blocks = noisy(case).run(width=3, gain=0.004, recall=recall)
+    total, _ = tallied(case)
+    at = [
+        int(np.flatnonzero(values == facts[name])[0])
+        for name, values in (("threshold", THRESHOLDS), ("hole_m2", HOLES_M2), ("min_area_m2", MIN_AREAS_M2))
+    ]
+    n, found = total.n_predicted[*at], total.n_found[*at]
+    assert (blocks.n_predicted.sum(), blocks.n_found_50.sum(), blocks.n_truth.sum()) == (n, found, total.n_truth)
+    f1 = 2 * total.n_found / (total.n_predicted + total.n_truth)
+    holes = total.iou.argmax(axis=1)
+    best_f1 = np.take_along_axis(f1, holes[:, None], axis=1).max()
+    if recall is None:
+        assert f1[*at] >= best_f1 - 0.01
+    elif facts["recall_reached"]:
+        reach = np.take_along_axis(total.n_found, holes[:, None], axis=1)[:, 0] >= recall * total.n_truth
+        precision = np.take_along_axis(total.n_found / np.maximum(total.n_predicted, 1), holes[:, None], axis=1)[:, 0]
+        assert found >= recall * total.n_truth
+        assert found / n == precision[reach].max()
+    else:
+        assert found == np.take_along_axis(total.n_found, holes[:, None], axis=1).max()
+
+
+def counts(found, predicted, n_truth=10):
+    """A tally of which only threshold and minimum area matter."""
+    spread = [np.repeat(np.array(values)[:, None], SHAPE[1], axis=1) for values in (predicted, found)]
+    return Tally(*spread, np.zeros(SHAPE), n_truth)
+
+
+def test_of_equals_the_middle_is_taken():
+    found, predicted = np.full((19, 6), 2), np.full((19, 6), 10)
+    found[4:13, 1:4] = 9
+    choice = choose(counts(found, predicted), None)
+    assert (choice.threshold, choice.min_area_m2, choice.hole_m2) == (THRESHOLDS[8], MIN_AREAS_M2[2], 0)
+    found[17, 5] = 10
+    assert choose(counts(found, predicted), None).threshold == THRESHOLDS[17]
+
+
+def test_the_hole_size_is_that_of_the_largest_iou():
+    tally = counts(np.full((19, 6), 8), np.full((19, 6), 10))
+    tally.iou[:] = np.array([5.0, 6.0, 6.0 + 1e-12, 5.5])[:, None]
+    assert choose(tally, None).hole_m2 == HOLES_M2[1], "of equals the smallest"
+
+
+def test_equal_input_gives_equal_bytes(case):
+    faint_half(case)
+    case.run("one")
+    case.run("two")
+    for path in (case.folder / "one").iterdir():
+        assert path.read_bytes() == (case.folder / "two" / path.name).read_bytes(), path.name
+
+
+def test_a_model_or_table_that_can_not_be_used_is_named(case):
+    case.run()
+    chips, labels, mosaics, model, out = case.files
+    table = gpd.read_parquet(chips)
+    io.write_parquet(chips, table.assign(split="train"))
+    with pytest.raises(InputError, match=r"chips\.parquet: holds no validation window"):
+        validate(chips, labels, mosaics, model, out, case.options)
+    io.write_parquet(chips, table)
+    facts = json.loads((model / "model.json").read_text())
+    io.write_json(model / "model.json", {**facts, "sha256": {"network.onnx": facts["sha256"]["network.onnx"]}})
+    with pytest.raises(InputError, match=r"model\.json: names no sha256 of weights\.pt"):
+        validate(chips, labels, mosaics, model, out, case.options)
+    io.write_json(model / "model.json", {**facts, "sha256": {"weights.pt": "0" * 64}})
+    with pytest.raises(InputError, match=r"weights\.pt: sha256 .* differs from model\.json"):
+        validate(chips, labels, mosaics, model, out, case.options)
