@@ -43,7 +43,7 @@ STAGES = {
     "chips": Stage(2, "chips", "e5df63de84739389"),
     "train": Stage(1, "learning.train", "b96882a2cef4261b"),
     "validate": Stage(1, "validate.build", "1ca672e3cd78674a"),
-    "crossvalidate": Stage(1, "crossvalidate", "d035d7db9c24bd26"),
+    "crossvalidate": Stage(1, "crossvalidate", "087a6867d555bd53"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
     "polygonize": Stage(1, "polygonize", "ba41117918a64e64"),
     "candidates": Stage(1, "candidates", "2c5e51e4a9dfc92f"),
