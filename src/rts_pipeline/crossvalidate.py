@@ -77,21 +77,20 @@ def _rows(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _draw(figures: dict[str, Any], path: Path) -> None:
-    from matplotlib.figure import Figure
+    from rts_pipeline.drawing import MAIN, OTHER, drawing
 
     pooled, folds = _rows(figures), [_rows(fold) for fold in figures["folds"]]
-    figure = Figure(figsize=(6.4, 1 + 0.25 * len(pooled)), layout="constrained")
-    axes = figure.subplots()
-    for place, (label, value) in enumerate(pooled.items()):
-        dots = [fold[label]["value"] for fold in folds if label in fold and fold[label]["value"] is not None]
-        axes.plot(dots, [place] * len(dots), "o", color="#E69F00", alpha=0.7, markersize=4, label="" if place else "one fold")
-        if value["low"] is not None:
-            axes.plot([value["low"], value["high"]], [place, place], color="#0072B2", linewidth=2, alpha=0.6)
-        if value["value"] is not None:
-            axes.plot(value["value"], place, "D", color="#0072B2", markersize=5, label="" if place else "all blocks, 95 %")
-    axes.set(yticks=range(len(pooled)), yticklabels=list(pooled), ylim=(len(pooled) - 0.5, -0.5), xlim=(-0.02, 1.02))
-    axes.set_title(f"{figures['n_blocks']} blocks, {figures['n_blocks_with_slumps']} with slumps", fontsize="medium")
-    axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside lower right", frameon=False, ncols=2)
-    with io.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+    with drawing(6.4, 1 + 0.25 * len(pooled)) as (figure, axes):
+        for place, (label, value) in enumerate(pooled.items()):
+            dots = [fold[label]["value"] for fold in folds if label in fold and fold[label]["value"] is not None]
+            axes.plot(dots, [place] * len(dots), "o", color=OTHER, alpha=0.6, markersize=4, label="" if place else "one fold")
+            if value["low"] is not None:
+                axes.plot([value["low"], value["high"]], [place, place], color=MAIN, linewidth=2, alpha=0.6)
+            if value["value"] is not None:
+                axes.plot(value["value"], place, "D", color=MAIN, markersize=5, label="" if place else "all blocks, 95 %")
+        axes.set(yticks=range(len(pooled)), yticklabels=list(pooled), ylim=(len(pooled) - 0.5, -0.5), xlim=(-0.02, 1.02))
+        axes.set_title(f"{figures['n_blocks']} blocks, {figures['n_blocks_with_slumps']} with slumps", fontsize="medium")
+        axes.grid(axis="x", alpha=0.3)
+        figure.legend(loc="outside lower right", ncols=2)
+        with io.atomic(path) as temporary:
+            figure.savefig(temporary, dpi=120, metadata={"Software": None})
