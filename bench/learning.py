@@ -133,19 +133,23 @@ def train_stock(case: Case, seed: int, out: Path) -> None:
     """torchgeo's task as it comes: its loss, optimiser and schedule; the same windows, drawn evenly, not augmented."""
     seed_everything(seed, verbose=False)
     setting, grid = case.config.train, case.config.grid.grid()
-    table = gpd.read_parquet(case.chips)
-    table = table[table.split == "train"].assign(weight=lambda rows: 1 / len(rows))
+    chips = gpd.read_parquet(case.chips)
+    table = chips[chips.split == "train"].assign(weight=lambda rows: 1 / len(rows))
     with Mosaics(case.mosaics, grid, setting.bands) as reader:
         normalisation = training.measure(table, reader, grid, ndvi=False)
         example = reader.read(training._box(table.iloc[0], grid))[None].astype(np.float32)
     joined = datasets.open_datasets(case.mosaics, case.labels, grid, setting.bands, 0.0)
     inputs = Inputs(setting.bands, normalisation)
-    sampler = datasets.ChipSampler(joined, table, draws=STEPS[case.name] * setting.batch_size, seed=seed)
-    loader = torch.utils.data.DataLoader(joined, setting.batch_size, sampler=sampler, collate_fn=_collate)
+    draws = setting.steps_per_epoch * setting.batch_size
+    samplers = [
+        datasets.ChipSampler(joined, table, draws=draws, seed=seed),
+        datasets.ChipSampler(joined, chips[chips.split == "validation"]),
+    ]
+    loaders = [torch.utils.data.DataLoader(joined, setting.batch_size, sampler=s, collate_fn=_collate) for s in samplers]
     task = SemanticSegmentationTask("deeplabv3+", setting.encoder, in_channels=len(setting.bands), task="binary", loss="bce")
     task.on_after_batch_transfer = lambda batch, index: {**batch, "image": inputs(batch["image"])[0]}
-    Trainer(max_epochs=1, precision="bf16-mixed", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False).fit(task, loader)  # fmt: skip
+    Trainer(max_epochs=setting.epochs, precision="bf16-mixed", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False).fit(task, *loaders)  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     model = network.Ensemble([task.model.eval()])
     export(model, normalisation, example, {"bands": setting.bands, "temperature": 1.0}, out)
@@ -214,7 +218,7 @@ def scores(case: Case, variant: str, seed: int | str, fixed: bool) -> dict[str, 
         test = judged["test"]
         io.write_json(kept, {
             "pixel_iou": test["pixels"]["iou"]["value"], "object_f1": test["objects"]["0.5"]["f1"]["value"],
-            "object_f1_03": test["objects"]["0.3"]["f1"]["value"], "pr_auc": test["pixels"]["average_precision"],
+            "object_f1_03": test["objects"]["0.3"]["f1"]["value"], "pr_auc": test["pr_auc"]["value"],
             "recall": test["objects"]["0.5"]["recall"]["value"], "precision": test["objects"]["0.5"]["precision"]["value"],
             "threshold": judged["threshold"], "min_area_m2": judged["min_area_m2"], "n_slumps": test["n_truth"],
             "train_s": trained - start, "judge_s": time.monotonic() - trained,

@@ -197,7 +197,7 @@ class Windows(Section):
     buffer_m: float = Field(300.0, ge=0, description="Windows are taken within this distance around labels.")
     background_per_label: float = Field(1.0, ge=0, description="Background windows for each window around a label.")
     background_reach_m: float = Field(3000.0, ge=0, description="Background is drawn within this distance of a label.")
-    block_m: Positive = Field(3072.0, description="Edge of a spatial block: all windows of a block share one split.")
+    block_m: Positive = Field(6144.0, description="Edge of a spatial block: all windows of a block share one split.")
     validation_fraction: Fraction = Field(0.25, description="Share of the spatial blocks kept for validation.")
     test_fraction: Fraction = Field(0.0, description="Share of the spatial blocks that nothing is fitted to or chosen on.")
     guard_px: int | None = Field(
