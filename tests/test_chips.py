@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from learning_case import CELL_PX, CRS, make_world, review_row, write_review
+from rts_pipeline import io
 from rts_pipeline.chips import COLUMNS, SPLITS, Fold, block_grid, build_chips, lattice, split_of
 from rts_pipeline.config import Chips
 from rts_pipeline.errors import InputError, UsageError
@@ -315,3 +316,15 @@ def test_mosaics_without_pixels_are_refused(tmp_path):
     build_labels(world.seeds, [], tmp_path / "labels.parquet", LabelsOptions(grid=world.section))
     with pytest.raises(InputError, match="no window of the train blocks holds a slump"):
         build(world, tmp_path / "labels.parquet")
+
+
+def test_a_fold_whose_own_part_holds_no_slump_is_judged_by_false_outlines(world, labels, tmp_path):
+    fold = Fold(1, 3)
+    chips = build(world, labels, fold, guard_px=0)
+    tested = chips.geometry[chips.split == "test"].union_all()
+    rest = gpd.read_parquet(labels)
+    io.write_parquet(tmp_path / "labels.parquet", rest[~rest.intersects(tested)])
+    again = build(world, tmp_path / "labels.parquet", fold, guard_px=0)
+    assert (again.kind[again.split == "test"] != "positive").any()
+    with pytest.raises(InputError, match="no window of the test blocks holds a slump"):
+        build(world, tmp_path / "labels.parquet", seed=1, test_fraction=1e-9)

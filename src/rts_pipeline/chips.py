@@ -78,7 +78,7 @@ def build_chips(labels: Path, mosaics: Sequence[Path], out: Path, options: Chips
         fold: take the test blocks of this fold, instead of `chips.test_fraction` of the blocks.
 
     Raises:
-        InputError: no label on the mosaics, or no slump in one of the splits.
+        InputError: no label on the mosaics, or no slump in one of the splits (but for the test part of a fold).
         UsageError: a window doesn't fit into a spatial block, or no block is left for training.
     """
     chips, grid = options.chips, options.grid.grid()
@@ -91,7 +91,8 @@ def build_chips(labels: Path, mosaics: Sequence[Path], out: Path, options: Chips
     windows = windows[windows.apart].reset_index(drop=True)
     windows["kind"] = _kinds(windows, frame, chips)
     chosen = _with_background(windows, chips)
-    _check(chosen, slumps, labels, judged=SPLITS[1:] if fold or chips.test_fraction else SPLITS[1:2])
+    # A fold's own part of the blocks may be without slumps: others have them, and false outlines count there too.
+    _check(chosen, slumps, labels, judged=SPLITS[1:] if chips.test_fraction and not fold else SPLITS[1:2])
     chosen["cell"] = _cells(chosen, grid)
     chosen["chip_id"] = chosen.block + "_" + chosen.column.astype(str) + "_" + chosen.row.astype(str)
     chosen["size_px"] = chips.size_px
