@@ -421,3 +421,17 @@ def test_a_model_or_table_that_can_not_be_used_is_named(case):
     io.write_json(model / "model.json", {**facts, "sha256": {"weights.pt": "0" * 64}})
     with pytest.raises(InputError, match=r"weights\.pt: sha256 .* differs from model\.json"):
         validate(chips, labels, mosaics, model, out, case.options)
+
+
+def test_a_slump_that_reaches_back_to_the_blocks_edge_from_outside(case):
+    """Cut at the edge it leaves a line there, which has no boundary and no area."""
+    case.paint(slice(40, 60), slice(100, 132), 200)
+    case.paint(slice(40, 80), slice(128, 140), 200)
+    body, arm = case.place(slice(40, 60), slice(96, 132)), case.place(slice(40, 80), slice(128, 140))
+    case.world.slumps = [slump for slump in case.world.slumps if slump.distance(body | arm) > 12]
+    case.world.slumps.append(body | arm)
+    facts, blocks = case.run()
+    assert blocks.boundary_m[blocks.n_found_50 > 0].notna().all()
+    assert facts["validation"]["boundary_m"]["value"] is not None
+    line = shapely.intersection(body | arm, case.place(slice(0, 128), slice(0, 128)))
+    assert line.geom_type == "GeometryCollection"

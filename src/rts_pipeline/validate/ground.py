@@ -120,7 +120,7 @@ class Known:
         classes = np.where(covered & (probability != NODATA), self._raster.mask(box), IGNORE).astype(np.uint8)
         ignored = _polygons(classes == IGNORE, box)
         whole = self.near(box)
-        here = shapely.intersection(whole, box.polygon)
+        here = _areas(shapely.intersection(whole, box.polygon))
         left, _ = without(here, ignored)
         judged = 2 * shapely.area(left) >= shapely.area(whole)
         # What the network draws there can be neither right nor wrong.
@@ -139,6 +139,15 @@ def without(geometries: Geometries, ignored: Geometries) -> tuple[Geometries, ND
         parts = ignored[part[ends[index - 1] if index else 0 : ends[index]]]
         left[index] = shapely.difference(geometries[index], shapely.union_all(parts))
     return left, 2 * shapely.area(left) >= shapely.area(geometries)
+
+
+def _areas(geometries: Geometries) -> Geometries:
+    """Drop the lines and points that an intersection leaves where outlines touch the other from outside."""
+    areas = geometries.copy()
+    for index in np.flatnonzero(shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION):
+        parts = shapely.get_parts(geometries[index])
+        areas[index] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
+    return areas
 
 
 def _united(outlines: Geometries) -> Geometries:
