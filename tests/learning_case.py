@@ -8,7 +8,10 @@ import numpy as np
 import shapely
 
 from rts_pipeline import config, io
+from rts_pipeline.chips import build_chips
 from rts_pipeline.grid import Grid
+from rts_pipeline.labels import build_labels
+from rts_pipeline.options import ChipsOptions, LabelsOptions
 
 CELL_PX = 128
 CRS = "EPSG:32646"
@@ -59,6 +62,23 @@ def make_world(folder, *, cells=3, block_cells=3, step=48, seed=0, gap=None):
         for i in range(cells):
             world.mosaics.append(write_mosaic(world, f"e{WEST + i:04d}_n{NORTH + j:04d}"))
     gpd.GeoDataFrame(geometry=slumps, crs=CRS).to_file(world.seeds)
+    return world
+
+
+def make_windows(folder):
+    """Return a world of 2 x 2 cells with labels.parquet (one rejected, one unsure outline) and chips.parquet."""
+    world = make_world(folder, cells=2, gap=(slice(0, 20), slice(0, 60)))
+    rows = [
+        review_row("r01-0001", "reject", world.slumps[3].buffer(20)),
+        review_row("r01-0002", "unsure", world.slumps[5].buffer(30)),
+    ]
+    review = write_review(folder / "reviewed.parquet", rows)
+    build_labels(world.seeds, [review], folder / "labels.parquet", LabelsOptions(grid=world.section))
+    chips = config.Chips(
+        size_px=64, stride_px=32, buffer_m=10, background_reach_m=100, block_m=192, validation_fraction=0.3, guard_px=0
+    )
+    options = ChipsOptions(grid=world.section, chips=chips)
+    build_chips(folder / "labels.parquet", world.mosaics, folder / "chips.parquet", options)
     return world
 
 

@@ -10,29 +10,14 @@ from lightning.pytorch import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
-from learning_case import make_world, review_row, write_review
-from rts_pipeline.chips import build_chips
-from rts_pipeline.config import Chips
+from learning_case import make_windows
 from rts_pipeline.errors import InputError
-from rts_pipeline.labels import build_labels
 from rts_pipeline.learning.datasets import ChipSampler, LabelDataset, MosaicDataset, SlumpDataset, open_datasets, weights
-from rts_pipeline.options import ChipsOptions, LabelsOptions
-
-CHIPS = Chips(size_px=64, stride_px=32, buffer_m=10, background_reach_m=100, block_m=192, validation_fraction=0.3, guard_px=0)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    world = make_world(tmp_path_factory.mktemp("world"), cells=2, gap=(slice(0, 20), slice(0, 60)))
-    rows = [
-        review_row("r01-0001", "reject", world.slumps[3].buffer(20)),
-        review_row("r01-0002", "unsure", world.slumps[5].buffer(30)),
-    ]
-    review = write_review(world.folder / "reviewed.parquet", rows)
-    build_labels(world.seeds, [review], world.folder / "labels.parquet", LabelsOptions(grid=world.section))
-    out = world.folder / "chips.parquet"
-    build_chips(world.folder / "labels.parquet", world.mosaics, out, ChipsOptions(grid=world.section, chips=CHIPS))
-    return world
+    return make_windows(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")

@@ -13,36 +13,24 @@ import pytest
 import rasterio
 import torch
 
-from learning_case import make_world, review_row, write_review
+from learning_case import make_windows
 from rts_pipeline import io
-from rts_pipeline.chips import build_chips
-from rts_pipeline.config import Chips, Labelling, Learning, Placement, Predict
+from rts_pipeline.config import Labelling, Learning, Placement, Predict
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.labels import build_labels
 from rts_pipeline.learning import calibrate, network, weights
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.learning.task import SegmentationLoss, SlumpTask
 from rts_pipeline.learning.train import train
-from rts_pipeline.options import ChipsOptions, LabelsOptions, PredictOptions, TrainOptions
+from rts_pipeline.options import PredictOptions, TrainOptions
 from rts_pipeline.predict import predict
 
-CHIPS = Chips(size_px=64, stride_px=32, buffer_m=10, background_reach_m=100, block_m=192, validation_fraction=0.3, guard_px=0)
 SETTING = Learning(encoder="resnet18", epochs=2, warm_epochs=1, steps_per_epoch=1, batch_size=4)
 HERE = Placement(workers=0, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    world = make_world(tmp_path_factory.mktemp("world"), cells=2, gap=(slice(0, 20), slice(0, 60)))
-    rows = [
-        review_row("r01-0001", "reject", world.slumps[3].buffer(20)),
-        review_row("r01-0002", "unsure", world.slumps[5].buffer(30)),
-    ]
-    review = write_review(world.folder / "reviewed.parquet", rows)
-    build_labels(world.seeds, [review], world.folder / "labels.parquet", LabelsOptions(grid=world.section))
-    out = world.folder / "chips.parquet"
-    build_chips(world.folder / "labels.parquet", world.mosaics, out, ChipsOptions(grid=world.section, chips=CHIPS))
-    return world
+    return make_windows(tmp_path_factory.mktemp("world"))
 
 
 def options_of(world, **changes):
