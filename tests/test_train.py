@@ -176,6 +176,23 @@ def test_a_killed_training_goes_on_to_the_same_result(world, tmp_path):
     assert not (out / ".training").exists()
 
 
+def test_a_training_that_was_killed_while_it_wrote_is_not_done_again(world, ensemble, tmp_path, monkeypatch):
+    changes = {"members": 2, "ndvi": True, "epochs": 1}
+
+    def killed(*rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(network, "export_onnx", killed)
+        run(world, tmp_path / "model", **changes)
+    # as Snakemake does with what an unfinished job left
+    (tmp_path / "model" / "metrics.csv").unlink()
+    monkeypatch.setattr("rts_pipeline.learning.train.fit", killed)
+    again = run(world, tmp_path / "model", **changes)
+    assert again["sha256"] == io.read_json(ensemble / "model.json")["sha256"]
+    assert pd.read_csv(tmp_path / "model" / "metrics.csv").member.tolist() == [1, 2]
+
+
 def test_what_was_begun_with_other_options_is_not_gone_on_with(world, model, tmp_path):
     left = tmp_path / "model" / ".training"
     left.mkdir(parents=True)

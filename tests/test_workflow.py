@@ -66,6 +66,11 @@ def test_learning_rate_redoes_training_and_below(case):
     assert case.plan() == {rule: count for rule, count in ROUND.items() if rule not in {"labels", "chips"}}
 
 
+def test_training_elsewhere_makes_nothing_stale(case):
+    case.configure(train={"device": "cuda", "workers": 3})
+    assert case.plan() == {}
+
+
 def test_values_that_change_places_are_noticed(case):
     # Snakemake compares params as a set of values without names: a section travels as one JSON text instead
     case.configure(evidence={"margin_m": 96.0, "min_size_px": 150})

@@ -41,7 +41,7 @@ STAGES = {
     "ledger": Stage(1, "scenes.ledger", "7fbe7c29d4f91f7c"),
     "labels": Stage(1, "labels", "8b0ad768f77aaee2"),
     "chips": Stage(2, "chips", "c928d548728a67e5"),
-    "train": Stage(2, "learning.train", "2183acd46820c81c"),
+    "train": Stage(2, "learning.train", "cedb087277cfcdfc"),
     "validate": Stage(1, "validate.build", "44c5320cc9c11978"),
     "crossvalidate": Stage(1, "crossvalidate", "087a6867d555bd53"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),

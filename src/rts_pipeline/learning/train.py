@@ -79,7 +79,12 @@ def train(
         device = Device.of(placement, setting.precision)
         data = _data(table, labels, mosaics, options, normalisation, placement.workers, workshop / "mosaics")
         start = _start(previous if parent else None, setting)
-        members = [_member(number, start, data, setting, device, out, workshop) for number in range(1, setting.members + 1)]
+        members: list[dict[str, Any]] = []
+        for number in range(1, setting.members + 1):
+            rows = [row for member in members for row in member["rows"]]
+            members.append(_member(number, start, data, setting, device, out, workshop, rows))
+        # again, for a training that was interrupted after its last epoch
+        record.write_metrics(out / "metrics.csv", [row for member in members for row in member["rows"]])
         model = network.Ensemble([_network(setting, member["state"]) for member in members])
         facts: dict[str, Any] = {"normalisation": vars(normalisation), "round": round, "n_chips": _numbers(table)}
         facts["members"] = [member["facts"] for member in members]
@@ -198,14 +203,16 @@ def _member(
     device: Device,
     out: Path,
     workshop: Path,
+    before: list[dict[str, float]],
 ) -> dict[str, Any]:
-    """Return the weights ("state"), the "facts" and the "rows" of a member: trained now, or before an interruption."""
+    """Return the weights ("state"), the "facts" and the "rows" of a member: trained now, or before an interruption.
+
+    `before` are the rows of the members before it.
+    """
     done = workshop / f"member_{number}.pt"
     if done.exists():
         member: dict[str, Any] = torch.load(done, weights_only=True)
         return member
-    earlier = [torch.load(path, weights_only=True)["rows"] for path in sorted(workshop.glob("member_*.pt"))]
-    before = [row for rows in earlier for row in rows]
     epochs = setting.epochs if start is None else setting.warm_epochs
     data.seed = setting.seed + number - 1
     history = record.Record(out / "metrics.csv", number, epochs * setting.steps_per_epoch, before)
