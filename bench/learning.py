@@ -6,7 +6,8 @@ python bench/learning.py demo --variants ours no_photometric rgb ndvi ring no_ne
 real: real pixels and outlines as config/real_case.yaml describes them; demo: the simulated corridor with all its slumps as
 labels and the outlines that the first review rejected as hard negatives. Every variant learns from the same windows, sees as
 many of them, and is scored on the test blocks that neither training nor choice saw. What is done is kept in
-results/bench/learning/<case>, so that a run goes on where another ended; figures go to results/bench/learning_<case>.json.
+results/bench/learning/<case>, so that a run goes on where another ended; the figures go to results/bench/learning.json
+(real) and learning_demo.json.
 """
 
 from __future__ import annotations
@@ -248,7 +249,8 @@ def main() -> None:
     if {"ours", "stock"} <= set(runs):
         figures["pixel_iou_ratio"] = means["ours"]["pixel_iou"] / means["stock"]["pixel_iou"]
         figures["object_f1_ratio"] = means["ours"]["object_f1"] / max(means["stock"]["object_f1"], 1e-9)
-    Path(f"results/bench/learning_{args.case}.json").write_text(json.dumps(figures, indent=1))
+    name = {"real": "learning.json", "demo": "learning_demo.json"}[args.case]
+    Path("results/bench", name).write_text(json.dumps(figures, indent=1))
     for variant, mean in means.items():
         noise = spread.get(variant, {})
         print(f"{variant:24}", *(f"{kind} {mean[kind]:.3f} +- {noise.get(kind, float('nan')):.3f}" for kind in kinds), sep="  ")
