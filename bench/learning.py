@@ -44,7 +44,7 @@ from rts_pipeline.workflow import resolve_grid
 ROOT = Path("results/bench/learning")
 HERE = Placement(device="auto", workers=0)
 STEPS = {"real": 600, "demo": 300}
-CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3}
+CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3, "guard_px": None}
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {},
     "stock": {},
