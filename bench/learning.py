@@ -35,6 +35,7 @@ from rts_pipeline.labels import build_labels
 from rts_pipeline.learning import datasets, network
 from rts_pipeline.learning import train as training
 from rts_pipeline.learning.augment import Geometric
+from rts_pipeline.learning.datamodule import collate
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions, ValidateOptions
 from rts_pipeline.validate import build as judging
@@ -146,7 +147,7 @@ def train_stock(case: Case, seed: int, out: Path) -> None:
         datasets.ChipSampler(joined, table, draws=draws, seed=seed),
         datasets.ChipSampler(joined, chips[chips.split == "validation"]),
     ]
-    loaders = [torch.utils.data.DataLoader(joined, setting.batch_size, sampler=s, collate_fn=_collate) for s in samplers]
+    loaders = [torch.utils.data.DataLoader(joined, setting.batch_size, sampler=s, collate_fn=collate) for s in samplers]
     task = SemanticSegmentationTask("deeplabv3+", setting.encoder, in_channels=len(setting.bands), task="binary", loss="bce")
     task.on_after_batch_transfer = lambda batch, index: {**batch, "image": inputs(batch["image"])[0]}
     Trainer(max_epochs=setting.epochs, precision="bf16-mixed", logger=False, enable_checkpointing=False,
@@ -154,10 +155,6 @@ def train_stock(case: Case, seed: int, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model = network.Ensemble([task.model.eval()])
     export(model, normalisation, example, {"bands": setting.bands, "temperature": 1.0}, out)
-
-
-def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: torch.stack([sample[name] for sample in samples]) for name in ("image", "mask")}
 
 
 def export(model: Any, normalisation: Normalisation, example: np.ndarray, facts: dict[str, Any], out: Path) -> None:

@@ -77,7 +77,7 @@ def _rows(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _draw(figures: dict[str, Any], path: Path) -> None:
-    from rts_pipeline.drawing import MAIN, OTHER, drawing
+    from rts_pipeline.drawing import MAIN, OTHER, drawing, save
 
     pooled, folds = _rows(figures), [_rows(fold) for fold in figures["folds"]]
     with drawing(6.4, 1 + 0.25 * len(pooled)) as (figure, axes):
@@ -92,5 +92,4 @@ def _draw(figures: dict[str, Any], path: Path) -> None:
         axes.set_title(f"{figures['n_blocks']} blocks, {figures['n_blocks_with_slumps']} with slumps", fontsize="medium")
         axes.grid(axis="x", alpha=0.3)
         figure.legend(loc="outside lower right", ncols=2)
-        with io.atomic(path) as temporary:
-            figure.savefig(temporary, dpi=120, metadata={"Software": None})
+        save(figure, path, dpi=120)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from rts_pipeline.io import atomic
 
 MAIN, OTHER, DARK = "#0072B2", "#D55E00", "#1c2b36"
 """Okabe and Ito's blue and vermilion, which stay apart for colour-blind readers, and the ink."""
@@ -36,3 +39,9 @@ def drawing(width: float = SIZE[0], height: float = SIZE[1], **kwargs: Any) -> I
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.add_subplot(**kwargs)
+
+
+def save(figure: Figure, path: Path, dpi: int = 150) -> None:
+    """Write a figure as PNG, atomically; equal figures give equal bytes."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})

@@ -83,7 +83,7 @@ class ChipModule(LightningDataModule):
             batch_size=self.at_once,
             sampler=sampler,
             num_workers=self.workers,
-            collate_fn=_collate,
+            collate_fn=collate,
             persistent_workers=self.workers > 0,
         )
 
@@ -111,5 +111,6 @@ class ChipModule(LightningDataModule):
         return image, torch.where(observed[:, 0], batch["mask"], IGNORE)
 
 
-def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack the images and masks of samples into a batch."""
     return stack_samples({"image": sample["image"], "mask": sample["mask"]} for sample in samples)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -151,7 +150,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def _fewer(share: int, at_once: int, data: ChipModule) -> int:
-    smaller: list[Any] = [number for number in range(at_once // 2, FEWEST - 1, -1) if share % number == 0]
+    smaller = [number for number in range(at_once // 2, FEWEST - 1, -1) if share % number == 0]
     if not smaller:
         raise UsageError(
             "train.batch_size",
@@ -159,4 +158,4 @@ def _fewer(share: int, at_once: int, data: ChipModule) -> int:
             do="lower chips.size_px, choose a smaller train.encoder, or train on another GPU",
         )
     print(f"train: out of memory with {at_once} windows at a time; trying {smaller[0]}", file=sys.stderr)
-    return int(smaller[0])
+    return smaller[0]

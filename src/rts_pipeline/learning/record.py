@@ -76,10 +76,13 @@ def write_curves(path: Path, frame: pd.DataFrame) -> None:
     """Draw losses and validation scores of all members over the steps."""
     from matplotlib.figure import Figure
 
+    from rts_pipeline.drawing import save
+
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, names in ((left, ("train_loss", "val_loss")), (right, ("val_f1", "val_iou"))):
-        for number, (name, label) in enumerate(zip(names, LABELS[names[0]], strict=True)):
+    losses = {"train_loss": "training", "val_loss": "validation"}
+    for axes, lines in ((left, losses), (right, {"val_f1": "F1", "val_iou": "IoU"})):
+        for number, (name, label) in enumerate(lines.items()):
             for member, rows in frame.groupby("member"):
                 shown = label if member == frame.member.min() else None
                 axes.plot(rows.step, rows[name], marker=".", color=f"C{number}", alpha=0.8, label=shown)
@@ -87,8 +90,4 @@ def write_curves(path: Path, frame: pd.DataFrame) -> None:
         axes.grid(alpha=0.3)
     left.set(xlabel="step", ylabel="loss")
     right.set(xlabel="step", ylabel="pixels of the validation blocks", ylim=(0, 1))
-    with io.atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
-
-
-LABELS = {"train_loss": ("training", "validation"), "val_f1": ("F1", "IoU")}
+    save(figure, path, dpi=120)

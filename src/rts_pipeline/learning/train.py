@@ -80,11 +80,12 @@ def train(
         data = _data(table, labels, mosaics, options, normalisation, placement.workers, workshop / "mosaics")
         start = _start(previous if parent else None, setting)
         members: list[dict[str, Any]] = []
+        rows: list[dict[str, float]] = []
         for number in range(1, setting.members + 1):
-            rows = [row for member in members for row in member["rows"]]
             members.append(_member(number, start, data, setting, device, out, workshop, rows))
+            rows = [*rows, *members[-1]["rows"]]
         # again, for a training that was interrupted after its last epoch
-        record.write_metrics(out / "metrics.csv", [row for member in members for row in member["rows"]])
+        record.write_metrics(out / "metrics.csv", rows)
         model = network.Ensemble([_network(setting, member["state"]) for member in members])
         facts: dict[str, Any] = {"normalisation": vars(normalisation), "round": round, "n_chips": _numbers(table)}
         facts["members"] = [member["facts"] for member in members]

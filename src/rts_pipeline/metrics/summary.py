@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rts_pipeline.metrics.bootstrap import interval
+from rts_pipeline.metrics.objects import IOUS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
 
     Counts = NDArray[np.int64]
 
-IOUS = ("30", "50", "70")
-"""IoU limits, in per cent, as the columns of the counts name them."""
-COUNTS = ("n_truth", "n_predicted", *(f"n_found_{iou}" for iou in IOUS), "px_tp", "px_fp", "px_fn", "px_tn")
+
+def found_column(iou: float) -> str:
+    """Return the column that counts the slumps found with an IoU above a limit: n_found_50 for 0.5."""
+    return f"n_found_{iou * 100:.0f}"
+
+
+COUNTS = ("n_truth", "n_predicted", *map(found_column, IOUS), "px_tp", "px_fp", "px_fn", "px_tn")
 """Columns of counts that every table of blocks has, beside those of the size classes."""
 
 
@@ -47,7 +52,7 @@ def summarise(blocks: pd.DataFrame) -> dict[str, Any]:
             **_scores(counts["px_tp"], counts["px_tp"] + counts["px_fp"], counts["px_tp"] + counts["px_fn"]),
             "iou": figure(counts["px_tp"], counts["px_tp"] + counts["px_fp"] + counts["px_fn"]),
         },
-        "objects": {f"0.{iou[0]}": _scores(counts[f"n_found_{iou}"], predicted, truth) for iou in IOUS},
+        "objects": {str(iou): _scores(counts[found_column(iou)], predicted, truth) for iou in IOUS},
         "size_classes": {name: _size_class(counts, name) for name in size_names(blocks)},
     }
 

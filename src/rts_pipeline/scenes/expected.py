@@ -26,8 +26,7 @@ from rasterio.warp import transform_bounds
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from rts_pipeline import io
-from rts_pipeline.drawing import MAIN, STYLE
+from rts_pipeline.drawing import MAIN, STYLE, save
 from rts_pipeline.report.figures import COLOURS
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import Delivery, Item
@@ -177,8 +176,7 @@ def draw_expected(delivery: Delivery, season: Days, picture: Path) -> None:
             _draw_map(axes, [o for o in observations if o.year == year], frame, f"{year}")
         _finish(maps, panels, len(years), season)
         _draw_days(strip.subplots(), days, season)
-        with io.atomic(picture) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        save(figure, picture)
 
 
 def _draw_map(axes: Axes, observations: list[Observation], frame: Frame, year: str) -> None:

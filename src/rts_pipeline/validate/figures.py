@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rts_pipeline.drawing import DARK, MAIN, OTHER, STYLE, drawing
-from rts_pipeline.io import atomic
+from rts_pipeline.drawing import DARK, MAIN, OTHER, STYLE, drawing, save
 from rts_pipeline.metrics.pixels import average_precision, expected_calibration_error, level_of, pixel_scores, reliability
 
 if TYPE_CHECKING:
@@ -19,16 +18,9 @@ if TYPE_CHECKING:
 
     from rts_pipeline.validate.choice import Choice
 
-DPI = 150
 SOFT = "#c4ccd1"
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
 MARK: dict[str, Any] = {"marker": "o", "ms": 10, "mew": 1.8}
-
-
-def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
-    """Write a figure as PNG, atomically; equal figures give equal bytes."""
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, metadata={"Software": None})
 
 
 def write_reliability(path: Path, counts: NDArray[np.int64]) -> None:

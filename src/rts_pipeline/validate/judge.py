@@ -21,7 +21,7 @@ from rts_pipeline.metrics.pixels import (
     level_of,
     pixels_at,
 )
-from rts_pipeline.metrics.summary import summarise
+from rts_pipeline.metrics.summary import found_column, summarise
 from rts_pipeline.validate.choice import Choice
 from rts_pipeline.validate.ground import Block, Ground, Known
 from rts_pipeline.validate.objects import MIN_IOU, Objects, objects, traced
@@ -101,7 +101,7 @@ def _objects(here: Objects, ground: Ground) -> dict[str, Any]:
     return {
         "n_truth": matching.n_truth,
         "n_predicted": matching.n_predicted,
-        **{f"n_found_{iou * 100:.0f}": len(found.iou) for iou, found in matchings.items()},
+        **{found_column(iou): len(found.iou) for iou, found in matchings.items()},
         **{f"size_{name}_{what}": sizes[name][what] for name in sizes for what in ("n", "found")},
         "boundary_m": float(np.mean(apart)) if len(apart) else np.nan,
     }
@@ -114,7 +114,7 @@ def summary(blocks: pd.DataFrame, counts: Counts) -> dict[str, Any]:
         blocks: its rows of blocks.parquet.
         counts: pixels by block, class and level, shape (blocks, 2, LEVELS).
     """
-    found = blocks["n_found_50"].to_numpy()
+    found = blocks[found_column(MIN_IOU)].to_numpy()
     apart = np.column_stack([np.where(found > 0, blocks["boundary_m"] * found, 0.0), found])
     pixels = counts.reshape(len(counts), -1)
     return {

@@ -20,10 +20,9 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as MplPath
 from matplotlib.patheffects import Normal, Stroke
 
-from rts_pipeline.drawing import STYLE
+from rts_pipeline.drawing import STYLE, save
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.imagery import COLOURS, compose, stretch
-from rts_pipeline.validate.figures import save
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
