@@ -1,13 +1,13 @@
 """How well networks learn: ours against torchgeo's stock task, and what each of our choices buys, on blocks held out.
 
 RTS_CASE=... python bench/learning.py real --variants ours stock
-python bench/learning.py demo --variants ours no_photometric rgb ndvi ring no_negatives   (after `rts-pipeline demo`)
+python bench/learning.py demo --variants ours photometric rgb ndvi ring no_negatives   (after `rts-pipeline demo`)
 
 real: real pixels and outlines as config/real_case.yaml describes them; demo: the simulated corridor with all its slumps as
-labels and the outlines that the first review rejected as hard negatives. Every variant learns from the same windows, sees as
-many of them, and is scored on the test blocks that neither training nor choice saw. What is done is kept in
-results/bench/learning/<case>, so that a run goes on where another ended; the figures go to results/bench/learning.json
-(real) and learning_demo.json.
+labels and the outlines that the first review rejected as hard negatives; raw: the same, of items that were not made to agree.
+Every variant learns from the same windows, sees as many of them, and is scored on the test blocks that neither training nor
+choice saw. What is done is kept in results/bench/learning/<case>, so that a run goes on where another ended; the figures go to
+results/bench/learning.json (real), learning_demo.json and learning_raw.json.
 """
 
 from __future__ import annotations
@@ -44,13 +44,20 @@ from rts_pipeline.workflow import resolve_grid
 
 ROOT = Path("results/bench/learning")
 HERE = Placement(device="auto", workers=0)
-STEPS = {"real": 600, "demo": 300}
+STEPS = {"real": 600, "demo": 300, "raw": 300}
 CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3, "guard_px": None}
+NONE = {"gain": 0.0, "contrast": 0.0, "gamma": 0.0, "haze_share": 0.0, "blur_share": 0.0, "noise_share": 0.0}
+MILD = {"gain": 0.05, "contrast": 0.08, "gamma": 0.05, "haze": 0.1, "blur_px": (0.3, 0.6), "noise": 0.02}
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {},
     "stock": {},
-    "no_photometric": {},
-    "no_scale": {},
+    "no_photometric": {"radiometric": None},
+    "mild": {"radiometric": MILD},
+    "only_jitter": {"radiometric": NONE | {"gain": 0.15, "contrast": 0.25, "gamma": 0.15}},
+    "only_haze": {"radiometric": NONE | {"haze_share": 0.3}},
+    "only_blur": {"radiometric": NONE | {"blur_share": 0.3}},
+    "only_noise": {"radiometric": NONE | {"noise_share": 0.5}},
+    "plain_no_scale": {"radiometric": None, "geometric": {"scale_share": 0.0}},
     "rgb": {"train": {"bands": ["blue", "green", "red"]}},
     "ndvi": {"train": {"ndvi": True}},
     "ring": {"labels": {"boundary_ignore_m": 4.5}},
@@ -64,6 +71,7 @@ class Case:
     def __init__(self, name: str) -> None:
         self.name, self.folder = name, ROOT / name
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = Path("config/real_case.yaml" if name == "real" else "config/demo.yaml")
         self.config = self._config()
         self.labels, self.chips = self.folder / "labels.parquet", self.folder / "chips.parquet"
         self.mosaics = self._mosaics()
@@ -73,8 +81,8 @@ class Case:
             build_chips(self.labels, self.mosaics, self.chips, options)
 
     def _config(self) -> Config:
-        given = load_config(Path("config/real_case.yaml" if self.name == "real" else "config/demo.yaml"))
-        if self.name == "real":
+        given = load_config(self._file)
+        if self.name != "demo":
             given = given.model_copy(update={"results": str(self.folder / "results")})
         given = resolve_grid(given)
         chips = Chips.model_validate({**given.chips.model_dump(), **CHIPS})
@@ -84,9 +92,11 @@ class Case:
 
     def _mosaics(self) -> list[Path]:
         folder = Path(self.config.results) / "mosaic"
-        if self.name == "real" and not folder.exists():
+        if self.name != "demo" and not folder.exists():
             file = self.folder / "config.yaml"
-            values = yaml.safe_load(Path("config/real_case.yaml").read_text())
+            values = yaml.safe_load(self._file.read_text())
+            if self.name == "raw":
+                del values["adjust"]
             file.write_text(yaml.safe_dump({**values, "results": self.config.results}))
             subprocess.run(["snakemake", "--cores", "2", "--configfile", file, "--until", "mosaic"], check=True)
         return sorted(path for path in folder.glob("*.tif") if not path.stem.endswith("_source"))
@@ -94,7 +104,7 @@ class Case:
     def _write_labels(self) -> None:
         truth = gpd.read_file(Path(self.config.area.aoi).with_name("truth.gpkg"))
         reviews = []
-        if self.name == "demo":
+        if self.name != "real":
             truth = truth[truth.year == self.config.time.target_year]
             rows = gpd.read_parquet(Path(self.config.reviews) / "round_01/reviewed.parquet")
             io.write_parquet(self.folder / "rejected.parquet", rows[rows.decision == "reject"])
@@ -120,15 +130,17 @@ def train_ours(case: Case, variant: str, seed: int, out: Path) -> None:
         labels=case.config.labels.model_copy(update=changes.get("labels", {})),
         train=case.config.train.model_copy(update={**changes.get("train", {}), "seed": seed}),
     )
-    radiometric, share = training.Radiometric, Geometric.scale_share
-    if variant == "no_photometric":
+    kept = training.Radiometric
+    if changes.get("radiometric", {}) is None:
         training.Radiometric = lambda *rest: torch.nn.Identity()
-    if variant == "no_scale":
-        Geometric.scale_share = 0.0
+    else:
+        training.Radiometric = type("Radiometric", (kept,), changes.get("radiometric", {}))
+    shares = Geometric.scale_share
+    Geometric.scale_share = changes.get("geometric", {}).get("scale_share", shares)
     try:
         training.train(chips, labels, case.mosaics, out, options, HERE, round="01")
     finally:
-        training.Radiometric, Geometric.scale_share = radiometric, share
+        training.Radiometric, Geometric.scale_share = kept, shares
 
 
 def train_stock(case: Case, seed: int, out: Path) -> None:
@@ -230,11 +242,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=STEPS)
     parser.add_argument("--variants", nargs="+", default=["ours", "stock"], choices=[*VARIANTS, "ensemble"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     args = parser.parse_args()
     case, runs = Case(args.case), {}
     for variant in args.variants:
-        seeds = ["012"] if variant == "ensemble" else range(args.seeds)
+        seeds = ["012"] if variant == "ensemble" else args.seeds
         runs[variant] = [scores(case, variant, seed, variant == "stock") for seed in seeds]
         if variant == "stock":
             runs["stock, choice as ours"] = [scores(case, variant, seed, False) for seed in seeds]
@@ -246,7 +258,7 @@ def main() -> None:
     if {"ours", "stock"} <= set(runs):
         figures["pixel_iou_ratio"] = means["ours"]["pixel_iou"] / means["stock"]["pixel_iou"]
         figures["object_f1_ratio"] = means["ours"]["object_f1"] / max(means["stock"]["object_f1"], 1e-9)
-    name = {"real": "learning.json", "demo": "learning_demo.json"}[args.case]
+    name = "learning.json" if args.case == "real" else f"learning_{args.case}.json"
     Path("results/bench", name).write_text(json.dumps(figures, indent=1))
     for variant, mean in means.items():
         noise = spread.get(variant, {})
