@@ -139,7 +139,10 @@ class Project:
         windows = {"train": {"background": 7, "positive": 12}, "validation": {"positive": 3}}
         write_json(folder / "model" / "model.json", {**model, "n_chips": windows})
         chosen = {"threshold": 0.42, "min_area_m2": 288.0, "hole_m2": 900.0}
-        write_json(folder / "validation" / "validation.json", {**chosen, "validation": judged(number)})
+        write_json(
+            folder / "validation" / "validation.json",
+            {**chosen, "validation": judged(number), "test": None if number == 1 else judged(number)},
+        )
         for figure in ("reliability", "precision_recall"):
             Image.fromarray(self.rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
                 folder / "validation" / f"{figure}.png"
@@ -278,8 +281,8 @@ def test_every_round_has_its_row_and_model(page):
 def test_every_round_tells_how_well_its_network_did(page):
     seen = text(page)
     interval = "50 % to 90 %"
-    assert f"01 6 20 16 75 % {interval} 60 % {interval} 66.7 % {interval} 55 % {interval}" in seen
-    assert "02 6 20 16 75 % 60 % 66.7 % 55 %" in seen
+    assert f"01 validation 6 20 16 75 % {interval} 60 % {interval} 66.7 % {interval} 55 % {interval}" in seen
+    assert "02 validation 6 20 16 75 % 60 % 66.7 % 55 % 02 test 6 20 16 75 % 60 % 66.7 % 55 %" in seen
 
 
 def test_equal_input_gives_equal_bytes(tmp_path):

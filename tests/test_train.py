@@ -212,27 +212,29 @@ def test_windows_that_can_not_be_shared(world, tmp_path):
         run(world, tmp_path / "model", placement=Placement(workers=0, device="cpu", devices=3))
 
 
-def short_of_memory(monkeypatch, most):
-    step = SlumpTask.training_step
+class ShortOfMemory(SlumpTask):
+    """As on a device that holds two windows; a class of a module, because a process of its own has to find it."""
+
+    most = 2
 
     def training_step(self, batch, *rest):
-        if len(batch["image"]) > most:
+        if len(batch["image"]) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step(self, batch, *rest)
-
-    monkeypatch.setattr(SlumpTask, "training_step", training_step)
+        return super().training_step(batch, *rest)
 
 
-def test_short_of_memory_fewer_windows_go_at_a_time(world, tmp_path, monkeypatch, capsys):
-    short_of_memory(monkeypatch, 2)
-    facts = run(world, tmp_path / "model", batch_size=8)
-    assert "out of memory with 8 windows at a time; trying 4" in capsys.readouterr().err
+@pytest.mark.parametrize(("devices", "share"), [(1, 8), (2, 4)])
+def test_short_of_memory_fewer_windows_go_at_a_time(world, tmp_path, monkeypatch, capsys, devices, share):
+    monkeypatch.setattr("rts_pipeline.learning.train.SlumpTask", ShortOfMemory)
+    facts = run(world, tmp_path / "model", batch_size=8, placement=Placement(workers=0, device="cpu", devices=devices))
+    assert f"out of memory with {share} windows at a time; trying {share // 2}" in capsys.readouterr().err
     assert facts["members"][0]["windows_at_once"] == 2
     assert pd.read_csv(tmp_path / "model" / "metrics.csv").step.tolist() == [1, 2]
 
 
 def test_too_little_memory_is_told(world, tmp_path, monkeypatch):
-    short_of_memory(monkeypatch, 0)
+    monkeypatch.setattr("rts_pipeline.learning.train.SlumpTask", ShortOfMemory)
+    monkeypatch.setattr(ShortOfMemory, "most", 0)
     with pytest.raises(UsageError, match=r"memory is too small for 2 windows of 64 px at a time; lower chips\.size_px"):
         run(world, tmp_path / "model")
     assert not (tmp_path / "model" / "model.json").exists()
@@ -246,10 +248,12 @@ def test_training_ends_early(world, tmp_path):
     assert (brief["epochs"], brief["ended"]) == (1, "train.max_minutes")
 
 
-def test_a_loss_that_is_no_number_leaves_no_model(world, tmp_path, monkeypatch):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_loss_that_is_no_number_leaves_no_model(world, tmp_path, monkeypatch, devices):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"train\.learning_rate: the loss became (nan|inf) at step \d"):
-        run(world, tmp_path / "model", learning_rate=1e30, epochs=8, precision="32")
+    placement = Placement(workers=0, device="cpu", devices=devices)
+    with pytest.raises(UsageError, match=r"^train\.learning_rate: the loss became (nan|inf) at step \d"):
+        run(world, tmp_path / "model", learning_rate=1e30, epochs=8, precision="32", placement=placement)
     assert {path.name for path in tmp_path.iterdir()} == {"model"}
     assert {path.name for path in (tmp_path / "model").iterdir()} <= {"metrics.csv", ".training", "tensorboard"}
 

@@ -37,3 +37,15 @@ class RefusedError(PipelineError):
     """A request that would lose or contradict something: unfinished review, other version, rows changed after sign-off."""
 
     exit_code = 4
+
+
+def error_of(traceback: str) -> PipelineError | None:
+    """Return the error that ends a traceback: what is left of it when it happened in another process; None: no such error."""
+    last = traceback.strip().splitlines()[-1]
+    for kind in (UsageError, InputError, RefusedError):
+        name = f"{kind.__module__}.{kind.__qualname__}: "
+        if last.startswith(name):
+            error = kind.__new__(kind)
+            error.args = (last.removeprefix(name),)
+            return error
+    return None

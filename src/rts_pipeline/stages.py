@@ -41,7 +41,7 @@ STAGES = {
     "ledger": Stage(1, "scenes.ledger", "7fbe7c29d4f91f7c"),
     "labels": Stage(1, "labels", "8b0ad768f77aaee2"),
     "chips": Stage(2, "chips", "c928d548728a67e5"),
-    "train": Stage(2, "learning.train", "38fdfccb1447dc55"),
+    "train": Stage(2, "learning.train", "067bd50366fb1696"),
     "validate": Stage(1, "validate.build", "9aa257ea79a4d63f"),
     "crossvalidate": Stage(1, "crossvalidate", "82f4870aa262f6ab"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
@@ -51,7 +51,7 @@ STAGES = {
     "inventory": Stage(1, "inventory.build", "da69aa49be244e1e"),
     "attributes": Stage(1, "inventory.attributes", "b8229d22c93d2fea"),
     "export": Stage(1, "inventory.export", "6079037e231b28c7"),
-    "report": Stage(3, "report.build", "265e2a3a261cb9cd"),
+    "report": Stage(3, "report.build", "2c1a02fbe2144fe5"),
 }
 
 

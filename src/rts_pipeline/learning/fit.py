@@ -19,7 +19,7 @@ from torch.multiprocessing import ProcessRaisedException
 
 from rts_pipeline import machine
 from rts_pipeline.config import Learning, Placement
-from rts_pipeline.errors import UsageError
+from rts_pipeline.errors import UsageError, error_of
 from rts_pipeline.learning.datamodule import ChipModule
 from rts_pipeline.learning.record import Record
 from rts_pipeline.learning.task import SlumpTask
@@ -84,9 +84,9 @@ def fit(
         try:
             _run(task, data, setting, device, record, folder / str(at_once), accumulate=share // at_once)
             return task, at_once
-        except RuntimeError as error:
+        except (RuntimeError, ProcessRaisedException) as error:
             if not _out_of_memory(error):
-                raise
+                raise _told(error) from None
         # outside of the handler: the traceback holds the tensors
         at_once = _fewer(share, at_once, data)
         record.rows.clear()
@@ -143,8 +143,12 @@ def _limits(setting: Learning) -> list[Callback]:
     return limits
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def _told(error: Exception) -> Exception:
     # several devices are processes of their own, which hand their errors over as text
+    return (error_of(str(error)) if isinstance(error, ProcessRaisedException) else None) or error
+
+
+def _out_of_memory(error: Exception) -> bool:
     told = isinstance(error, ProcessRaisedException) and "OutOfMemoryError" in str(error)
     return told or isinstance(error, torch.OutOfMemoryError)
 

@@ -22,7 +22,8 @@ def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
     model_sha256, n_chips, threshold, min_area_m2, hole_m2, judged.
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
-    `judged` holds the figures of the validation blocks, as `metrics.summary` gives them.
+    `judged` holds the figures of the validation blocks and, if there are any, of the test blocks, by split, as
+    `metrics.summary` gives them.
 
     Args:
         reviews: folder of the reviews; its chain of sign-offs is verified.
@@ -78,7 +79,8 @@ def _model(path: Path) -> dict[str, Any]:
 def _validation(path: Path) -> dict[str, Any]:
     """Return what the review's own copy of validation.json says."""
     validation = read_json(path)
-    return {**{name: validation[name] for name in CHOSEN}, "judged": validation["validation"]}
+    judged = {split: validation[split] for split in ("validation", "test") if validation[split] is not None}
+    return {**{name: validation[name] for name in CHOSEN}, "judged": judged}
 
 
 def verdict(rounds: pd.DataFrame) -> tuple[bool, str]:
