@@ -4,10 +4,11 @@ RTS_CASE=... python bench/learning.py real --variants ours stock
 python bench/learning.py demo --variants ours photometric rgb ndvi ring no_negatives   (after `rts-pipeline demo`)
 
 real: real pixels and outlines as config/real_case.yaml describes them; demo: the simulated corridor with all its slumps as
-labels and the outlines that the first review rejected as hard negatives; raw: the same, of items that were not made to agree.
+labels and the outlines that the first review rejected as hard negatives; raw: the same, of items that were not made to agree;
+other_year: the networks of raw, judged on the images and slumps of another year.
 Every variant learns from the same windows, sees as many of them, and is scored on the test blocks that neither training nor
 choice saw. What is done is kept in results/bench/learning/<case>, so that a run goes on where another ended; the figures go to
-results/bench/learning.json (real), learning_demo.json and learning_raw.json.
+results/bench/learning.json (real), learning_<case>.json (the others).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from torchgeo.trainers import SemanticSegmentationTask
 from rts_pipeline import io
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.chips import build_chips
-from rts_pipeline.config import Chips, Config, Placement, load_config
+from rts_pipeline.config import Chips, Config, Placement, Time, load_config
 from rts_pipeline.labels import build_labels
 from rts_pipeline.learning import datasets, network
 from rts_pipeline.learning import train as training
@@ -44,7 +45,9 @@ from rts_pipeline.workflow import resolve_grid
 
 ROOT = Path("results/bench/learning")
 HERE = Placement(device="auto", workers=0)
-STEPS = {"real": 600, "demo": 300, "raw": 300}
+STEPS = {"real": 600, "demo": 300, "raw": 300, "other_year": 0}
+EPOCHS = 10
+OTHER_YEAR = 2018
 CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3, "guard_px": None}
 NONE = {"gain": 0.0, "contrast": 0.0, "gamma": 0.0, "haze_share": 0.0, "blur_share": 0.0, "noise_share": 0.0}
 MILD = {"gain": 0.05, "contrast": 0.08, "gamma": 0.05, "haze": 0.1, "blur_px": (0.3, 0.6), "noise": 0.02}
@@ -68,8 +71,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class Case:
     """Mosaics, labels and windows of a case."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.folder = name, ROOT / name
+    def __init__(self, name: str, longer: int) -> None:
+        self.name, self.folder, self.longer = name, ROOT / name, longer
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = Path("config/real_case.yaml" if name == "real" else "config/demo.yaml")
         self.config = self._config()
@@ -84,10 +87,12 @@ class Case:
         given = load_config(self._file)
         if self.name != "demo":
             given = given.model_copy(update={"results": str(self.folder / "results")})
+        if self.name == "other_year":
+            given = given.model_copy(update={"time": Time(target_year=OTHER_YEAR)})
         given = resolve_grid(given)
         chips = Chips.model_validate({**given.chips.model_dump(), **CHIPS})
-        epochs = 10
-        train = given.train.model_copy(update={"epochs": epochs, "steps_per_epoch": STEPS[self.name] // epochs})
+        length = {"epochs": EPOCHS * self.longer, "steps_per_epoch": STEPS[self.name] // EPOCHS}
+        train = given.train.model_copy(update=length)
         return given.model_copy(update={"chips": chips, "train": train})
 
     def _mosaics(self) -> list[Path]:
@@ -95,8 +100,9 @@ class Case:
         if self.name != "demo" and not folder.exists():
             file = self.folder / "config.yaml"
             values = yaml.safe_load(self._file.read_text())
-            if self.name == "raw":
+            if self.name != "real":
                 del values["adjust"]
+            values["time"] = {"target_year": self.config.time.target_year}
             file.write_text(yaml.safe_dump({**values, "results": self.config.results}))
             subprocess.run(["snakemake", "--cores", "2", "--configfile", file, "--until", "mosaic"], check=True)
         return sorted(path for path in folder.glob("*.tif") if not path.stem.endswith("_source"))
@@ -196,7 +202,7 @@ def ensemble(case: Case, members: list[Path], out: Path) -> None:
     export(network.Ensemble(parts).eval(), Normalisation(**facts["normalisation"]), example, facts, out)
 
 
-def judge(case: Case, model: Path, *, fixed: bool) -> dict[str, Any]:
+def judge(case: Case, model: Path, out: Path, *, fixed: bool) -> dict[str, Any]:
     """Score a network on the test blocks, with what is chosen on validation blocks, or with its class at .5 as it is."""
     options = ValidateOptions(
         grid=case.config.grid, chips=case.config.chips, predict=case.config.predict, choice=case.config.choice
@@ -205,26 +211,28 @@ def judge(case: Case, model: Path, *, fixed: bool) -> dict[str, Any]:
     if fixed:
         judging._choose = lambda *rest: Choice(0.5, 0.0, 0.0, None, [])
     try:
-        judging.validate(case.chips, case.labels, case.mosaics, model, model / f"judged_{fixed}", options)
+        judging.validate(case.chips, case.labels, case.mosaics, model, out / f"judged_{fixed}", options)
     finally:
         judging._choose = choose
-    return io.read_json(model / f"judged_{fixed}" / "validation.json")
+    return io.read_json(out / f"judged_{fixed}" / "validation.json")
 
 
 def scores(case: Case, variant: str, seed: int | str, fixed: bool) -> dict[str, Any]:
-    out = case.folder / variant / str(seed)
+    place = Path(variant if case.longer == 1 else f"{variant}_x{case.longer}", str(seed))
+    out = case.folder / place
+    model = ROOT / "raw" / place if case.name == "other_year" else out
     kept = out / f"scores_{fixed}.json"
     if not kept.exists():
         start = time.monotonic()
-        if not (out / "model.json").exists():
+        if not (model / "model.json").exists():
             if variant == "stock":
-                train_stock(case, int(seed), out)
+                train_stock(case, int(seed), model)
             elif variant == "ensemble":
-                ensemble(case, [case.folder / "ours" / str(number) for number in range(3)], out)
+                ensemble(case, [case.folder / "ours" / str(number) for number in range(3)], model)
             else:
-                train_ours(case, variant, int(seed), out)
+                train_ours(case, variant, int(seed), model)
         trained = time.monotonic()
-        judged = judge(case, out, fixed=fixed)
+        judged = judge(case, model, out, fixed=fixed)
         test = judged["test"]
         io.write_json(kept, {
             "pixel_iou": test["pixels"]["iou"]["value"], "object_f1": test["objects"]["0.5"]["f1"]["value"],
@@ -243,8 +251,9 @@ def main() -> None:
     parser.add_argument("case", choices=STEPS)
     parser.add_argument("--variants", nargs="+", default=["ours", "stock"], choices=[*VARIANTS, "ensemble"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--longer", type=int, default=1, help="so many times the steps")
     args = parser.parse_args()
-    case, runs = Case(args.case), {}
+    case, runs = Case(args.case, args.longer), {}
     for variant in args.variants:
         seeds = ["012"] if variant == "ensemble" else args.seeds
         runs[variant] = [scores(case, variant, seed, variant == "stock") for seed in seeds]
