@@ -5,7 +5,8 @@ python bench/learning.py demo --variants ours photometric rgb ndvi ring no_negat
 
 real: real pixels and outlines as config/real_case.yaml describes them; demo: the simulated corridor with all its slumps as
 labels and the outlines that the first review rejected as hard negatives; raw: the same, of items that were not made to agree;
-other_year: the networks of raw, judged on the images and slumps of another year.
+other_year: the networks of raw, judged on the images and slumps of another year; other_sensor: the same with the bands'
+values changed as much as generations of the satellites differ.
 Every variant learns from the same windows, sees as many of them, and is scored on the test blocks that neither training nor
 choice saw. What is done is kept in results/bench/learning/<case>, so that a run goes on where another ended; the figures go to
 results/bench/learning.json (real), learning_<case>.json (the others).
@@ -23,6 +24,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import rasterio
 import torch
 import yaml
 from lightning.pytorch import Trainer, seed_everything
@@ -45,7 +47,9 @@ from rts_pipeline.workflow import resolve_grid
 
 ROOT = Path("results/bench/learning")
 HERE = Placement(device="auto", workers=0)
-STEPS = {"real": 600, "demo": 300, "raw": 300, "other_year": 0}
+STEPS = {"real": 600, "demo": 300, "raw": 300, "other_year": 0, "other_sensor": 0}
+GAINS = [1.10, 1.05, 0.95, 0.92]
+"""Of blue, green, red, near infrared: generations of PlanetScope differ by 5 to 10 % where they are not harmonised."""
 EPOCHS = 10
 OTHER_YEAR = 2018
 CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3, "guard_px": None}
@@ -61,6 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "only_blur": {"radiometric": NONE | {"blur_share": 0.3}},
     "only_noise": {"radiometric": NONE | {"noise_share": 0.5}},
     "plain_no_scale": {"radiometric": None, "geometric": {"scale_share": 0.0}},
+    "plain_focal": {"radiometric": None, "train": {"loss": "focal+dice"}},
     "rgb": {"train": {"bands": ["blue", "green", "red"]}},
     "ndvi": {"train": {"ndvi": True}},
     "ring": {"labels": {"boundary_ignore_m": 4.5}},
@@ -87,7 +92,7 @@ class Case:
         given = load_config(self._file)
         if self.name != "demo":
             given = given.model_copy(update={"results": str(self.folder / "results")})
-        if self.name == "other_year":
+        if self.name.startswith("other"):
             given = given.model_copy(update={"time": Time(target_year=OTHER_YEAR)})
         given = resolve_grid(given)
         chips = Chips.model_validate({**given.chips.model_dump(), **CHIPS})
@@ -97,7 +102,12 @@ class Case:
 
     def _mosaics(self) -> list[Path]:
         folder = Path(self.config.results) / "mosaic"
-        if self.name != "demo" and not folder.exists():
+        if self.name == "other_sensor" and not folder.exists():
+            for mosaic in Case("other_year", self.longer).mosaics:
+                with rasterio.open(mosaic) as source, io.new_cog(folder / mosaic.name, **_layout(source)) as out:
+                    out.write(np.rint(source.read() * np.array(GAINS)[:, None, None]).astype(source.dtypes[0]))
+                    out.descriptions = source.descriptions
+        elif self.name != "demo" and not folder.exists():
             file = self.folder / "config.yaml"
             values = yaml.safe_load(self._file.read_text())
             if self.name != "real":
@@ -126,6 +136,10 @@ class Case:
         table = gpd.read_parquet(self.chips)
         io.write_parquet(chips, table.assign(kind=table.kind.replace("negative", "background")))
         return labels, chips
+
+
+def _layout(source: Any) -> dict[str, Any]:
+    return {name: source.profile[name] for name in ("count", "dtype", "height", "width", "crs", "transform", "nodata")}
 
 
 def train_ours(case: Case, variant: str, seed: int, out: Path) -> None:
@@ -220,7 +234,7 @@ def judge(case: Case, model: Path, out: Path, *, fixed: bool) -> dict[str, Any]:
 def scores(case: Case, variant: str, seed: int | str, fixed: bool) -> dict[str, Any]:
     place = Path(variant if case.longer == 1 else f"{variant}_x{case.longer}", str(seed))
     out = case.folder / place
-    model = ROOT / "raw" / place if case.name == "other_year" else out
+    model = ROOT / "raw" / place if case.name.startswith("other") else out
     kept = out / f"scores_{fixed}.json"
     if not kept.exists():
         start = time.monotonic()

@@ -3,9 +3,10 @@
 python bench/rounds.py demo --max-rounds 6     (after `rts-pipeline demo`)
 RTS_CASE=... python bench/rounds.py real_case --max-rounds 3   (after its rehearsal)
 
-Each variant begins with the case's mosaics and goes through the rounds with the scripted reviewer:
-as_configured, scratch (train.warm_start off), no_negatives (rejected outlines are ground like any other to the windows and
-the network; the list of candidates still leaves them out). Writes results/bench/rounds_<case>.json.
+Each variant begins with the case's mosaics and goes through the rounds with the scripted reviewer: as_configured (with the
+configured seed that is the case's own run, which is taken), scratch (train.warm_start off), no_negatives (rejected outlines
+are ground like any other to the windows and the network; the list of candidates still leaves them out). What is done is kept;
+writes results/bench/rounds_<case>.json.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from rts_pipeline.config import load_config
 
 VARIANTS: dict[str, dict[str, Any]] = {"as_configured": {}, "scratch": {"train": {"warm_start": False}}, "no_negatives": {}}
 SHARED = ("scenes", "overlaps", "mosaic", "coverage", "verdicts")
@@ -53,9 +56,12 @@ def prepare(case: str, variant: str, seed: int) -> tuple[Path, Path]:
     return config, folder
 
 
-def run(case: str, variant: str, seed: int, max_rounds: int) -> dict[str, Any]:
+def run(case: str, variant: str, seed: int, max_rounds: int, cores: int) -> dict[str, Any]:
     folder = Path("results/bench/rounds", case, f"{variant}_{seed}")
-    if not (folder / "scores.json").exists():
+    configured = load_config(Path(f"config/{case}.yaml"))
+    if variant == "as_configured" and seed == configured.train.seed:
+        folder = Path(configured.results)
+    elif not (folder / "scores.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         config, folder = prepare(case, variant, seed)
         environment = dict(os.environ)
@@ -67,7 +73,8 @@ def run(case: str, variant: str, seed: int, max_rounds: int) -> dict[str, Any]:
         values = yaml.safe_load(config.read_text())
         truth = Path(os.path.expandvars(values["area"]["aoi"])).with_name("truth.gpkg")
         command = [shutil.which("rts-pipeline") or "", "rehearse", "--config", str(config), "--truth", str(truth)]
-        subprocess.run([*command, "--max-rounds", str(max_rounds)], env=environment, check=True)
+        limits = ["--max-rounds", str(max_rounds), "--cores", str(cores)]
+        subprocess.run([*command, *limits], env=environment, check=True)
     scores: dict[str, Any] = json.loads((folder / "scores.json").read_text())
     return scores
 
@@ -78,11 +85,12 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--max-rounds", type=int, default=10)
+    parser.add_argument("--cores", type=int, default=2)
     args = parser.parse_args()
     figures = {}
     for variant in args.variants:
         for seed in range(args.seeds):
-            scores = figures[f"{variant}_{seed}"] = run(args.case, variant, seed, args.max_rounds)
+            scores = figures[f"{variant}_{seed}"] = run(args.case, variant, seed, args.max_rounds, args.cores)
             asked = sum(row["n_candidates"] for row in scores["per_round"])
             print(f"\n{variant}, seed {seed}: F1 {scores['f1']:.3f}, {asked} verdicts in {scores['rounds']} rounds")
             for row in scores["per_round"]:
