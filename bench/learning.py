@@ -1,7 +1,7 @@
 """How well networks learn: ours against torchgeo's stock task, and what each of our choices buys, on blocks held out.
 
 RTS_CASE=... python bench/learning.py real --variants ours stock
-python bench/learning.py demo --variants ours photometric rgb ndvi ring no_negatives   (after `rts-pipeline demo`)
+python bench/learning.py demo --variants ours strong rgb ndvi ring no_negatives   (after `rts-pipeline demo`)
 
 real: real pixels and outlines as config/real_case.yaml describes them; demo: the simulated corridor with all its slumps as
 labels and the outlines that the first review rejected as hard negatives; raw: the same, of items that were not made to agree;
@@ -54,16 +54,16 @@ EPOCHS = 10
 OTHER_YEAR = 2018
 CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3, "guard_px": None}
 NONE = {"gain": 0.0, "contrast": 0.0, "gamma": 0.0, "haze_share": 0.0, "blur_share": 0.0, "noise_share": 0.0}
-MILD = {"gain": 0.05, "contrast": 0.08, "gamma": 0.05, "haze": 0.1, "blur_px": (0.3, 0.6), "noise": 0.02}
+STRONG = {"gain": 0.15, "contrast": 0.25, "gamma": 0.15, "haze": 0.3, "blur_px": (0.3, 1.0), "noise": 0.05}
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {},
     "stock": {},
     "no_photometric": {"radiometric": None},
-    "mild": {"radiometric": MILD},
-    "only_jitter": {"radiometric": NONE | {"gain": 0.15, "contrast": 0.25, "gamma": 0.15}},
-    "only_haze": {"radiometric": NONE | {"haze_share": 0.3}},
-    "only_blur": {"radiometric": NONE | {"blur_share": 0.3}},
-    "only_noise": {"radiometric": NONE | {"noise_share": 0.5}},
+    "strong": {"radiometric": STRONG},
+    "strong_jitter": {"radiometric": NONE | {"gain": 0.15, "contrast": 0.25, "gamma": 0.15}},
+    "strong_haze": {"radiometric": NONE | {"haze": 0.3, "haze_share": 0.3}},
+    "strong_blur": {"radiometric": NONE | {"blur_px": (0.3, 1.0), "blur_share": 0.3}},
+    "strong_noise": {"radiometric": NONE | {"noise": 0.05, "noise_share": 0.5}},
     "plain_no_scale": {"radiometric": None, "geometric": {"scale_share": 0.0}},
     "plain_focal": {"radiometric": None, "train": {"loss": "focal+dice"}},
     "rgb": {"train": {"bands": ["blue", "green", "red"]}},

@@ -4,7 +4,6 @@ import pytest
 
 from rts_pipeline.errors import InputError, UsageError, error_of
 
-
 ERRORS = UsageError("train.workers", "-1", expected="0 or more"), InputError("a.tif", "no such file")
 
 

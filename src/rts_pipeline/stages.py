@@ -41,7 +41,7 @@ STAGES = {
     "ledger": Stage(1, "scenes.ledger", "7fbe7c29d4f91f7c"),
     "labels": Stage(1, "labels", "8b0ad768f77aaee2"),
     "chips": Stage(2, "chips", "c928d548728a67e5"),
-    "train": Stage(2, "learning.train", "067bd50366fb1696"),
+    "train": Stage(3, "learning.train", "e0d08ece4faf10f3"),
     "validate": Stage(1, "validate.build", "9aa257ea79a4d63f"),
     "crossvalidate": Stage(1, "crossvalidate", "82f4870aa262f6ab"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
