@@ -17,7 +17,8 @@ from rts_pipeline.candidates import CANDIDATE_COLUMNS, OUTLINE_COLUMNS, build_ca
 from rts_pipeline.components import find, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.options import PolygonizeOptions, parse_options
+from rts_pipeline.inventory.shape import geodesic_area_perimeter
+from rts_pipeline.options import CandidatesOptions, parse_options
 from rts_pipeline.polygonize import to_frame
 
 CRS = "EPSG:32646"
@@ -65,10 +66,10 @@ def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), column
     kinds = pd.Series([kind for kind, _ in labels], dtype="str")
     gpd.GeoDataFrame({"kind": kinds}, geometry=[place(*at) for _, at in labels], crs=CRS).to_parquet(label_file)
     gpd.GeoSeries([place(*aoi)], crs=CRS).to_crs("EPSG:4326").to_file(aoi_file)
-    text = json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": chosen})
+    text = json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": {"simplify_px": 0.0, **chosen}})
     outs = [tmp_path / name for name in ("outlines.parquet", "candidates.parquet", "candidates.gpkg")]
     blocks = write_blocks(tmp_path, values, rows, columns)
-    build_candidates("01", blocks, label_file, aoi_file, choice, *outs, parse_options(PolygonizeOptions, text))
+    build_candidates("01", blocks, label_file, aoi_file, choice, *outs, parse_options(CandidatesOptions, text))
     return gpd.read_parquet(outs[0]), gpd.read_parquet(outs[1]), gpd.read_file(outs[2], layer="candidates")
 
 
@@ -91,7 +92,7 @@ def test_any_blocking_gives_the_same_files(tmp_path):
     kept = []
     for name, cuts in (("whole", ((), ())), ("cut", ((7, 30, 31), (5, 20, 55)))):
         (tmp_path / name).mkdir()
-        frame = merge_outlines(write_blocks(tmp_path / name, values, *cuts), GRID, 90.0)
+        frame = merge_outlines(write_blocks(tmp_path / name, values, *cuts), GRID, 90.0, 0.5)
         kept.append(pd.DataFrame(frame.drop(columns="geometry")).assign(wkb=frame.geometry.to_wkb()).reset_index(drop=True))
     assert len(kept[0]) > 5
     pd.testing.assert_frame_equal(*kept)
@@ -141,6 +142,18 @@ def test_status_follows_the_labels(tmp_path):
     assert len(candidates) == 2
 
 
+def test_outlines_are_simplified_and_measured_as_they_are(tmp_path):
+    rows, columns = np.mgrid[:60, :60] + 0.5
+    values = np.where(np.hypot(rows - 30, columns - 30) < 20, 200, 0).astype(np.uint8)
+    steps, smooth = build(tmp_path, values)[0], build(tmp_path, values, simplify_px=0.5)
+    outlines, candidates, _ = smooth
+    assert outlines.length[0] < 0.82 * steps.length[0]
+    assert outlines.area_m2[0] == pytest.approx(geodesic_area_perimeter(outlines.geometry)[0][0])
+    assert outlines.area_m2[0] != steps.area_m2[0]
+    assert outlines.n_px[0] == steps.n_px[0]
+    assert candidates.base_sha256[0] == outline_sha256(outlines.geometry[0])
+
+
 def test_minimum_area_and_area_of_interest(tmp_path):
     values = raster(((2, 2, 12, 12), 250), ((30, 2, 36, 8), 250), ((2, 40, 12, 50), 250))
     assert len(build(tmp_path, values)[0]) == 3
@@ -188,4 +201,4 @@ def test_a_choice_without_checksum_is_named(tmp_path):
     text = json.dumps({"grid": {"crs": CRS}, "polygonize": {}})
     paths = [tmp_path / name for name in ("labels.parquet", "aoi.gpkg", "validation.json", "o.parquet", "c.parquet", "c.gpkg")]
     with pytest.raises(InputError, match=r"validation\.json: names no weights_sha256"):
-        build_candidates("01", sorted(tmp_path.glob("?.parquet"))[:1], *paths, parse_options(PolygonizeOptions, text))
+        build_candidates("01", sorted(tmp_path.glob("?.parquet"))[:1], *paths, parse_options(CandidatesOptions, text))

@@ -17,8 +17,9 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_parquet
-from rts_pipeline.options import PolygonizeOptions
+from rts_pipeline.options import CandidatesOptions
 from rts_pipeline.polygonize import SCALE, chosen_values, from_frame, to_crs_units
+from rts_pipeline.simplify import simplify
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -55,7 +56,7 @@ def build_candidates(
     out_outlines: Path,
     out_candidates: Path,
     out_gpkg: Path,
-    options: PolygonizeOptions,
+    options: CandidatesOptions,
 ) -> None:
     """Write all outlines of a round, and those of them that a person has to look at.
 
@@ -75,8 +76,8 @@ def build_candidates(
     """
     grid = options.grid.grid()
     area = read_outlines(aoi, "area of interest", crs=grid.crs)
-    chosen = chosen_values(choice, options)
-    frame = merge_outlines(outlines, grid, chosen["hole_m2"])
+    chosen = chosen_values(choice, options.polygonize)
+    frame = merge_outlines(outlines, grid, chosen["hole_m2"], options.polygonize.simplify_px)
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
     frame.insert(0, "status", _status(frame, read_geoparquet(labels).to_crs(grid.crs)))
@@ -86,13 +87,14 @@ def build_candidates(
     write_gpkg(out_gpkg, {LAYER: candidates})
 
 
-def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float) -> gpd.GeoDataFrame:
-    """Return the whole outlines of all blocks, from north to south, with small holes filled.
+def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float, simplify_px: float) -> gpd.GeoDataFrame:
+    """Return the whole outlines of all blocks, from north to south, with small holes filled and without pixel staircases.
 
     Args:
         outlines: GeoParquet files of the stage polygonize.
         grid: the grid.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled, and outlines inside such holes left out.
+        simplify_px: tolerance of `simplify` in pixels.
 
     Returns:
         A table with area_m2 (geodesic), prob_mean, prob_max, n_px (above the threshold, so without filled holes), geometry.
@@ -101,7 +103,7 @@ def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float) -> gpd.
 
     pieces = merge([from_frame(read_geoparquet(path), grid.pixel_m) for path in outlines])
     filled, inside = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
-    geometry = to_crs_units(filled, grid.pixel_m)
+    geometry = to_crs_units(simplify(filled, simplify_px), grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
     columns = {
         "area_m2": geodesic_area_perimeter(series)[0],

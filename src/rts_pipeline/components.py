@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.simplify import plain, straightened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +92,7 @@ def merge(parts: Sequence[Pieces]) -> Pieces:
         n_px=np.bincount(groups, weights=pieces.n_px, minlength=total).astype(np.int64),
         value_sum=np.bincount(groups, weights=pieces.value_sum, minlength=total).astype(np.int64),
         value_max=value_max,
-        geometry=_simplest(geometry),
+        geometry=straightened(geometry),
         runs=pieces.runs,
         owner=groups[pieces.owner],
     )
@@ -150,7 +151,7 @@ def _trace(labels: NDArray[Any], count: int, box: GeoBox) -> Geometries:
     owner = np.array([int(value) - 1 for _, value in traced])
     order = np.argsort(owner, kind="stable")
     parts = shapely.multipolygons(polygons[order], indices=owner[order])
-    return _plain(np.asarray(parts))
+    return plain(np.asarray(parts))
 
 
 def _concatenate(parts: Sequence[Pieces]) -> Pieces:
@@ -174,33 +175,3 @@ def _groups(pieces: Pieces) -> Integers:
     pairs = (pieces.owner[one], pieces.owner[other])
     graph = coo_array((np.ones(len(one), dtype=np.int8), pairs), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def _simplest(geometry: Geometries) -> Geometries:
-    """Remove the vertices that lie on a straight edge between their neighbours (outlines follow pixel edges)."""
-    if not len(geometry):
-        return geometry
-    kind, xy, (rings, *parts) = shapely.to_ragged_array(geometry)
-    first = rings[:-1]
-    last = rings[1:] - 1  # repeats the first vertex of the ring
-    before, after = np.arange(len(xy)) - 1, np.arange(len(xy)) + 1
-    before[first], after[last] = last - 1, first + 1
-    corner = ~(((xy[before] == xy) & (xy == xy[after])).any(axis=1))
-    corner[last] = False
-    counts = np.add.reduceat(corner, first)
-    ends = np.cumsum(counts + 1)
-    closed = np.empty((ends[-1], 2))
-    closing = np.zeros(len(closed), dtype=bool)
-    closing[ends - 1] = True
-    closed[~closing] = xy[corner]
-    closed[closing] = closed[ends - counts - 1]
-    simple = shapely.from_ragged_array(kind, closed, (np.concatenate([[0], ends]), *parts))
-    return _plain(simple) if kind == shapely.GeometryType.MULTIPOLYGON else simple
-
-
-def _plain(parts: Geometries) -> Geometries:
-    """Return multipolygons of one part as polygons."""
-    single = shapely.get_num_geometries(parts) == 1
-    plain = parts.copy()
-    plain[single] = shapely.get_geometry(parts[single], 0)
-    return plain

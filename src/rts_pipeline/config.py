@@ -292,14 +292,26 @@ class Predict(Section):
         return self
 
 
-class Polygonize(Section):
-    """From probabilities to outlines."""
+class Outlining(Section):
+    """What becomes an outline."""
 
     threshold: Fraction | None = Field(None, description="Probability threshold; null: the one chosen on validation objects.")
     min_area_m2: float | None = Field(None, ge=0, description="Smallest outline; null: the one chosen on validation objects.")
     hole_m2: float | None = Field(
         None, ge=0, description="Holes smaller than this are filled; null: the size chosen on validation objects."
     )
+
+
+class Simplify(Section):
+    """How outlines follow the edges of pixels."""
+
+    simplify_px: float = Field(
+        0.5, ge=0, le=0.5, description="Outlines leave the staircase of pixel edges by at most this, in pixels; 0: not at all."
+    )
+
+
+class Polygonize(Simplify, Outlining):
+    """From probabilities to outlines."""
 
 
 class Years(Section):

@@ -23,6 +23,7 @@ from rts_pipeline.config import (
     Labelling,
     Learning,
     Mosaic,
+    Outlining,
     Place,
     Polygonize,
     Predict,
@@ -30,6 +31,7 @@ from rts_pipeline.config import (
     Scenes,
     Season,
     Section,
+    Simplify,
     Time,
     Usability,
     Windows,
@@ -137,6 +139,7 @@ class ValidateOptions(Section):
     grid: GridSection
     chips: Windows
     predict: Predict
+    polygonize: Simplify
     choice: Choice
 
 
@@ -152,7 +155,14 @@ class PredictOptions(Section):
 
 
 class PolygonizeOptions(Section):
-    """Options of `polygonize` and of `candidates`."""
+    """Options of `polygonize`."""
+
+    grid: GridSection
+    polygonize: Outlining
+
+
+class CandidatesOptions(Section):
+    """Options of `candidates`."""
 
     grid: GridSection
     polygonize: Polygonize

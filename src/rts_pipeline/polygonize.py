@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 
 from rts_pipeline.components import Pieces, find, merge
+from rts_pipeline.config import Outlining
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io import GDAL_OPTIONS, read_json, write_parquet
@@ -51,7 +52,7 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
     """
     import rasterio
 
-    chosen = chosen_values(choice, options)
+    chosen = chosen_values(choice, options.polygonize)
     limit = level_of(chosen["threshold"])
     with rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
         _check(dataset, block, probability)
@@ -63,7 +64,7 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
     write_parquet(out, to_frame(pieces, block).loc[kept])
 
 
-def chosen_values(choice: Path, options: PolygonizeOptions) -> dict[str, float]:
+def chosen_values(choice: Path, options: Outlining) -> dict[str, float]:
     """Return `threshold`, `min_area_m2` and `hole_m2`: the options' values, or else those chosen on the validation blocks.
 
     Raises:
@@ -72,7 +73,7 @@ def chosen_values(choice: Path, options: PolygonizeOptions) -> dict[str, float]:
     chosen = read_json(choice)
     values = {}
     for key in ("threshold", "min_area_m2", "hole_m2"):
-        option = getattr(options.polygonize, key)
+        option = getattr(options, key)
         value = chosen.get(key) if option is None else option
         if not isinstance(value, int | float):
             raise InputError(

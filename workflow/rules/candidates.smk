@@ -73,7 +73,7 @@ rule candidates:
     resources:
         mem_mb=2000,
     params:
-        options=project.options("polygonize"),
+        options=project.options("candidates"),
         code=project.code("candidates"),
     message:
         "Round {wildcards.k}: candidates for review"

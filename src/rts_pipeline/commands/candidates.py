@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, Round, stage_options
-from rts_pipeline.options import EvidenceOptions, PolygonizeOptions, PredictOptions
+from rts_pipeline.options import CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
 
 Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: threshold, smallest outline, hole size.")]
 
@@ -77,7 +77,7 @@ def candidates(
     Example: rts-pipeline candidates 01 outlines/*.parquet --labels labels.parquet --aoi data/aoi.gpkg
     --choice validation.json --out-outlines outlines.parquet --out candidates.parquet --out-gpkg candidates.gpkg
     """
-    parsed = stage_options("candidates", PolygonizeOptions, options, config, code)
+    parsed = stage_options("candidates", CandidatesOptions, options, config, code)
     from rts_pipeline.candidates import build_candidates
 
     build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, parsed)

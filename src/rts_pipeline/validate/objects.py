@@ -12,6 +12,7 @@ from rts_pipeline.components import fill_holes, find
 from rts_pipeline.metrics.objects import match_geometries
 from rts_pipeline.metrics.pixels import level_of
 from rts_pipeline.polygonize import to_crs_units
+from rts_pipeline.simplify import simplify
 from rts_pipeline.validate.ground import Ground, without
 
 if TYPE_CHECKING:
@@ -83,22 +84,23 @@ def traced(ground: Ground, probability: Bytes, threshold: float) -> Geometries:
     return find(ground.box, probability, level_of(threshold)).geometry
 
 
-def objects(outlines: Geometries, ground: Ground, hole_m2: float) -> Objects:
-    """Fill the holes below a size, as candidates does, and keep what lies in judged ground.
+def objects(outlines: Geometries, ground: Ground, hole_m2: float, simplify_px: float) -> Objects:
+    """Fill the holes below a size and leave the pixels' staircases, as candidates does; keep what lies in judged ground.
 
     Args:
         outlines: what `traced` returned.
         ground: the block.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled.
+        simplify_px: tolerance of `simplify` in pixels.
     """
     pixel_m = ground.box.pixel_m
     filled, inside = fill_holes(outlines, hole_m2 / pixel_m**2)
-    whole = to_crs_units(np.delete(filled, inside), pixel_m)
+    whole = to_crs_units(simplify(np.delete(filled, inside), simplify_px), pixel_m)
     judged, kept = without(whole, ground.ignored)
     return Objects(whole[kept], judged[kept], shapely.area(whole[kept]) * ground.m2_per_unit)
 
 
-def tally(ground: Ground, probability: Bytes) -> Tally:
+def tally(ground: Ground, probability: Bytes, simplify_px: float) -> Tally:
     """Count the objects of a block at every setting.
 
     A minimum area is applied to the matched objects: above an IoU of 0.5 each slump has one possible partner, so that
@@ -113,7 +115,7 @@ def tally(ground: Ground, probability: Bytes) -> Tally:
             if hole and not ((holes >= HOLES_M2[hole - 1]) & (holes < hole_m2)).any():
                 counts = [values[index, hole - 1] for values in (result.n_predicted, result.n_found, result.iou)]
             else:
-                counts = _by_area(objects(outlines, ground, hole_m2), ground)
+                counts = _by_area(objects(outlines, ground, hole_m2, simplify_px), ground)
             result.n_predicted[at], result.n_found[at], result.iou[at] = counts
     return Tally(result.n_predicted, result.n_found, result.iou, len(ground.slumps))
 
