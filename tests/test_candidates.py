@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pyogrio
 import pytest
+import rasterio
 import shapely
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pyproj import Geod
+from scipy import ndimage
 from shapely import box
 
 from rts_pipeline.candidates import CANDIDATE_COLUMNS, OUTLINE_COLUMNS, build_candidates, merge_outlines, outline_sha256
@@ -18,13 +20,14 @@ from rts_pipeline.components import find, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
-from rts_pipeline.options import CandidatesOptions, parse_options
-from rts_pipeline.polygonize import to_frame
+from rts_pipeline.options import CandidatesOptions, PolygonizeOptions, parse_options
+from rts_pipeline.polygonize import polygonize, sums_path, to_frame
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
 ORIGIN = (166_000, -1_260_000)  # column and row near 33 N, 93 E
 SIDE = 24
+OUTS = ("outlines.parquet", "candidates.parquet", "candidates.gpkg", "candidates.json")
 CHOSEN = {"threshold": 0.5, "min_area_m2": 100.0, "hole_m2": 900.0}
 masks = arrays.arrays(bool, st.tuples(st.integers(1, SIDE), st.integers(1, SIDE)))
 
@@ -44,6 +47,7 @@ def write_blocks(folder, values, rows=(), columns=()):
     for number, (part, pieces) in enumerate(pieces_of(values, rows, columns)):
         paths.append(folder / f"{number}.parquet")
         to_frame(merge([pieces]), part).to_parquet(paths[-1])
+        sums_path(paths[-1]).write_text(json.dumps({"observed_m2": 1000.0, "expected_area_m2": 10.0}))
     return paths
 
 
@@ -67,7 +71,7 @@ def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), column
     gpd.GeoDataFrame({"kind": kinds}, geometry=[place(*at) for _, at in labels], crs=CRS).to_parquet(label_file)
     gpd.GeoSeries([place(*aoi)], crs=CRS).to_crs("EPSG:4326").to_file(aoi_file)
     text = json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": {"simplify_px": 0.0, **chosen}})
-    outs = [tmp_path / name for name in ("outlines.parquet", "candidates.parquet", "candidates.gpkg")]
+    outs = [tmp_path / name for name in OUTS]
     blocks = write_blocks(tmp_path, values, rows, columns)
     build_candidates("01", blocks, label_file, aoi_file, choice, *outs, parse_options(CandidatesOptions, text))
     return gpd.read_parquet(outs[0]), gpd.read_parquet(outs[1]), gpd.read_file(outs[2], layer="candidates")
@@ -81,7 +85,7 @@ def test_any_blocking_gives_the_same_outlines(mask, rows, columns, seed):
     def outlines(*cuts):
         pieces = merge([piece for _, piece in pieces_of(values, *cuts)])
         shapes = shapely.to_wkb(shapely.normalize(pieces.geometry))
-        return sorted(zip(shapes, pieces.n_px, pieces.value_sum, pieces.value_max, strict=True))
+        return sorted(zip(shapes, pieces.levels.toarray().tolist(), strict=True))
 
     assert outlines(rows, columns) == outlines((), ())
 
@@ -96,6 +100,59 @@ def test_any_blocking_gives_the_same_files(tmp_path):
         kept.append(pd.DataFrame(frame.drop(columns="geometry")).assign(wkb=frame.geometry.to_wkb()).reset_index(drop=True))
     assert len(kept[0]) > 5
     pd.testing.assert_frame_equal(*kept)
+
+
+REGION = GeoBox("region", CRS, 3.0, *[64 * (n // 64) for n in ORIGIN], 128, 128)
+
+
+@pytest.fixture(scope="module")
+def pixel_m2():
+    """The area of each of the region's pixels on the ellipsoid, one by one."""
+    rows, columns = np.mgrid[:128, :128]
+    x, y = (REGION.column + columns.ravel()) * 3.0, -(REGION.row + rows.ravel()) * 3.0
+    pixels = gpd.GeoSeries(shapely.box(x, y - 3, x + 3, y), crs=CRS)
+    return geodesic_area_perimeter(pixels)[0].reshape(128, 128)
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10_000), st.sampled_from([0.9, 1.6]), st.sampled_from([0.3, 0.6]))
+def test_statistics_are_those_of_the_whole_raster(tmp_path, pixel_m2, seed, smooth, threshold):
+    random = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(random.normal(0, 1, (128, 128)), 3 * smooth) * 8 * smooth
+    values = np.rint(250 / (1 + np.exp(-3 * field))).astype(np.uint8)
+    values[random.random((128, 128)) < 0.02] = 255
+    options = {"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": {"threshold": threshold}}
+    build(tmp_path, raster())
+    (tmp_path / "validation.json").write_text(json.dumps({**CHOSEN, "min_area_m2": 0.0, "hole_m2": 0.0, "weights_sha256": ""}))
+    gpd.GeoSeries([REGION.polygon], crs=CRS).to_file(tmp_path / "aoi.gpkg")
+    blocks = []
+    for cell in GRID.cells_touching(REGION.polygon.buffer(-1)):
+        block = GRID.block(f"b_{cell}")
+        blocks.append(tmp_path / f"{block.id}.parquet")
+        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255}
+        with rasterio.open(tmp_path / "p.tif", "w", **profile, **block.profile) as dataset:
+            dataset.write(values[REGION.slices_of(block)], 1)
+        polygonize_options = parse_options(PolygonizeOptions, json.dumps(options))
+        polygonize(block, tmp_path / "p.tif", tmp_path / "validation.json", blocks[-1], polygonize_options)
+    files = [tmp_path / name for name in ("labels.parquet", "aoi.gpkg", "validation.json", *OUTS)]
+    build_candidates("01", blocks, *files, parse_options(CandidatesOptions, json.dumps(options)))
+    frame, summary = gpd.read_parquet(tmp_path / OUTS[0]), json.loads((tmp_path / OUTS[-1]).read_text())
+
+    seen = values != 255
+    probability = np.where(seen, values, 0) / 250
+    labels, count = ndimage.label(seen & (probability >= threshold), np.ones((3, 3)))
+    expected = []
+    for name in range(1, count + 1):
+        inside = probability[labels == name]
+        area = (probability * pixel_m2)[labels == name].sum()
+        expected.append((inside.size, inside.max(), np.median(inside), inside.mean(), area))
+    found = frame[["n_px", "prob_max", "prob_median", "prob_mean", "expected_area_m2"]].to_numpy()
+    assert len(blocks) == 4 and len(found) == count > 0
+    np.testing.assert_allclose(sorted(found.tolist()), sorted(expected), rtol=3e-6)
+    assert summary["observed_m2"] == pytest.approx(pixel_m2[seen].sum(), rel=1e-6)
+    assert summary["expected_area_m2"]["observed"] == pytest.approx((probability * pixel_m2).sum(), rel=1e-6)
+    assert summary["expected_area_m2"]["outlines"] == pytest.approx((probability * pixel_m2)[labels > 0].sum(), rel=1e-6)
+    assert summary["outlines"] == {"candidate": count, "known": 0, "rejected": 0}
 
 
 def test_corner_over_block_corner_is_one_outline(tmp_path):
@@ -139,6 +196,9 @@ def test_status_follows_the_labels(tmp_path):
     ]
     outlines, candidates, _ = build(tmp_path, values, labels=labels)
     assert outlines.status.tolist() == ["known", "rejected", "candidate", "candidate"]
+    summary = json.loads((tmp_path / "candidates.json").read_text())
+    assert summary["outlines"] == {"candidate": 2, "known": 1, "rejected": 1}
+    assert (summary["round"], summary["observed_m2"]) == ("01", 4000.0), "the sums of four blocks"
     assert len(candidates) == 2
 
 
@@ -199,6 +259,9 @@ def test_a_choice_without_checksum_is_named(tmp_path):
     build(tmp_path, raster())
     (tmp_path / "validation.json").write_text(json.dumps(CHOSEN))
     text = json.dumps({"grid": {"crs": CRS}, "polygonize": {}})
-    paths = [tmp_path / name for name in ("labels.parquet", "aoi.gpkg", "validation.json", "o.parquet", "c.parquet", "c.gpkg")]
+    paths = [
+        tmp_path / name
+        for name in ("labels.parquet", "aoi.gpkg", "validation.json", "o.parquet", "c.parquet", "c.gpkg", "c.json")
+    ]
     with pytest.raises(InputError, match=r"validation\.json: names no weights_sha256"):
         build_candidates("01", sorted(tmp_path.glob("?.parquet"))[:1], *paths, parse_options(CandidatesOptions, text))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from math import fsum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,10 @@ from rts_pipeline.components import fill_holes, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
-from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_parquet
+from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
+from rts_pipeline.metrics.pixels import BINS
 from rts_pipeline.options import CandidatesOptions
-from rts_pipeline.polygonize import SCALE, chosen_values, from_frame, to_crs_units
+from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
 from rts_pipeline.simplify import simplify
 
 if TYPE_CHECKING:
@@ -28,15 +30,13 @@ if TYPE_CHECKING:
 
     Geometries = NDArray[np.object_]
 
-OUTLINE_COLUMNS = ["status", "area_m2", "prob_mean", "prob_max", "n_px", "geometry"]
+MEASURED = ["area_m2", "expected_area_m2", "prob_mean", "prob_median", "prob_max", "n_px"]
+OUTLINE_COLUMNS = ["status", *MEASURED, "geometry"]
 CANDIDATE_COLUMNS = [
     "candidate_id",
     "round",
     "rank",
-    "area_m2",
-    "prob_mean",
-    "prob_max",
-    "n_px",
+    *MEASURED,
     "cell_id",
     "longitude",
     "latitude",
@@ -45,6 +45,7 @@ CANDIDATE_COLUMNS = [
     "geometry",
 ]
 LAYER = "candidates"
+STATUSES = ("candidate", "known", "rejected")
 
 
 def build_candidates(
@@ -56,19 +57,22 @@ def build_candidates(
     out_outlines: Path,
     out_candidates: Path,
     out_gpkg: Path,
+    out_summary: Path,
     options: CandidatesOptions,
 ) -> None:
     """Write all outlines of a round, and those of them that a person has to look at.
 
     Args:
         round: the round, "01", "02", ...
-        outlines: the files of all blocks, in any order.
+        outlines: the files of all blocks, in any order, each with its sums beside it.
         labels: `labels.parquet` of the round: what is decided so far.
         aoi: polygons of the area of interest; outlines that reach into it are kept whole.
         choice: `validation.json`: what the options leave open, and whose network it was chosen for.
         out_outlines: GeoParquet with `OUTLINE_COLUMNS`.
         out_candidates: GeoParquet with `CANDIDATE_COLUMNS`, rank 1 first.
         out_gpkg: the same as a GeoPackage, layer "candidates".
+        out_summary: JSON: the outlines by status, the observed area, and the area that is expected to be slump among all
+            observed pixels (of the blocks, whatever the area of interest) and among those of the outlines.
         options: the stage's options.
 
     Raises:
@@ -85,6 +89,7 @@ def build_candidates(
     candidates = _rank(frame[frame["status"] == "candidate"], round, grid, _weights_sha256(choice))
     write_parquet(out_candidates, candidates)
     write_gpkg(out_gpkg, {LAYER: candidates})
+    write_json(out_summary, _summary(round, frame, [read_json(sums_path(path)) for path in outlines]))
 
 
 def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float, simplify_px: float) -> gpd.GeoDataFrame:
@@ -97,7 +102,8 @@ def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float, simplif
         simplify_px: tolerance of `simplify` in pixels.
 
     Returns:
-        A table with area_m2 (geodesic), prob_mean, prob_max, n_px (above the threshold, so without filled holes), geometry.
+        A table with area_m2 (geodesic), geometry, and of the pixels above the threshold, so without filled holes: n_px,
+        prob_mean, prob_median, prob_max, and expected_area_m2, the sum of probability x geodesic area of a pixel there.
     """
     import geopandas as gpd
 
@@ -105,10 +111,14 @@ def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float, simplif
     filled, inside = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
     geometry = to_crs_units(simplify(filled, simplify_px), grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
+    area_m2 = geodesic_area_perimeter(series)[0]
+    pixel_m2 = area_m2 / shapely.area(geometry) * grid.pixel_m**2
     columns = {
-        "area_m2": geodesic_area_perimeter(series)[0],
-        "prob_mean": pieces.value_sum / SCALE / pieces.n_px,
-        "prob_max": pieces.value_max / SCALE,
+        "area_m2": area_m2,
+        "expected_area_m2": pieces.value_sum / BINS * pixel_m2,
+        "prob_mean": pieces.value_sum / BINS / pieces.n_px,
+        "prob_median": pieces.value_median / BINS,
+        "prob_max": pieces.value_max / BINS,
         "n_px": pieces.n_px,
     }
     frame = gpd.GeoDataFrame(columns, geometry=series)
@@ -137,6 +147,16 @@ def _touches(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame) -> NDArray[np.bo
 def _status(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> pd.Series:
     known, rejected = (_touches(frame, labels[labels["kind"] == kind]) for kind in ("positive", "negative"))
     return pd.Series(np.select([known, rejected], ["known", "rejected"], "candidate"), index=frame.index, dtype="str")
+
+
+def _summary(round: str, frame: gpd.GeoDataFrame, sums: Sequence[dict[str, float]]) -> dict[str, Any]:
+    observed_m2, expected_m2 = (fsum(block[name] for block in sums) for name in ("observed_m2", "expected_area_m2"))
+    return {
+        "round": round,
+        "outlines": {status: int((frame["status"] == status).sum()) for status in STATUSES},
+        "observed_m2": observed_m2,
+        "expected_area_m2": {"observed": expected_m2, "outlines": fsum(frame["expected_area_m2"])},
+    }
 
 
 def _weights_sha256(choice: Path) -> str:
