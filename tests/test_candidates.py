@@ -28,7 +28,7 @@ GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
 ORIGIN = (166_000, -1_260_000)  # column and row near 33 N, 93 E
 SIDE = 24
 OUTS = ("outlines.parquet", "candidates.parquet", "candidates.gpkg", "candidates.json")
-CHOSEN = {"threshold": 0.5, "min_area_m2": 100.0, "hole_m2": 900.0}
+CHOSEN = {"threshold": 0.5, "seed_threshold": 0.0, "min_area_m2": 100.0, "hole_m2": 900.0}
 masks = arrays.arrays(bool, st.tuples(st.integers(1, SIDE), st.integers(1, SIDE)))
 
 
@@ -96,7 +96,9 @@ def test_any_blocking_gives_the_same_files(tmp_path):
     kept = []
     for name, cuts in (("whole", ((), ())), ("cut", ((7, 30, 31), (5, 20, 55)))):
         (tmp_path / name).mkdir()
-        frame = merge_outlines(write_blocks(tmp_path / name, values, *cuts), GRID, 90.0, 0.5)
+        frame = merge_outlines(
+            write_blocks(tmp_path / name, values, *cuts), GRID, seed_threshold=0.7, hole_m2=90.0, simplify_px=0.5
+        )
         kept.append(pd.DataFrame(frame.drop(columns="geometry")).assign(wkb=frame.geometry.to_wkb()).reset_index(drop=True))
     assert len(kept[0]) > 5
     pd.testing.assert_frame_equal(*kept)
@@ -228,6 +230,18 @@ def test_small_holes_are_filled_and_what_lies_in_them_left_out(tmp_path):
     assert [len(geometry.interiors) for geometry in outlines.geometry] == [1]
     assert outlines.geometry[0].area == pytest.approx((2500 - 900) * 9)
     assert outlines.n_px[0] == 2500 - 900 - 25
+
+
+def test_a_seed_counts_for_the_whole_outline_over_a_block_edge(tmp_path):
+    values = raster(((20, 20, 40, 30), 130), ((39, 25, 40, 26), 250), ((2, 2, 12, 12), 130))
+    assert build(tmp_path, values, seed_threshold=0.9)[0].n_px.tolist() == [200]
+    assert build(tmp_path, values, seed_threshold=0.5)[0].n_px.tolist() == [100, 200]
+
+
+def test_a_ring_without_seed_takes_nothing_with_it(tmp_path):
+    values = raster(((5, 5, 25, 25), 130), ((9, 9, 21, 21), 0), ((12, 12, 18, 18), 250))
+    assert build(tmp_path, values, hole_m2=2700.0)[0].area.tolist() == [3600.0]
+    assert build(tmp_path, values, hole_m2=2700.0, seed_threshold=0.9)[0].area.tolist() == [324.0]
 
 
 def test_an_island_that_touches_its_own_hole_joins_it(tmp_path):

@@ -32,7 +32,7 @@ def options(**values):
 
 def run(tmp_path, values, **chosen):
     raster, choice, out = tmp_path / "p.tif", tmp_path / "validation.json", tmp_path / "out.parquet"
-    choice.write_text(json.dumps({"threshold": 0.5, "min_area_m2": 90.0, "hole_m2": 0.0}))
+    choice.write_text(json.dumps({"threshold": 0.5, "seed_threshold": 0.5, "min_area_m2": 90.0, "hole_m2": 0.0}))
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255}
     with rasterio.open(raster, "w", **profile, **BLOCK.profile) as dataset:
         dataset.write(values, 1)
@@ -108,6 +108,17 @@ def test_small_ones_are_dropped_inside_and_kept_at_the_edge(tmp_path):
     assert n_px(frame) == [1, 1]
     assert runs[0] == [[row, column + 9, row + 1, column + 10]]
     assert {tuple(box) for box in runs[1]} == {(row + 63, column + 63, row + 64, column + 64)}
+
+
+def test_an_outline_needs_a_seed_but_at_the_edge_it_may_lie_beyond(tmp_path):
+    values = empty()
+    values[5:15, 5:15] = 130
+    values[30:40, 5:15] = 130
+    values[35, 10] = 200
+    values[50:64, 20:30] = 130
+    assert n_px(run(tmp_path, values)) == [100, 100, 140]
+    assert n_px(run(tmp_path, values, seed_threshold=0.8)) == [100, 140]
+    assert n_px(run(tmp_path, values, seed_threshold=0.804)) == [140]
 
 
 def test_strips_change_nothing(tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ class Project:
         model = {"sha256": {"weights.pt": f"{number}" * 64}}
         windows = {"train": {"background": 7, "positive": 12}, "validation": {"positive": 3}}
         write_json(folder / "model" / "model.json", {**model, "n_chips": windows})
-        chosen = {"threshold": 0.42, "min_area_m2": 288.0, "hole_m2": 900.0}
+        chosen = {"threshold": 0.42, "seed_threshold": 0.61, "min_area_m2": 288.0, "hole_m2": 900.0}
         write_json(folder / "validation" / "validation.json", {**chosen, "validation": judged(number)})
         for figure in ("reliability", "precision_recall"):
             Image.fromarray(self.rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(

@@ -30,7 +30,7 @@ def rings(geometry):
 @settings(deadline=None, max_examples=300)
 @given(masks, tolerances, st.sampled_from([0, 3]))
 def test_what_never_happens(mask, tolerance, hole_px):
-    pixels, inside = fill_holes(outlines(mask), hole_px)
+    pixels, inside, _ = fill_holes(outlines(mask), hole_px)
     pixels = np.delete(pixels, inside)
     simple = simplify(pixels, tolerance)
     assert shapely.is_valid(simple).all()

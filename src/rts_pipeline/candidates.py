@@ -18,7 +18,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
-from rts_pipeline.metrics.pixels import BINS
+from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.options import CandidatesOptions
 from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
 from rts_pipeline.simplify import simplify
@@ -76,12 +76,13 @@ def build_candidates(
         options: the stage's options.
 
     Raises:
-        InputError: a file that can't be used, or a choice without threshold, minimum area, hole size or checksum.
+        InputError: a file that can't be used, or a choice without thresholds, minimum area, hole size or checksum.
     """
     grid = options.grid.grid()
     area = read_outlines(aoi, "area of interest", crs=grid.crs)
     chosen = chosen_values(choice, options.polygonize)
-    frame = merge_outlines(outlines, grid, chosen["hole_m2"], options.polygonize.simplify_px)
+    settings = {"seed_threshold": chosen["seed_threshold"], "hole_m2": chosen["hole_m2"]}
+    frame = merge_outlines(outlines, grid, **settings, simplify_px=options.polygonize.simplify_px)
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
     frame.insert(0, "status", _status(frame, read_geoparquet(labels).to_crs(grid.crs)))
@@ -92,12 +93,15 @@ def build_candidates(
     write_json(out_summary, _summary(round, frame, [read_json(sums_path(path)) for path in outlines]))
 
 
-def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float, simplify_px: float) -> gpd.GeoDataFrame:
+def merge_outlines(
+    outlines: Sequence[Path], grid: Grid, *, seed_threshold: float, hole_m2: float, simplify_px: float
+) -> gpd.GeoDataFrame:
     """Return the whole outlines of all blocks, from north to south, with small holes filled and without pixel staircases.
 
     Args:
         outlines: GeoParquet files of the stage polygonize.
         grid: the grid.
+        seed_threshold: outlines without a pixel of at least this probability are left out, before any hole is filled.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled, and outlines inside such holes left out.
         simplify_px: tolerance of `simplify` in pixels.
 
@@ -108,7 +112,8 @@ def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float, simplif
     import geopandas as gpd
 
     pieces = merge([from_frame(read_geoparquet(path), grid.pixel_m) for path in outlines])
-    filled, inside = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
+    pieces = pieces.where(pieces.value_max >= level_of(seed_threshold))
+    filled, inside, _ = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
     geometry = to_crs_units(simplify(filled, simplify_px), grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
     area_m2 = geodesic_area_perimeter(series)[0]
@@ -122,7 +127,7 @@ def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float, simplif
         "n_px": pieces.n_px,
     }
     frame = gpd.GeoDataFrame(columns, geometry=series)
-    return frame.iloc[_by_place(geometry)].drop(index=inside)
+    return frame.iloc[_by_place(geometry)].drop(index=np.unique(inside))
 
 
 def outline_sha256(geometry: BaseGeometry) -> str:

@@ -72,6 +72,13 @@ class Pieces:
         low, high = (np.searchsorted(upto, before + rank, side="right") for rank in ((n_px - 1) // 2, n_px // 2))
         return np.asarray((self.levels.indices[low] + self.levels.indices[high]) / 2, dtype=float)
 
+    def where(self, kept: NDArray[np.bool_]) -> Pieces:
+        """Return the pieces of which `kept`, shape (n,), is true."""
+        runs = kept[self.owner]
+        return Pieces(
+            self.levels[np.flatnonzero(kept)], self.geometry[kept], self.runs[runs], (np.cumsum(kept) - 1)[self.owner[runs]]
+        )
+
 
 def find(box: GeoBox, values: NDArray[np.uint8], limit: int) -> Pieces:
     """Return the 8-connected sets of observed pixels with a value of at least `limit`, with runs along all four edges.
@@ -108,8 +115,12 @@ def merge(parts: Sequence[Pieces]) -> Pieces:
     return Pieces(levels, straightened(geometry), pieces.runs, groups[pieces.owner])
 
 
-def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArray[np.intp]]:
-    """Fill holes smaller than `hole_px` (pixels); return the geometries and the positions of those in a filled hole."""
+def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArray[np.intp], NDArray[np.intp]]:
+    """Fill holes smaller than `hole_px` (pixels).
+
+    Returns:
+        The geometries; positions of those that lie in a filled hole of another, and of that other, a pair of each.
+    """
     parts, owner = shapely.get_parts(geometry, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     outer = np.diff(part, prepend=-1) > 0
@@ -121,7 +132,8 @@ def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArra
     for group in np.split(np.arange(len(holes)), np.flatnonzero(np.diff(hole_owner)) + 1):
         filled[hole_owner[group[:1]]] = shapely.union_all([*geometry[hole_owner[group[:1]]], *holes[group]])
     hole, inside = shapely.STRtree(geometry).query(holes, predicate="covers")
-    return filled, np.unique(inside[inside != hole_owner[hole]])
+    other = inside != hole_owner[hole]
+    return filled, inside[other], hole_owner[hole[other]]
 
 
 def _levels(owner: NDArray[Any], values: NDArray[np.uint8], count: int) -> csr_array:

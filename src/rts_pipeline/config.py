@@ -269,7 +269,7 @@ class Train(Placement, Learning):
 
 
 class Choice(Section):
-    """Choosing threshold, minimum area and hole size on the objects of the validation blocks."""
+    """Choosing thresholds, minimum area and hole size on the objects of the validation blocks."""
 
     recall: Fraction | None = Field(
         None,
@@ -296,10 +296,21 @@ class Outlining(Section):
     """What becomes an outline."""
 
     threshold: Fraction | None = Field(None, description="Probability threshold; null: the one chosen on validation objects.")
+    seed_threshold: Fraction | None = Field(
+        None,
+        description="An outline is kept if one of its pixels has at least this probability; null: the one chosen on validation"
+        " objects. At the threshold or below it all are.",
+    )
     min_area_m2: float | None = Field(None, ge=0, description="Smallest outline; null: the one chosen on validation objects.")
     hole_m2: float | None = Field(
         None, ge=0, description="Holes smaller than this are filled; null: the size chosen on validation objects."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.threshold is not None and self.seed_threshold is not None and self.seed_threshold < self.threshold:
+            raise ValueError(f"seed_threshold {self.seed_threshold} must be at least threshold {self.threshold}")
+        return self
 
 
 class Simplify(Section):

@@ -41,10 +41,10 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
     Args:
         block: the block; the raster must be exactly its pixels.
         probability: uint8, 0-250 = probability x 250, 255 = not observed (never inside an outline).
-        choice: `validation.json`, for the threshold and the minimum area that the options leave open.
+        choice: `validation.json`, for the thresholds and the minimum area that the options leave open.
         out: GeoParquet with `COLUMNS`: `counts` are the numbers of pixels that have the values `levels` (probability x 250).
-            Outlines at the block's edge are kept whatever their size, with the boxes of their pixels along it as
-            `edge_runs`; inside, what can't reach the minimum area is dropped.
+            Outlines at the block's edge are kept whatever they are, with the boxes of their pixels along it as
+            `edge_runs`; inside, what holds no seed or can't reach the minimum area is dropped.
         options: the stage's options.
 
     Raises:
@@ -64,6 +64,7 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
     pieces = _edges_only(pieces, block)
     # Holes may be filled later, and the final area is geodesic: half the minimum is below what either can change.
     kept = _filled_area(pieces.geometry) * block.pixel_m**2 >= chosen["min_area_m2"] / 2
+    kept &= pieces.value_max >= level_of(chosen["seed_threshold"])
     kept[pieces.owner] = True
     write_json(sums_path(out), sums.total())
     write_parquet(out, to_frame(pieces, block).loc[kept])
@@ -75,14 +76,14 @@ def sums_path(outlines: Path) -> Path:
 
 
 def chosen_values(choice: Path, options: Outlining) -> dict[str, float]:
-    """Return `threshold`, `min_area_m2` and `hole_m2`: the options' values, or else those chosen on the validation blocks.
+    """Return `threshold`, `seed_threshold`, `min_area_m2` and `hole_m2`: as set, or else as chosen on the validation blocks.
 
     Raises:
         InputError: neither the options nor the choice give a number.
     """
     chosen = read_json(choice)
     values = {}
-    for key in ("threshold", "min_area_m2", "hole_m2"):
+    for key in ("threshold", "seed_threshold", "min_area_m2", "hole_m2"):
         option = getattr(options, key)
         value = chosen.get(key) if option is None else option
         if not isinstance(value, int | float):

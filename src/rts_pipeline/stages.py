@@ -42,16 +42,16 @@ STAGES = {
     "labels": Stage(1, "labels", "8b0ad768f77aaee2"),
     "chips": Stage(2, "chips", "c928d548728a67e5"),
     "train": Stage(2, "learning.train", "38fdfccb1447dc55"),
-    "validate": Stage(2, "validate.build", "3ce86e0ae53df48a"),
-    "crossvalidate": Stage(1, "crossvalidate", "82f4870aa262f6ab"),
+    "validate": Stage(3, "validate.build", "f5a7d732e72bc9f7"),
+    "crossvalidate": Stage(1, "crossvalidate", "60a734d37d444160"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
-    "polygonize": Stage(2, "polygonize", "998a3a8f9375156a"),
-    "candidates": Stage(3, "candidates", "8eb5dbd679975f84"),
+    "polygonize": Stage(3, "polygonize", "e6f19fe84c72e5aa"),
+    "candidates": Stage(4, "candidates", "ba1a16bb27b57224"),
     "evidence": Stage(2, "evidence", "e20cc3d446bbec08"),
     "inventory": Stage(1, "inventory.build", "da69aa49be244e1e"),
     "attributes": Stage(1, "inventory.attributes", "b8229d22c93d2fea"),
     "export": Stage(1, "inventory.export", "6079037e231b28c7"),
-    "report": Stage(3, "report.build", "265e2a3a261cb9cd"),
+    "report": Stage(4, "report.build", "c00083dfad423b71"),
 }
 
 

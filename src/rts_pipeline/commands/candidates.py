@@ -10,7 +10,7 @@ import typer
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, Round, stage_options
 from rts_pipeline.options import CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
 
-Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: threshold, smallest outline, hole size.")]
+Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: thresholds, smallest outline, hole size.")]
 
 
 def register(app: typer.Typer) -> None:

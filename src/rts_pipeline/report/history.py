@@ -14,12 +14,12 @@ from rts_pipeline.io import read_geoparquet, read_json
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, Signoff, read_signoffs, round_folder
 
 DECISIONS = (*POSITIVE, "reject", "unsure", "unseen")
-CHOSEN = ("threshold", "min_area_m2", "hole_m2")
+CHOSEN = ("threshold", "seed_threshold", "min_area_m2", "hole_m2")
 
 
 def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
     """Return a row a round: round, at, reviewers, n_candidates, n_new, one count a decision, precision, after, rows_sha256,
-    model_sha256, n_chips, threshold, min_area_m2, hole_m2, judged.
+    model_sha256, n_chips, threshold, seed_threshold, min_area_m2, hole_m2, judged.
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
     `judged` holds the figures of the validation blocks, as `metrics.summary` gives them.
@@ -78,7 +78,7 @@ def _model(path: Path) -> dict[str, Any]:
 def _validation(path: Path) -> dict[str, Any]:
     """Return what the review's own copy of validation.json says."""
     validation = read_json(path)
-    return {**{name: validation[name] for name in CHOSEN}, "judged": validation["validation"]}
+    return {**{name: validation.get(name) for name in CHOSEN}, "judged": validation["validation"]}
 
 
 def verdict(rounds: pd.DataFrame) -> tuple[bool, str]:

@@ -26,7 +26,7 @@ from rts_pipeline.validate.windows import TRUE_COLOUR, Drawn, Scored, worst_and_
 
 
 def validate(chips: Path, labels: Path, mosaics: Sequence[Path], model: Path, out: Path, options: ValidateOptions) -> None:
-    """Judge the network of a round; choose threshold, smallest outline and hole size on the validation blocks.
+    """Judge the network of a round; choose thresholds, smallest outline and hole size on the validation blocks.
 
     Args:
         chips: table of windows; those of the splits "validation" and "test" are judged, the choice never sees the latter.
@@ -99,6 +99,7 @@ def _choose(blocks: Sequence[Block], predicted: Predicted, options: ValidateOpti
 def _said(choice: Choice, recall: float | None) -> dict[str, Any]:
     return {
         "threshold": choice.threshold,
+        "seed_threshold": choice.seed_threshold,
         "min_area_m2": choice.min_area_m2,
         "hole_m2": choice.hole_m2,
         "recall_wanted": recall,

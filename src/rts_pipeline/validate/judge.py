@@ -74,8 +74,8 @@ class Judged:
 
 def outlined(ground: Ground, probability: Bytes, choice: Choice, simplify_px: float) -> Objects:
     """Return the objects of a block at the settings that were chosen."""
-    outlines = traced(ground, probability, choice.threshold)
-    return objects(outlines, ground, choice.hole_m2, simplify_px).from_area(choice.min_area_m2)
+    pieces = traced(ground, probability, choice.threshold)
+    return objects(pieces, ground, choice.hole_m2, simplify_px).at(choice.seed_threshold, choice.min_area_m2)
 
 
 def judge(block: Block, predicted: Predicted, choice: Choice, simplify_px: float) -> Judged:
