@@ -64,13 +64,20 @@ def place(top, left, bottom, right):
     return box(x + 3 * left, y - 3 * bottom, x + 3 * right, y - 3 * top)
 
 
-def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), **chosen):
+def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), asked=None, **chosen):
     choice, label_file, aoi_file = tmp_path / "validation.json", tmp_path / "labels.parquet", tmp_path / "aoi.gpkg"
     choice.write_text(json.dumps({**CHOSEN, "weights_sha256": "ab" * 32}))
-    kinds = pd.Series([kind for kind, _ in labels], dtype="str")
-    gpd.GeoDataFrame({"kind": kinds}, geometry=[place(*at) for _, at in labels], crs=CRS).to_parquet(label_file)
+    decided = pd.DataFrame({"kind": pd.Series([kind for kind, _ in labels], dtype="str"), "known_ids": "", "judged_m2": np.nan})
+    decided["label_id"] = [f"seed-{number:05d}" for number in range(1, len(labels) + 1)]
+    gpd.GeoDataFrame(decided, geometry=[place(*at) for _, at in labels], crs=CRS).to_parquet(label_file)
     gpd.GeoSeries([place(*aoi)], crs=CRS).to_crs("EPSG:4326").to_file(aoi_file)
-    text = json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": {"simplify_px": 0.0, **chosen}})
+    text = json.dumps(
+        {
+            "grid": {"crs": CRS, "cell_px": 64, "block_cells": 1},
+            "polygonize": {"simplify_px": 0.0, **chosen},
+            "candidates": asked or {},
+        }
+    )
     outs = [tmp_path / name for name in OUTS]
     blocks = write_blocks(tmp_path, values, rows, columns)
     build_candidates("01", blocks, label_file, aoi_file, choice, *outs, parse_options(CandidatesOptions, text))
@@ -123,7 +130,7 @@ def test_statistics_are_those_of_the_whole_raster(tmp_path, pixel_m2, seed, smoo
     field = ndimage.gaussian_filter(random.normal(0, 1, (128, 128)), 3 * smooth) * 8 * smooth
     values = np.rint(250 / (1 + np.exp(-3 * field))).astype(np.uint8)
     values[random.random((128, 128)) < 0.02] = 255
-    options = {"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": {"threshold": threshold}}
+    options = {"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": {"threshold": threshold}, "candidates": {}}
     build(tmp_path, raster())
     (tmp_path / "validation.json").write_text(json.dumps({**CHOSEN, "min_area_m2": 0.0, "hole_m2": 0.0, "weights_sha256": ""}))
     gpd.GeoSeries([REGION.polygon], crs=CRS).to_file(tmp_path / "aoi.gpkg")
@@ -134,7 +141,7 @@ def test_statistics_are_those_of_the_whole_raster(tmp_path, pixel_m2, seed, smoo
         profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255}
         with rasterio.open(tmp_path / "p.tif", "w", **profile, **block.profile) as dataset:
             dataset.write(values[REGION.slices_of(block)], 1)
-        polygonize_options = parse_options(PolygonizeOptions, json.dumps(options))
+        polygonize_options = parse_options(PolygonizeOptions, json.dumps({n: options[n] for n in ("grid", "polygonize")}))
         polygonize(block, tmp_path / "p.tif", tmp_path / "validation.json", blocks[-1], polygonize_options)
     files = [tmp_path / name for name in ("labels.parquet", "aoi.gpkg", "validation.json", *OUTS)]
     build_candidates("01", blocks, *files, parse_options(CandidatesOptions, json.dumps(options)))
@@ -154,7 +161,7 @@ def test_statistics_are_those_of_the_whole_raster(tmp_path, pixel_m2, seed, smoo
     assert summary["observed_m2"] == pytest.approx(pixel_m2[seen].sum(), rel=1e-6)
     assert summary["expected_area_m2"]["observed"] == pytest.approx((probability * pixel_m2).sum(), rel=1e-6)
     assert summary["expected_area_m2"]["outlines"] == pytest.approx((probability * pixel_m2)[labels > 0].sum(), rel=1e-6)
-    assert summary["outlines"] == {"candidate": count, "known": 0, "rejected": 0}
+    assert summary["outlines"] == {"candidate": count, "changed": 0, "known": 0, "rejected": 0}
 
 
 def test_corner_over_block_corner_is_one_outline(tmp_path):
@@ -167,7 +174,8 @@ def test_rank_and_identity(tmp_path):
     values = raster(((2, 2, 12, 12), 150), ((20, 20, 35, 35), 240), ((45, 45, 55, 55), 200), ((45, 2, 46, 3), 250))
     outlines, candidates, layer = build(tmp_path, values)
     assert outlines.columns.tolist() == OUTLINE_COLUMNS
-    assert candidates.columns.tolist() == layer.columns.tolist() == CANDIDATE_COLUMNS
+    assert candidates.columns.tolist() == CANDIDATE_COLUMNS
+    assert layer.columns.tolist() == [name for name in CANDIDATE_COLUMNS if name != "known"]
     assert candidates.candidate_id.tolist() == ["r01-0001", "r01-0002", "r01-0003"]
     assert candidates["rank"].tolist() == [1, 2, 3]
     assert candidates.n_px.tolist() == [225, 100, 100]
@@ -179,7 +187,7 @@ def test_rank_and_identity(tmp_path):
     assert first["cell_id"] in GRID.cells_touching(first.geometry)
     assert (first["base_sha256"], first["model_sha256"]) == (outline_sha256(place(20, 20, 35, 35)), "ab" * 32)
     assert layer.geometry.geom_equals(candidates.geometry).all()
-    assert pyogrio.list_layers(tmp_path / "candidates.gpkg")[0][0] == "candidates"
+    assert pyogrio.list_layers(tmp_path / "candidates.gpkg")[:, 0].tolist() == ["candidates", "known"]
 
 
 def test_checksum_ignores_what_does_not_change_the_outline():
@@ -191,7 +199,7 @@ def test_checksum_ignores_what_does_not_change_the_outline():
 def test_status_follows_the_labels(tmp_path):
     values = raster(((2, 2, 12, 12), 250), ((2, 20, 12, 30), 250), ((2, 40, 12, 50), 250), ((30, 2, 40, 12), 250))
     labels = [
-        ("positive", (12, 12, 14, 14)),  # touches at a corner
+        ("positive", (12, 12, 22, 19)),  # touches at a corner
         ("negative", (4, 4, 6, 6)),
         ("negative", (5, 25, 8, 35)),
         ("ignore", (4, 42, 6, 44)),
@@ -199,9 +207,25 @@ def test_status_follows_the_labels(tmp_path):
     outlines, candidates, _ = build(tmp_path, values, labels=labels)
     assert outlines.status.tolist() == ["known", "rejected", "candidate", "candidate"]
     summary = json.loads((tmp_path / "candidates.json").read_text())
-    assert summary["outlines"] == {"candidate": 2, "known": 1, "rejected": 1}
+    assert summary["outlines"] == {"candidate": 2, "changed": 0, "known": 1, "rejected": 1}
     assert (summary["round"], summary["observed_m2"]) == ("01", 4000.0), "the sums of four blocks"
     assert len(candidates) == 2
+
+
+def test_a_known_slump_that_grew_is_asked_with_its_old_outline(tmp_path):
+    values = raster(((2, 2, 12, 12), 250), ((2, 20, 12, 30), 250), ((40, 2, 50, 12), 200))
+    labels = [("positive", (4, 2, 12, 12)), ("positive", (6, 20, 12, 30)), ("negative", (2, 20, 4, 30))]
+    outlines, candidates, layer = build(tmp_path, values, labels=labels)
+    assert outlines.status.tolist() == ["known", "changed", "candidate"]
+    assert outlines.known_ids.tolist() == ["seed-00001", "seed-00002", ""]
+    assert candidates[["status", "known_ids"]].to_numpy().tolist() == [["changed", "seed-00002"], ["candidate", ""]]
+    assert candidates.known.geom_equals(gpd.GeoSeries([place(6, 20, 12, 30), None], crs=CRS)).tolist() == [True, False]
+    known = gpd.read_file(tmp_path / "candidates.gpkg", layer="known")
+    assert known[["candidate_id", "known_ids"]].to_numpy().tolist() == [["r01-0001", "seed-00002"]]
+    assert known.geometry[0].equals(place(6, 20, 12, 30))
+    assert build(tmp_path, values, labels=labels, asked={"growth": 0.7})[0].status.tolist()[1] == "known"
+    assert build(tmp_path, values, labels=labels, asked={"growth": 0.2})[0].status.tolist()[0] == "changed"
+    assert len(layer) == 2
 
 
 def test_outlines_are_simplified_and_measured_as_they_are(tmp_path):
@@ -263,7 +287,7 @@ def test_no_candidates_make_valid_empty_files(tmp_path):
     outlines, candidates, layer = build(tmp_path, raster())
     full = build(tmp_path, raster(((2, 2, 12, 12), 250)))
     assert (len(outlines), len(candidates), len(layer)) == (0, 0, 0)
-    assert layer.columns.tolist() == CANDIDATE_COLUMNS
+    assert layer.columns.tolist() == [name for name in CANDIDATE_COLUMNS if name != "known"]
     assert outlines.dtypes.to_dict() == full[0].dtypes.to_dict()
     assert candidates.dtypes.to_dict() == full[1].dtypes.to_dict()
     assert candidates.crs == layer.crs == CRS
@@ -272,7 +296,7 @@ def test_no_candidates_make_valid_empty_files(tmp_path):
 def test_a_choice_without_checksum_is_named(tmp_path):
     build(tmp_path, raster())
     (tmp_path / "validation.json").write_text(json.dumps(CHOSEN))
-    text = json.dumps({"grid": {"crs": CRS}, "polygonize": {}})
+    text = json.dumps({"grid": {"crs": CRS}, "polygonize": {}, "candidates": {}})
     paths = [
         tmp_path / name
         for name in ("labels.parquet", "aoi.gpkg", "validation.json", "o.parquet", "c.parquet", "c.gpkg", "c.json")

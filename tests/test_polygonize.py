@@ -32,7 +32,7 @@ def options(**values):
 
 def run(tmp_path, values, **chosen):
     raster, choice, out = tmp_path / "p.tif", tmp_path / "validation.json", tmp_path / "out.parquet"
-    choice.write_text(json.dumps({"threshold": 0.5, "seed_threshold": 0.5, "min_area_m2": 90.0, "hole_m2": 0.0}))
+    choice.write_text(json.dumps({"threshold": 0.5, "seed_threshold": 0.0, "min_area_m2": 90.0, "hole_m2": 0.0}))
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255}
     with rasterio.open(raster, "w", **profile, **BLOCK.profile) as dataset:
         dataset.write(values, 1)

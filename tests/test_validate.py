@@ -316,15 +316,12 @@ def test_of_equals_the_middle_is_taken():
 
 
 def test_a_seed_that_removes_false_outlines_is_taken():
-    """Of the seed thresholds that are as good the middle one; below the threshold there is none."""
+    """Of the seed thresholds that are as good the middle one."""
     tally = counts(np.full((19, 6), 8), np.full((19, 6), 30))
     tally.n_predicted[6, 10:15] = 9
     choice = choose(tally, None)
     assert (choice.threshold, choice.seed_threshold) == (THRESHOLDS[6], THRESHOLDS[12])
     assert [row["precision"] for row in choice.curve].count(8 / 9) == 1
-    tally.n_predicted[:] = 30
-    tally.n_predicted[6, :5] = 9
-    assert choose(tally, None).seed_threshold >= choose(tally, None).threshold
 
 
 def test_the_hole_size_is_that_of_the_largest_iou():

@@ -18,6 +18,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
+from rts_pipeline.lineage import SEPARATOR, united
 from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.options import CandidatesOptions
 from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
@@ -31,21 +32,25 @@ if TYPE_CHECKING:
     Geometries = NDArray[np.object_]
 
 MEASURED = ["area_m2", "expected_area_m2", "prob_mean", "prob_median", "prob_max", "n_px"]
-OUTLINE_COLUMNS = ["status", *MEASURED, "geometry"]
+OUTLINE_COLUMNS = ["status", "known_ids", *MEASURED, "geometry"]
 CANDIDATE_COLUMNS = [
     "candidate_id",
     "round",
     "rank",
+    "status",
+    "known_ids",
     *MEASURED,
     "cell_id",
     "longitude",
     "latitude",
     "base_sha256",
     "model_sha256",
+    "known",
     "geometry",
 ]
-LAYER = "candidates"
-STATUSES = ("candidate", "known", "rejected")
+STATUSES = ("candidate", "changed", "known", "rejected")
+"""New; over known slumps, but much larger than they are; over known slumps; over what was rejected."""
+ASKED = ("candidate", "changed")
 
 
 def build_candidates(
@@ -69,8 +74,10 @@ def build_candidates(
         aoi: polygons of the area of interest; outlines that reach into it are kept whole.
         choice: `validation.json`: what the options leave open, and whose network it was chosen for.
         out_outlines: GeoParquet with `OUTLINE_COLUMNS`.
-        out_candidates: GeoParquet with `CANDIDATE_COLUMNS`, rank 1 first.
-        out_gpkg: the same as a GeoPackage, layer "candidates".
+        out_candidates: GeoParquet with `CANDIDATE_COLUMNS`, rank 1 first; `known` is a second geometry: what is known where
+            a slump changed.
+        out_gpkg: the same as a GeoPackage, layer "candidates", and the outlines known so far of those that changed in layer
+            "known".
         out_summary: JSON: the outlines by status, the observed area, and the area that is expected to be slump among all
             observed pixels (of the blocks, whatever the area of interest) and among those of the outlines.
         options: the stage's options.
@@ -85,11 +92,11 @@ def build_candidates(
     frame = merge_outlines(outlines, grid, **settings, simplify_px=options.polygonize.simplify_px)
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
-    frame.insert(0, "status", _status(frame, read_geoparquet(labels).to_crs(grid.crs)))
+    frame = compare(frame.reset_index(drop=True), read_geoparquet(labels).to_crs(grid.crs), options.candidates.growth)
     write_parquet(out_outlines, frame[OUTLINE_COLUMNS])
-    candidates = _rank(frame[frame["status"] == "candidate"], round, grid, _weights_sha256(choice))
+    candidates = _rank(frame[frame["status"].isin(ASKED)], round, grid, _weights_sha256(choice))
     write_parquet(out_candidates, candidates)
-    write_gpkg(out_gpkg, {LAYER: candidates})
+    write_gpkg(out_gpkg, layers(candidates))
     write_json(out_summary, _summary(round, frame, [read_json(sums_path(path)) for path in outlines]))
 
 
@@ -149,9 +156,55 @@ def _touches(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame) -> NDArray[np.bo
     return hit
 
 
-def _status(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> pd.Series:
-    known, rejected = (_touches(frame, labels[labels["kind"] == kind]) for kind in ("positive", "negative"))
-    return pd.Series(np.select([known, rejected], ["known", "rejected"], "candidate"), index=frame.index, dtype="str")
+def compare(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float) -> gpd.GeoDataFrame:
+    """Compare outlines with everything that was decided before.
+
+    Args:
+        frame: outlines, index 0..n-1, in the CRS of the labels.
+        labels: labels of the round.
+        growth: share above the area of what is known there, and of what reviewers saw there, from which on it is asked again.
+
+    Returns:
+        The outlines with `status` (one of `STATUSES`), `known_ids` (labels of the known slumps that it lies over, joined by
+        commas) and `known` (their union, None where there is none).
+    """
+    import geopandas as gpd
+
+    slumps = labels[labels["kind"] == "positive"]
+    known, slump = frame.sindex.query(slumps.geometry, predicate="intersects")[::-1]
+    order = np.lexsort([slump, known])
+    known, slump = known[order], slump[order]
+    outlines = united(slumps.geometry.to_numpy()[slump], known, len(frame))
+    is_known = ~shapely.is_missing(outlines)
+    scale = frame["area_m2"].to_numpy() / frame.area.to_numpy()
+    known_m2 = np.fmax(shapely.area(outlines) * scale, _judged_m2(frame, labels))
+    grown = frame["area_m2"].to_numpy() > (1 + growth) * known_m2
+    rejected = _touches(frame, labels[labels["kind"] == "negative"])
+    status = np.select([is_known & grown, is_known, rejected], ["changed", "known", "rejected"], "candidate")
+    names = pd.Series(slumps["label_id"].to_numpy()[slump], dtype="str").groupby(known).agg(SEPARATOR.join)
+    return frame.assign(
+        status=pd.Series(status, dtype="str"),
+        known_ids=names.reindex(frame.index).fillna("").astype("str"),
+        known=gpd.GeoSeries(outlines, index=frame.index, crs=frame.crs),
+    )
+
+
+def _judged_m2(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> NDArray[np.float64]:
+    """Return the area of the largest outline that reviewers saw where each lies, and either took for a slump (perhaps redrawn
+    smaller) or refused to put in the place of a known one; 0 where there was none.
+    """
+    seen = labels[((labels["kind"] == "positive") | (labels["known_ids"] != "")) & labels["judged_m2"].notna()]
+    place, label = frame.sindex.query(seen.geometry, predicate="intersects")[::-1]
+    judged = np.zeros(len(frame))
+    np.maximum.at(judged, place, seen["judged_m2"].to_numpy()[label])
+    return judged
+
+
+def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
+    """Return candidates as layers with one geometry each: the candidates, and what is known where a slump changed."""
+    changed = candidates[candidates["status"] == "changed"]
+    known = changed[["candidate_id", "known_ids", "known"]].rename(columns={"known": "geometry"}).set_geometry("geometry")
+    return {"candidates": candidates.drop(columns="known"), "known": known}
 
 
 def _summary(round: str, frame: gpd.GeoDataFrame, sums: Sequence[dict[str, float]]) -> dict[str, Any]:

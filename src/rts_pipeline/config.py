@@ -325,6 +325,17 @@ class Polygonize(Simplify, Outlining):
     """From probabilities to outlines."""
 
 
+class Candidates(Section):
+    """Which outlines the reviewers are asked about."""
+
+    growth: float = Field(
+        0.5,
+        ge=0,
+        description="An outline over known slumps is asked about again when its area is by more than this share above theirs,"
+        " and above that of every outline that was judged there before.",
+    )
+
+
 class Years(Section):
     """Which years the reviewers see."""
 
@@ -383,6 +394,7 @@ class Config(Section):
     choice: Choice = Choice()
     predict: Predict = Predict()
     polygonize: Polygonize = Polygonize()
+    candidates: Candidates = Candidates()
     evidence: Evidence = Evidence()
     review: Review = Review()
     attributes: Attributes = Attributes()

@@ -15,6 +15,7 @@ from rts_pipeline.config import (
     Adjust,
     Agreement,
     Area,
+    Candidates,
     Chips,
     Choice,
     Config,
@@ -166,6 +167,7 @@ class CandidatesOptions(Section):
 
     grid: GridSection
     polygonize: Polygonize
+    candidates: Candidates
 
 
 class EvidenceOptions(Section):

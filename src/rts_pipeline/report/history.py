@@ -18,8 +18,8 @@ CHOSEN = ("threshold", "seed_threshold", "min_area_m2", "hole_m2")
 
 
 def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
-    """Return a row a round: round, at, reviewers, n_candidates, n_new, one count a decision, precision, after, rows_sha256,
-    model_sha256, n_chips, threshold, seed_threshold, min_area_m2, hole_m2, judged.
+    """Return a row a round: round, at, reviewers, n_candidates, n_new, n_changed, one count a decision, precision, after,
+    rows_sha256, model_sha256, n_chips, threshold, seed_threshold, min_area_m2, hole_m2, judged.
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
     `judged` holds the figures of the validation blocks, as `metrics.summary` gives them.
@@ -41,7 +41,7 @@ def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
 
 
 def _round_columns() -> tuple[str, ...]:
-    signed = ("round", "at", "reviewers", "n_candidates", "n_new", "after", "rows_sha256")
+    signed = ("round", "at", "reviewers", "n_candidates", "n_new", "n_changed", "after", "rows_sha256")
     return (*signed, *DECISIONS, "precision", "model_sha256", "n_chips", *CHOSEN, "judged")
 
 
@@ -56,6 +56,7 @@ def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
         "reviewers": ", ".join(signoff.reviewers),
         "n_candidates": signoff.n_candidates,
         "n_new": signoff.n_new,
+        "n_changed": signoff.n_changed,
         "after": signoff.after,
         "rows_sha256": signoff.rows_sha256,
         **counts.to_dict(),

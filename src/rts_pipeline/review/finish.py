@@ -50,6 +50,8 @@ COLUMNS = {
     "prob_mean": "float64",
     "prob_max": "float64",
     "guideline_version": "str",
+    "known_ids": "str",
+    "judged_m2": "float64",
 }
 
 
@@ -81,13 +83,15 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
         rows = _rows(reviews, round, policy, draft)
         _check_crs(rows, grid, folder)
         write_parquet(folder / REVIEWED, rows)
+        slumps = rows["decision"].isin(POSITIVE)
         signoff = Signoff(
             round=round,
             after=sha256_file(round_folder(reviews, signoffs[-1].round) / SIGNOFF) if signoffs else None,
             rows_sha256=sha256_file(folder / REVIEWED),
             candidates_sha256=draft.candidates_sha256,
             n_candidates=draft.n_candidates,
-            n_new=int(rows["decision"].isin(POSITIVE).sum()),
+            n_new=int((slumps & (rows["known_ids"] == "")).sum()),
+            n_changed=int((slumps & (rows["known_ids"] != "")).sum()),
             cells=tuple(grid.cells_touching(rows.geometry)) if len(rows) else (),
             at=at,
             reviewers=tuple(sorted({name for names in rows["reviewers"] for name in names.split(",") if name})),
@@ -159,6 +163,8 @@ def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> di
         "prob_mean": candidate.get("prob_mean"),
         "prob_max": candidate.get("prob_max"),
         "guideline_version": verdict.guideline_version if verdict else draft.guideline_version,
+        "known_ids": candidate.get("known_ids") or "",
+        "judged_m2": candidate.get("area_m2"),
         "geometry": drawn,
     }
 

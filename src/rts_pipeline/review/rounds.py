@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from rts_pipeline.io import atomic, read_json, sha256_file, write_json
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
 POSITIVE = ("accept", "edit", "missed")
-"""Decisions that say: a slump. Their number is a sign-off's `n_new`."""
+"""Decisions that say: a slump."""
 JUDGED = ("validation/validation.json", "validation/reliability.png", "validation/precision_recall.png")
 """How well the network did; no picture that shows Planet's pixels."""
 KEPT = ("model/weights.pt", "model/model.json", *JUDGED, CANDIDATES)
@@ -31,7 +31,7 @@ KEPT = ("model/weights.pt", "model/model.json", *JUDGED, CANDIDATES)
 
 @dataclass(frozen=True)
 class _Record:
-    """A small JSON file whose keys are exactly the fields of the class."""
+    """A small JSON file whose keys are the fields of the class; those with a default came later and may be missing."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -42,9 +42,10 @@ class _Record:
         """
         values = read_json(path)
         fields = cls.__dataclass_fields__
-        if not isinstance(values, dict) or set(values) != set(fields):
+        needed = {name for name, field in fields.items() if field.default is MISSING}
+        if not isinstance(values, dict) or not needed <= set(values) <= set(fields):
             raise InputError(path, "keys differ", expected=", ".join(fields), do="restore the file from a backup")
-        for name, field in fields.items():
+        for name, field in ((name, fields[name]) for name in values):
             kind: Any = {"str": str, "int": int, "str | None": (str, type(None))}.get(str(field.type), list)
             if not isinstance(values[name], kind):
                 raise InputError(
@@ -78,10 +79,11 @@ class Signoff(_Record):
         rows_sha256: sha256 of `reviewed.parquet`.
         candidates_sha256: sha256 of the candidates that were judged.
         n_candidates: number of those candidates.
-        n_new: slumps that this round brought (accepted, edited or added).
+        n_new: slumps that this round brought (accepted, edited or added) where none was known.
         cells: sorted names of the grid cells that a reviewed outline touches.
         at: when it was signed off (UTC).
         reviewers: sorted names.
+        n_changed: known slumps that got another outline.
     """
 
     round: str
@@ -93,6 +95,7 @@ class Signoff(_Record):
     cells: tuple[str, ...]
     at: str
     reviewers: tuple[str, ...]
+    n_changed: int = 0
 
 
 def round_name(number: int) -> str:
