@@ -34,8 +34,8 @@ def sha(outline):
     return io.sha256_json(shapely.to_wkb(outline, hex=True))
 
 
-def write_candidates(results: Path, round="01", outlines=None, known=None):
-    """Write the candidates of a round; `known` is what is known of those that changed, by their number."""
+def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0):
+    """Write the candidates of a round; `known` is what is known of those that changed, by their number; `cut` more wait."""
     outlines = [square(i) for i in range(4)] if outlines is None else outlines
     n = len(outlines)
     frame = gpd.GeoDataFrame(
@@ -59,6 +59,7 @@ def write_candidates(results: Path, round="01", outlines=None, known=None):
     path = results / "rounds" / round / "candidates.parquet"
     for name in rounds.KEPT[:-1]:
         io.write_text(path.parent / name, f"{name} of round {round}")
+    io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"cut": cut}})
     io.write_parquet(path, frame)
     return path
 

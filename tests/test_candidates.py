@@ -22,6 +22,7 @@ from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.options import CandidatesOptions, PolygonizeOptions, parse_options
 from rts_pipeline.polygonize import polygonize, sums_path, to_frame
+from rts_pipeline.ranking import score
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
@@ -161,7 +162,7 @@ def test_statistics_are_those_of_the_whole_raster(tmp_path, pixel_m2, seed, smoo
     assert summary["observed_m2"] == pytest.approx(pixel_m2[seen].sum(), rel=1e-6)
     assert summary["expected_area_m2"]["observed"] == pytest.approx((probability * pixel_m2).sum(), rel=1e-6)
     assert summary["expected_area_m2"]["outlines"] == pytest.approx((probability * pixel_m2)[labels > 0].sum(), rel=1e-6)
-    assert summary["outlines"] == {"candidate": count, "changed": 0, "known": 0, "rejected": 0}
+    assert summary["outlines"] == {"candidate": count, "changed": 0, "cut": 0, "known": 0, "rejected": 0}
 
 
 def test_corner_over_block_corner_is_one_outline(tmp_path):
@@ -207,7 +208,7 @@ def test_status_follows_the_labels(tmp_path):
     outlines, candidates, _ = build(tmp_path, values, labels=labels)
     assert outlines.status.tolist() == ["known", "rejected", "candidate", "candidate"]
     summary = json.loads((tmp_path / "candidates.json").read_text())
-    assert summary["outlines"] == {"candidate": 2, "changed": 0, "known": 1, "rejected": 1}
+    assert summary["outlines"] == {"candidate": 2, "changed": 0, "cut": 0, "known": 1, "rejected": 1}
     assert (summary["round"], summary["observed_m2"]) == ("01", 4000.0), "the sums of four blocks"
     assert len(candidates) == 2
 
@@ -226,6 +227,46 @@ def test_a_known_slump_that_grew_is_asked_with_its_old_outline(tmp_path):
     assert build(tmp_path, values, labels=labels, asked={"growth": 0.7})[0].status.tolist()[1] == "known"
     assert build(tmp_path, values, labels=labels, asked={"growth": 0.2})[0].status.tolist()[0] == "changed"
     assert len(layer) == 2
+
+
+def test_the_queue_is_ranked_by_chance_and_distance(tmp_path):
+    values = raster(((2, 2, 12, 12), 200), ((2, 30, 12, 40), 200), ((40, 2, 50, 12), 250), ((40, 30, 50, 40), 150))
+    _, candidates, _ = build(tmp_path, values, labels=[("positive", (2, 50, 12, 60))])
+    assert candidates.n_px.tolist() == [100] * 4
+    assert candidates.prob_mean.tolist() == [1.0, 0.8, 0.8, 0.6]
+    assert candidates.known_m.round().tolist() == [142, 114, 30, 89]
+    assert candidates.score.tolist() == pytest.approx(score(candidates.prob_mean, candidates.known_m).tolist())
+    assert candidates.score.is_monotonic_decreasing
+    assert build(tmp_path, values)[1].known_m.isna().all()
+
+
+def test_scores_grow_with_chance_and_with_distance():
+    chance, metres = np.array([0.5, 0.5, 0.5, 0.5, 1.0]), np.array([np.nan, 0, 9_000, 99_000, 9_000])
+    assert score(chance, metres).tolist() == pytest.approx([0.5, 0.5, 0.625, 0.75, 1.25])
+
+
+def test_what_is_cut_waits_and_is_counted(tmp_path, capsys):
+    values = raster(((2, 2, 12, 12), 200), ((2, 30, 12, 40), 230), ((40, 2, 50, 12), 250), ((40, 30, 50, 40), 150))
+    outlines, candidates, _ = build(tmp_path, values, asked={"max_count": 2})
+    assert candidates.prob_mean.tolist() == [1.0, 0.92]
+    assert candidates.candidate_id.tolist() == ["r01-0001", "r01-0002"]
+    assert outlines.status.tolist() == ["cut", "candidate", "candidate", "cut"]
+    summary = json.loads((tmp_path / "candidates.json").read_text())
+    assert (summary["outlines"]["candidate"], summary["outlines"]["cut"]) == (2, 2)
+    assert summary["expected_precision"] == pytest.approx(0.96)
+    assert "candidates: 2 of 4 outlines wait for a later round" in capsys.readouterr().err
+    assert build(tmp_path, values, asked={"min_precision": 0.8})[1].prob_mean.tolist() == [1.0, 0.92, 0.8]
+    assert build(tmp_path, values, asked={"min_precision": 0.85, "max_count": 1})[1].prob_mean.tolist() == [1.0]
+    capsys.readouterr()
+    assert len(build(tmp_path, values)[1]) == 4
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cut_change_is_asked_when_its_turn_comes(tmp_path):
+    values, labels = raster(((2, 2, 12, 12), 250), ((2, 30, 12, 40), 200)), [("positive", (2, 30, 6, 40))]
+    assert build(tmp_path, values, labels=labels, asked={"max_count": 1})[0].status.tolist() == ["candidate", "cut"]
+    labels.append(("positive", (2, 2, 12, 12)))
+    assert build(tmp_path, values, labels=labels, asked={"max_count": 1})[0].status.tolist() == ["known", "changed"]
 
 
 def test_outlines_are_simplified_and_measured_as_they_are(tmp_path):

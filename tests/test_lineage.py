@@ -155,7 +155,8 @@ def test_reviews_from_before_are_read(decided):
 def test_a_signoff_from_before_is_read(tmp_path):
     facts = {"round": "01", "after": None, "rows_sha256": "a", "candidates_sha256": "b", "n_candidates": 1, "n_new": 1}
     (tmp_path / "signoff.json").write_text(canonical_json({**facts, "cells": [], "at": "", "reviewers": []}))
-    assert Signoff.read(tmp_path / "signoff.json").n_changed == 0
+    signoff = Signoff.read(tmp_path / "signoff.json")
+    assert (signoff.n_changed, signoff.n_cut) == (0, 0)
 
 
 verdicts = st.lists(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from math import fsum
 from pathlib import Path
@@ -22,6 +23,7 @@ from rts_pipeline.lineage import SEPARATOR, united
 from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.options import CandidatesOptions
 from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
+from rts_pipeline.ranking import known_distance, left_for_later, score
 from rts_pipeline.simplify import simplify
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ CANDIDATE_COLUMNS = [
     "rank",
     "status",
     "known_ids",
+    "known_m",
+    "score",
     *MEASURED,
     "cell_id",
     "longitude",
@@ -48,8 +52,9 @@ CANDIDATE_COLUMNS = [
     "known",
     "geometry",
 ]
-STATUSES = ("candidate", "changed", "known", "rejected")
-"""New; over known slumps, but much larger than they are; over known slumps; over what was rejected."""
+STATUSES = ("candidate", "changed", "cut", "known", "rejected")
+"""New; over known slumps, but much larger than they are; either of these, but left for a later round; over known slumps; over
+what was rejected."""
 ASKED = ("candidate", "changed")
 
 
@@ -78,8 +83,9 @@ def build_candidates(
             a slump changed.
         out_gpkg: the same as a GeoPackage, layer "candidates", and the outlines known so far of those that changed in layer
             "known".
-        out_summary: JSON: the outlines by status, the observed area, and the area that is expected to be slump among all
-            observed pixels (of the blocks, whatever the area of interest) and among those of the outlines.
+        out_summary: JSON: the outlines by status, the expected precision (mean probability) of those asked about, the observed
+            area, and the area that is expected to be slump among all observed pixels (of the blocks, whatever the area of
+            interest) and among those of the outlines.
         options: the stage's options.
 
     Raises:
@@ -92,12 +98,19 @@ def build_candidates(
     frame = merge_outlines(outlines, grid, **settings, simplify_px=options.polygonize.simplify_px)
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
-    frame = compare(frame.reset_index(drop=True), read_geoparquet(labels).to_crs(grid.crs), options.candidates.growth)
+    decided = read_geoparquet(labels).to_crs(grid.crs)
+    frame = compare(frame.reset_index(drop=True), decided, options.candidates.growth)
+    ranked = rank(frame[frame["status"].isin(ASKED)], decided)
+    waiting = left_for_later(ranked, options.candidates)
+    frame.loc[ranked.index[waiting], "status"] = "cut"
     write_parquet(out_outlines, frame[OUTLINE_COLUMNS])
-    candidates = _rank(frame[frame["status"].isin(ASKED)], round, grid, _weights_sha256(choice))
+    candidates = _identified(ranked[~waiting], round, grid, _weights_sha256(choice))
     write_parquet(out_candidates, candidates)
     write_gpkg(out_gpkg, layers(candidates))
     write_json(out_summary, _summary(round, frame, [read_json(sums_path(path)) for path in outlines]))
+    if waiting.any():
+        why = "candidates.max_count, candidates.min_precision"
+        print(f"candidates: {waiting.sum()} of {len(ranked)} outlines wait for a later round ({why})", file=sys.stderr)
 
 
 def merge_outlines(
@@ -200,6 +213,13 @@ def _judged_m2(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> NDArray[np.
     return judged
 
 
+def rank(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the outlines with `known_m` and `score`, by score, then area, then place."""
+    known_m = known_distance(frame, labels[labels["kind"] == "positive"])
+    scored = frame.assign(known_m=known_m, score=score(frame["prob_mean"].to_numpy(), known_m))
+    return scored.sort_values(["score", "area_m2"], ascending=False, kind="stable")
+
+
 def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
     """Return candidates as layers with one geometry each: the candidates, and what is known where a slump changed."""
     changed = candidates[candidates["status"] == "changed"]
@@ -209,8 +229,10 @@ def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
 
 def _summary(round: str, frame: gpd.GeoDataFrame, sums: Sequence[dict[str, float]]) -> dict[str, Any]:
     observed_m2, expected_m2 = (fsum(block[name] for block in sums) for name in ("observed_m2", "expected_area_m2"))
+    asked = frame.loc[frame["status"].isin(ASKED), "prob_mean"]
     return {
         "round": round,
+        "expected_precision": float(asked.mean()) if len(asked) else None,
         "outlines": {status: int((frame["status"] == status).sum()) for status in STATUSES},
         "observed_m2": observed_m2,
         "expected_area_m2": {"observed": expected_m2, "outlines": fsum(frame["expected_area_m2"])},
@@ -224,9 +246,9 @@ def _weights_sha256(choice: Path) -> str:
         raise InputError(choice, "names no weights_sha256", do="validate again") from None
 
 
-def _rank(frame: gpd.GeoDataFrame, round: str, grid: Grid, model_sha256: str) -> gpd.GeoDataFrame:
-    """Rank by mean probability, then area, then place, and add what identifies a candidate."""
-    frame = frame.sort_values(["prob_mean", "area_m2"], ascending=False, kind="stable").reset_index(drop=True)
+def _identified(ranked: gpd.GeoDataFrame, round: str, grid: Grid, model_sha256: str) -> gpd.GeoDataFrame:
+    """Number the ranked outlines, and add what identifies a candidate."""
+    frame = ranked.reset_index(drop=True)
     points = frame.geometry.representative_point()
     to_wgs84 = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     longitude, latitude = to_wgs84.transform(points.x.to_numpy(), points.y.to_numpy())

@@ -334,6 +334,14 @@ class Candidates(Section):
         description="An outline over known slumps is asked about again when its area is by more than this share above theirs,"
         " and above that of every outline that was judged there before.",
     )
+    max_count: Count | None = Field(
+        None, description="Most outlines that a round asks about, those worth most first; the others wait. null: all."
+    )
+    min_precision: Fraction | None = Field(
+        None,
+        description="Outlines whose expected precision (their mean probability, which is calibrated) is lower wait for a later"
+        " round; null: none.",
+    )
 
 
 class Years(Section):

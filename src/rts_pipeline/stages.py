@@ -46,12 +46,12 @@ STAGES = {
     "crossvalidate": Stage(1, "crossvalidate", "60a734d37d444160"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
     "polygonize": Stage(3, "polygonize", "e6f19fe84c72e5aa"),
-    "candidates": Stage(5, "candidates", "e9814e961fd5a4fa"),
+    "candidates": Stage(6, "candidates", "e54e2e96104f4008"),
     "evidence": Stage(3, "evidence", "70431c8a973cd6c6"),
-    "inventory": Stage(2, "inventory.build", "140098c7869e0326"),
+    "inventory": Stage(2, "inventory.build", "2b31402a9ae410f5"),
     "attributes": Stage(1, "inventory.attributes", "e8fdcedfe24dd347"),
     "export": Stage(1, "inventory.export", "52caddb69c01e607"),
-    "report": Stage(5, "report.build", "90d3dcc3284f9fb5"),
+    "report": Stage(6, "report.build", "884aa8ce4ddac6f7"),
 }
 
 

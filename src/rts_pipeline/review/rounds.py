@@ -1,8 +1,8 @@
 """Rounds on disk: the draft that keeps a review open and the chain of sign-offs that closes the finished ones.
 
-A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `model/` (the network that
-proposed them), `validation/` (how well it did), `draft.json` while the review is open, `<reviewer>.jsonl`, and after the
-sign-off `reviewed.parquet` and `signoff.json`.
+A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `candidates.json` (what was
+outlined, and what of it was left for later), `model/` (the network that proposed them), `validation/` (how well it did),
+`draft.json` while the review is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from rts_pipeline.io import atomic, read_json, sha256_file, write_json
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
+SUMMARY = "candidates.json"
 POSITIVE = ("accept", "edit", "missed")
 """Decisions that say: a slump."""
 JUDGED = ("validation/validation.json", "validation/reliability.png", "validation/precision_recall.png")
 """How well the network did; no picture that shows Planet's pixels."""
-KEPT = ("model/weights.pt", "model/model.json", *JUDGED, CANDIDATES)
-"""What a review copies from the round's results: the network, how well it did, and what it proposed."""
+KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CANDIDATES)
+"""What a review copies from the round's results: the network, how well it did, what it outlined, and what it proposed."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Signoff(_Record):
         at: when it was signed off (UTC).
         reviewers: sorted names.
         n_changed: known slumps that got another outline.
+        n_cut: outlines that were left for a later round.
     """
 
     round: str
@@ -96,6 +98,7 @@ class Signoff(_Record):
     at: str
     reviewers: tuple[str, ...]
     n_changed: int = 0
+    n_cut: int = 0
 
 
 def round_name(number: int) -> str:
