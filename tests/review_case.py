@@ -34,7 +34,8 @@ def sha(outline):
     return io.sha256_json(shapely.to_wkb(outline, hex=True))
 
 
-def write_candidates(results: Path, round="01", outlines=None):
+def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0):
+    """Write the candidates of a round; `known` is what is known of those that changed, by their number; `cut` more wait."""
     outlines = [square(i) for i in range(4)] if outlines is None else outlines
     n = len(outlines)
     frame = gpd.GeoDataFrame(
@@ -43,6 +44,9 @@ def write_candidates(results: Path, round="01", outlines=None):
             "round": [round] * n,
             "rank": list(range(1, n + 1)),
             "area_m2": [o.area for o in outlines],
+            "status": ["changed" if i in (known or {}) else "candidate" for i in range(n)],
+            "known_ids": ["seed-00001" if i in (known or {}) else "" for i in range(n)],
+            "known": gpd.GeoSeries([(known or {}).get(i) for i in range(n)], crs=CRS),
             "prob_mean": [0.7] * n,
             "prob_max": [0.9] * n,
             "longitude": [93.0] * n,
@@ -55,6 +59,7 @@ def write_candidates(results: Path, round="01", outlines=None):
     path = results / "rounds" / round / "candidates.parquet"
     for name in rounds.KEPT[:-1]:
         io.write_text(path.parent / name, f"{name} of round {round}")
+    io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"cut": cut}})
     io.write_parquet(path, frame)
     return path
 
@@ -62,9 +67,9 @@ def write_candidates(results: Path, round="01", outlines=None):
 class Case:
     """A folder of results and one of reviews, with a round that is open."""
 
-    def __init__(self, folder: Path, outlines=None):
+    def __init__(self, folder: Path, outlines=None, known=None):
         self.results, self.reviews = folder / "results", folder / "reviews"
-        write_candidates(self.results, outlines=outlines)
+        write_candidates(self.results, outlines=outlines, known=known)
         rounds.start(self.reviews, self.results, "01", at=AT)
         self.folder = self.reviews / "round_01"
 

@@ -81,6 +81,11 @@ def test_paths_of_inputs_are_not_options():
         (with_value("time", "season", ["07-01", "30 August"]), "key 'time.season.1' is '30 August'"),
         (with_value("chips", "validation_fraction", 25), "key 'chips.validation_fraction' is 25"),
         (with_value("train", "bands", ["swir"]), "swir"),
+        (
+            {**MINIMAL, "polygonize": {"threshold": 0.5, "seed_threshold": 0.4}},
+            "seed_threshold 0.4 must be at least threshold 0.5",
+        ),
+        (with_value("polygonize", "simplify_px", 0.6), "key 'polygonize.simplify_px' is 0.6"),
         ({**MINIMAL, "tiling": {}}, "unknown key 'tiling'"),
         ({key: value for key, value in MINIMAL.items() if key != "labels"}, "key 'labels' is missing"),
         ([], "expected a mapping"),

@@ -48,11 +48,14 @@ def scene(level, bands=4):
     return np.stack([ramp * 5 + level + 200 * band for band in range(bands)])
 
 
-def build(tmp_path, items, outlines=(SLUMP,), years=(2018, 2019), **evidence):
+def build(tmp_path, items, outlines=(SLUMP,), years=(2018, 2019), known=None, **evidence):
     catalog, candidates = tmp_path / "catalog.parquet", tmp_path / "candidates.parquet"
     gpd.GeoDataFrame(items, geometry="geometry", crs=CRS).to_crs("EPSG:4326").to_parquet(catalog)
     names = pd.Series([f"r01-{number:04d}" for number in range(1, len(outlines) + 1)], dtype="str")
-    gpd.GeoDataFrame({"candidate_id": names}, geometry=list(outlines), crs=CRS).to_parquet(candidates)
+    before = gpd.GeoSeries([known] * len(outlines), crs=CRS)
+    status = "candidate" if known is None else "changed"
+    columns = {"candidate_id": names, "status": status, "known": before}
+    gpd.GeoDataFrame(columns, geometry=list(outlines), crs=CRS).to_parquet(candidates)
     values = {"years": list(years), "margin_m": 30.0, "min_size_px": 32, "scale": 2, **evidence}
     options = parse_options(EvidenceOptions, json.dumps({"time": {}, "grid": {"crs": CRS}, "evidence": values}))
     build_evidence(candidates, catalog, tmp_path / "evidence", options)
@@ -62,6 +65,23 @@ def build(tmp_path, items, outlines=(SLUMP,), years=(2018, 2019), **evidence):
 
 def image(tmp_path, row, colour="true"):
     return np.asarray(Image.open(tmp_path / "evidence" / row[f"{colour}_colour"])).astype(int)
+
+
+def test_a_slump_that_changed_is_shown_with_both_outlines(tmp_path):
+    items = [write_item(tmp_path, name, f"{name}-08-01T04:00:00Z", np.full((4, SIZE, SIZE), 2000)) for name in ("2018", "2019")]
+    known = box(WEST + 165, NORTH - 195, WEST + 195, NORTH - 165)
+    assert build(tmp_path, items).outlined.isna().all()
+    table = build(tmp_path, items, known=known, scale=3)
+    for _, row in table.iterrows():
+        plain, outlined = (
+            np.asarray(Image.open(tmp_path / "evidence" / row[c])).astype(int) for c in ("true_colour", "outlined")
+        )
+        assert plain.shape == outlined.shape
+        drawn = np.argwhere(np.abs(outlined - plain).sum(axis=2) > 60)
+        # the candidate's 60 m, three screen pixels to the grid's pixel of 3 m, and the lines' width
+        assert np.ptp(drawn, axis=0) == pytest.approx([60, 60], abs=4)
+        inner = drawn[(np.abs(drawn - drawn.mean(axis=0)) < 20).all(axis=1)]
+        assert np.ptp(inner, axis=0) == pytest.approx([30, 30], abs=4)
 
 
 def test_same_ground_and_one_stretch_for_all_years(tmp_path):
@@ -205,7 +225,8 @@ def test_ground_beyond_the_image_and_another_utm_zone(tmp_path):
     assert table["reason"].tolist() == ["no usable pixel in 1 image(s) of the season of 2019", ""]
     zone = gpd.GeoSeries([SLUMP], crs=CRS).to_crs("EPSG:32647")[0].envelope
     catalog, candidates = tmp_path / "catalog.parquet", tmp_path / "candidates.parquet"
-    gpd.GeoDataFrame({"candidate_id": ["r01-0001"]}, geometry=[zone], crs="EPSG:32647").to_parquet(candidates)
+    columns = {"candidate_id": ["r01-0001"], "status": ["candidate"], "known": [None]}
+    gpd.GeoDataFrame(columns, geometry=[zone], crs="EPSG:32647").to_parquet(candidates)
     values = {"years": [2019], "margin_m": 30.0, "min_size_px": 32, "scale": 1}
     options = json.dumps({"time": {}, "grid": {"crs": "EPSG:32647"}, "evidence": values})
     build_evidence(candidates, catalog, tmp_path / "evidence", parse_options(EvidenceOptions, options))

@@ -14,6 +14,7 @@ from rts_pipeline import polygonize as stage
 from rts_pipeline.components import find, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.options import PolygonizeOptions, parse_options
 
 CRS = "EPSG:32646"
@@ -31,12 +32,16 @@ def options(**values):
 
 def run(tmp_path, values, **chosen):
     raster, choice, out = tmp_path / "p.tif", tmp_path / "validation.json", tmp_path / "out.parquet"
-    choice.write_text(json.dumps({"threshold": 0.5, "min_area_m2": 90.0, "hole_m2": 0.0}))
+    choice.write_text(json.dumps({"threshold": 0.5, "seed_threshold": 0.0, "min_area_m2": 90.0, "hole_m2": 0.0}))
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255}
     with rasterio.open(raster, "w", **profile, **BLOCK.profile) as dataset:
         dataset.write(values, 1)
     stage.polygonize(BLOCK, raster, choice, out, options(**chosen))
     return gpd.read_parquet(out)
+
+
+def n_px(frame):
+    return [counts.sum() for counts in frame["counts"]]
 
 
 def empty():
@@ -70,8 +75,8 @@ def test_statistics_and_place(tmp_path):
     west, _, _, north = BLOCK.bounds
     assert frame.columns.tolist() == stage.COLUMNS
     row = frame.iloc[0]
-    assert (len(frame), row["block"], row["n_px"], row["prob_max"], row["edge_runs"]) == (1, BLOCK.id, 20, 1.0, "[]")
-    assert row["prob_sum"] == pytest.approx((19 * 200 + 250) / 250)
+    assert (len(frame), row["block"], row["edge_runs"]) == (1, BLOCK.id, "[]")
+    assert (row["levels"].tolist(), row["counts"].tolist()) == ([200, 250], [19, 1])
     assert row.geometry.equals(shapely.box(west + 60, north - 42, west + 75, north - 30))
     assert frame.crs == CRS
 
@@ -82,7 +87,7 @@ def test_corners_make_one_row_and_the_unobserved_is_outside(tmp_path):
     values[20:30, 20:30] = 250
     values[12:14, 12:14] = 255
     frame = run(tmp_path, values)
-    assert (len(frame), frame.n_px[0], frame.geom_type[0]) == (1, 196, "MultiPolygon")
+    assert (len(frame), n_px(frame), frame.geom_type[0]) == (1, [196], "MultiPolygon")
     assert frame.is_valid.all()
 
 
@@ -90,8 +95,8 @@ def test_threshold_is_inclusive_and_the_option_wins(tmp_path):
     values = empty()
     values[5:15, 5:15] = 124
     values[30:40, 30:40] = 125
-    assert run(tmp_path, values).n_px.tolist() == [100]
-    assert run(tmp_path, values, threshold=0.496).n_px.tolist() == [100, 100]
+    assert n_px(run(tmp_path, values)) == [100]
+    assert n_px(run(tmp_path, values, threshold=0.496)) == [100, 100]
 
 
 def test_small_ones_are_dropped_inside_and_kept_at_the_edge(tmp_path):
@@ -100,22 +105,47 @@ def test_small_ones_are_dropped_inside_and_kept_at_the_edge(tmp_path):
     frame = run(tmp_path, values)
     runs = [json.loads(text) for text in frame["edge_runs"]]
     row, column = BLOCK.row, BLOCK.column
-    assert frame.n_px.tolist() == [1, 1]
+    assert n_px(frame) == [1, 1]
     assert runs[0] == [[row, column + 9, row + 1, column + 10]]
     assert {tuple(box) for box in runs[1]} == {(row + 63, column + 63, row + 64, column + 64)}
+
+
+def test_an_outline_needs_a_seed_but_at_the_edge_it_may_lie_beyond(tmp_path):
+    values = empty()
+    values[5:15, 5:15] = 130
+    values[30:40, 5:15] = 130
+    values[35, 10] = 200
+    values[50:64, 20:30] = 130
+    assert n_px(run(tmp_path, values)) == [100, 100, 140]
+    assert n_px(run(tmp_path, values, seed_threshold=0.8)) == [100, 140]
+    assert n_px(run(tmp_path, values, seed_threshold=0.804)) == [140]
 
 
 def test_strips_change_nothing(tmp_path, monkeypatch):
     values = np.where(np.random.default_rng(0).random(BLOCK.shape) < 0.4, 250, 0).astype(np.uint8)
     whole = run(tmp_path, values)
+    sums = json.loads((tmp_path / "out.json").read_text())
     monkeypatch.setattr(stage, "STRIP_PX", 7)
     strips = run(tmp_path, values)
 
     def rows(frame):
         edges = [len(text) > 2 for text in frame["edge_runs"]]
-        return sorted(zip(frame.geometry.to_wkt(), frame.n_px, frame.prob_sum, frame.prob_max, edges, strict=True))
+        pixels = [(levels.tolist(), counts.tolist()) for levels, counts in zip(frame.levels, frame.counts, strict=True)]
+        return sorted(zip(frame.geometry.to_wkt(), pixels, edges, strict=True))
 
     assert rows(whole) == rows(strips)
+    assert json.loads((tmp_path / "out.json").read_text()) == sums
+
+
+def test_sums_are_those_of_the_observed_pixels(tmp_path):
+    values = empty()
+    values[:32] = 255
+    values[40:50, 3:13] = 125
+    run(tmp_path, values)
+    sums = json.loads((tmp_path / "out.json").read_text())
+    pixel_m2 = geodesic_area_perimeter(gpd.GeoSeries([BLOCK.polygon], crs=CRS))[0][0] / 64**2
+    assert sums["observed_m2"] == pytest.approx(32 * 64 * pixel_m2, rel=1e-6)
+    assert sums["expected_area_m2"] == pytest.approx(50 * pixel_m2, rel=1e-6)
 
 
 def test_nothing_found_is_an_empty_table(tmp_path):

@@ -33,9 +33,9 @@ def sign_off(folder, *decided):
         sign_off_next(folder, rounds.round_name(number), decisions)
 
 
-def sign_off_next(folder, k, decisions):
+def sign_off_next(folder, k, decisions, cut=0):
     results, reviews = folder / "results", folder / "reviews"
-    review_case.write_candidates(results, k)
+    review_case.write_candidates(results, k, cut=cut)
     rounds.start(reviews, results, k, at=review_case.AT)
     append(reviews, k, "ann", [judged(k, candidate, decision) for candidate, decision in enumerate(decisions)])
     finish(reviews, k, policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
@@ -78,6 +78,28 @@ def test_extra_rounds_are_opened(tmp_path):
     sign_off(tmp_path, NO_NEW)
     assert workflow.read_rounds(config(tmp_path)).open is None
     assert workflow.read_rounds(config(tmp_path, rounds={"extra": 1})).open == "02"
+
+
+def test_nothing_converges_while_outlines_wait(tmp_path):
+    sign_off(tmp_path, NEW)
+    sign_off_next(tmp_path, "02", NO_NEW, cut=3)
+    settings = config(tmp_path)
+    state = workflow.read_rounds(settings)
+    assert (state.open, state.signed[-1].n_cut) == ("03", 3)
+    review_case.write_candidates(tmp_path / "results", "03", cut=2)
+    line = workflow.Project(settings, state, "config/config.yaml").state_line()
+    assert line.startswith("Round 03: 4 candidates ready for review, 2 more wait for a later round (candidates.max_count")
+    sign_off_next(tmp_path, "03", NO_NEW)
+    assert workflow.read_rounds(settings).open is None
+
+
+def test_known_slumps_with_another_outline_end_the_loop(tmp_path):
+    results, reviews = tmp_path / "results", tmp_path / "reviews"
+    review_case.write_candidates(results, known={0: review_case.square(0, 50)})
+    rounds.start(reviews, results, "01", at=review_case.AT)
+    append(reviews, "01", "ann", [judged("01", candidate, decision) for candidate, decision in enumerate(NEW)])
+    finish(reviews, "01", policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
+    assert workflow.read_rounds(config(tmp_path)).open is None
 
 
 def test_an_open_draft_is_left_out_of_the_targets(tmp_path):

@@ -23,6 +23,7 @@ from rts_pipeline.options import AttributesOptions, InventoryOptions, ReportOpti
 from rts_pipeline.page import area_text, share_text
 from rts_pipeline.report.build import build_report
 from rts_pipeline.report.coverage import coverage
+from rts_pipeline.report.history import verdict
 
 CRS = "EPSG:32646"
 GRID = GridSection(crs=CRS, cell_px=64, block_cells=2)
@@ -138,7 +139,7 @@ class Project:
         model = {"sha256": {"weights.pt": f"{number}" * 64}}
         windows = {"train": {"background": 7, "positive": 12}, "validation": {"positive": 3}}
         write_json(folder / "model" / "model.json", {**model, "n_chips": windows})
-        chosen = {"threshold": 0.42, "min_area_m2": 288.0, "hole_m2": 900.0}
+        chosen = {"threshold": 0.42, "seed_threshold": 0.61, "min_area_m2": 288.0, "hole_m2": 900.0}
         write_json(
             folder / "validation" / "validation.json",
             {**chosen, "validation": judged(number), "test": None if number == 1 else judged(number)},
@@ -272,10 +273,10 @@ def test_reviewers_words_are_escaped(page):
 
 def test_every_round_has_its_row_and_model(page):
     seen = text(page)
-    assert "01 6 1 1 1 2 1 1 50 % ann 2024-01-01 09:00" in seen
-    assert "02 4 0 0 0 2 1 1 0 % ann 2024-01-02 09:00" in seen
-    assert "1" * 64 + " 0.42 288 m² 900 m² 19 train, 3 validation" in seen
-    assert "2" * 64 + " 0.42 288 m² 900 m² 19 train, 3 validation" in seen
+    assert "01 6 3 0 1 1 1 2 1 1 50 % ann 2024-01-01 09:00" in seen
+    assert "02 4 0 0 0 0 0 2 1 1 0 % ann 2024-01-02 09:00" in seen
+    assert "1" * 64 + " 0.42 0.61 288 m² 900 m² 19 train, 3 validation" in seen
+    assert "2" * 64 + " 0.42 0.61 288 m² 900 m² 19 train, 3 validation" in seen
 
 
 def test_every_round_tells_how_well_its_network_did(page):
@@ -291,6 +292,15 @@ def test_equal_input_gives_equal_bytes(tmp_path):
     assert "Not converged: the last reviewed round (round 01) still brought 1 new slump. Expect more." in text(first)
     assert "Terrain" not in text(first)
     assert project.report() == first
+
+
+def test_what_nobody_was_asked_about_keeps_the_rounds_from_converging():
+    rounds = pd.DataFrame({"round": ["01"], "n_new": [0], "n_cut": [0]})
+    assert verdict(rounds) == (True, "Converged: the last round (round 01) brought no new slump.")
+    converged, sentence = verdict(rounds.assign(n_cut=7))
+    assert not converged
+    assert sentence.endswith("but outlines were left for a later round, which nobody was asked about: 7.")
+    assert verdict(rounds.assign(n_new=2, n_cut=7))[1].endswith("which nobody was asked about: 7.")
 
 
 def test_a_project_without_slumps_rounds_and_images_has_a_report(tmp_path):

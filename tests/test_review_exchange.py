@@ -16,6 +16,8 @@ from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson, to_geojson
 
+LAYERS = [["candidates", "MultiPolygon"], ["missed", "MultiPolygon"], ["known", "MultiPolygon"]]
+
 
 @pytest.fixture
 def case(tmp_path):
@@ -50,7 +52,7 @@ def back(case, file, **options):
 
 
 def test_export(case, file):
-    assert pyogrio.list_layers(file).tolist() == [["candidates", "MultiPolygon"], ["missed", "MultiPolygon"]]
+    assert pyogrio.list_layers(file).tolist() == LAYERS
     frame = gpd.read_file(file, layer="candidates")
     assert list(frame["candidate_id"]) == [f"r01-000{i}" for i in range(1, 5)]
     assert frame[["decision", "possibility", "reject_reason", "note"]].isna().all(axis=None)
@@ -243,5 +245,14 @@ def test_a_closed_round_takes_and_gives_no_file(case, file):
 def test_a_round_without_candidates(tmp_path):
     case = Case(tmp_path, outlines=[])
     export_gpkg(case.reviews, "01", "ann", tmp_path / "none.gpkg")
-    assert pyogrio.list_layers(tmp_path / "none.gpkg").tolist() == [["candidates", "MultiPolygon"], ["missed", "MultiPolygon"]]
+    assert pyogrio.list_layers(tmp_path / "none.gpkg").tolist() == LAYERS
     assert back(case, tmp_path / "none.gpkg") == ImportResult(0, 0, 0, 0)
+
+
+def test_what_is_known_is_shown_where_it_changed(tmp_path):
+    case = Case(tmp_path, known={1: square(1, 50)})
+    export_gpkg(case.reviews, "01", "ann", tmp_path / "ann.gpkg")
+    candidates, known = (gpd.read_file(tmp_path / "ann.gpkg", layer=layer) for layer in ("candidates", "known"))
+    assert candidates["status"].tolist() == ["candidate", "changed", "candidate", "candidate"]
+    assert known["candidate_id"].tolist() == ["r01-0002"]
+    assert known.geometry[0].equals(square(1, 50))

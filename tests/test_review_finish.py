@@ -148,6 +148,15 @@ def test_the_same_missed_slump_of_two_reviewers_is_one(case):
     assert added.geometry.iloc[0].equals(place(box(0, 900, 100, 990)))
 
 
+def test_known_slumps_that_changed_are_no_new_ones(tmp_path):
+    case = Case(tmp_path, known={0: square(0, 50), 1: square(1, 50)})
+    case.decide_all(("accept", "reject", "accept", "unsure"))
+    signoff = close(case)
+    assert (signoff.n_new, signoff.n_changed) == (1, 1)
+    assert rows(case)["known_ids"].tolist() == ["seed-00001", "seed-00001", "", ""]
+    assert rows(case)["judged_m2"].tolist() == [10_000.0] * 4
+
+
 def test_a_round_without_candidates(tmp_path):
     case = Case(tmp_path, outlines=[])
     signoff = close(case)

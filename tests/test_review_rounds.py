@@ -101,7 +101,8 @@ def test_the_chain_is_read(two_rounds):
     assert second.after == rounds.sha256_file(two_rounds.folder / "signoff.json")
     assert rounds.open_draft(two_rounds.reviews) is None
     assert set(json.loads((two_rounds.folder / "signoff.json").read_text())) == {
-        *("round", "after", "rows_sha256", "candidates_sha256", "n_candidates", "n_new", "cells", "at", "reviewers")
+        *("round", "after", "rows_sha256", "candidates_sha256", "n_candidates", "n_new", "cells", "at", "reviewers"),
+        *("n_changed", "n_cut"),
     }
 
 

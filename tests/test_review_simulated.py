@@ -46,6 +46,14 @@ def test_limits(shift_m, expected):
     assert decisions([square(0)], [translate(square(0), shift_m)]) == [expected]
 
 
+def test_a_change_is_accepted_where_it_fits_better_than_what_is_known():
+    outlines = np.array([square(0), square(1), square(2)])
+    known = np.array([square(0, 50), square(1, 95), None])
+    truth = np.array([square(0, 90), square(1, 94), square(2)])
+    found = judge(outlines, truth, Errors(), known=known)
+    assert [verdict["decision"] for verdict in found] == ["accept", "reject", "accept"]
+
+
 def test_a_small_part_of_a_large_slump_is_unsure_not_rejected():
     assert decisions([square(0, 20)], [square(0)]) == ["unsure"]
     assert decisions([square(0)], [square(0, 36)]) == ["unsure"]

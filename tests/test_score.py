@@ -34,6 +34,7 @@ def write_round(tmp_path, name, outlines, rows, n_new):
     write(tmp_path / f"results/rounds/{name}/outlines.parquet", frame(outlines))
     folder = tmp_path / f"reviews/round_{name}"
     reviewed = frame([g for _, g in rows], decision=pd.Series([decision for decision, _ in rows], dtype="str"))
+    reviewed.insert(0, "candidate_id", [f"r{name}-{number:04d}" for number in range(len(rows))])
     write(folder / "reviewed.parquet", reviewed)
     before = folder.parent / f"round_{int(name) - 1:02d}/signoff.json"
     Signoff(

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from learning_case import make_world, write_mosaic, write_review
 from rts_pipeline import io
 from rts_pipeline.chips import block_grid
-from rts_pipeline.config import Chips, Choice, Predict
+from rts_pipeline.config import Chips, Choice, Predict, Simplify
 from rts_pipeline.labels import build_labels
 from rts_pipeline.options import LabelsOptions, ValidateOptions
 from rts_pipeline.validate.build import validate
@@ -60,7 +60,7 @@ class Case:
         self.paint(*np.nonzero(np.hypot(rows - y, columns - x) < radius), 200)
         self.world.slumps.append(shape)
 
-    def run(self, name="out", *, recall=None, splits=None, width=1, gain=0.02):
+    def run(self, name="out", *, recall=None, splits=None, width=1, gain=0.02, simplify_px=0.5):
         """Validate; blocks are of the validation split unless `splits` (by row and column of the block) says more."""
         for path in self.world.mosaics:
             write_mosaic(self.world, path.stem)
@@ -70,7 +70,13 @@ class Case:
         build_labels(self.world.seeds, [review] if review else [], labels, LabelsOptions(grid=self.world.section))
         io.write_parquet(chips, self.windows(splits or {}))
         write_model(model, width, gain)
-        self.options = ValidateOptions(grid=self.world.section, chips=CHIPS, predict=PREDICT, choice=Choice(recall=recall))
+        self.options = ValidateOptions(
+            grid=self.world.section,
+            chips=CHIPS,
+            predict=PREDICT,
+            polygonize=Simplify(simplify_px=simplify_px),
+            choice=Choice(recall=recall),
+        )
         self.files = chips, labels, self.world.mosaics, model, out
         validate(*self.files, self.options)
         return io.read_json(out / "validation.json"), pd.read_parquet(out / "blocks.parquet")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
+from math import fsum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,13 @@ from rts_pipeline.components import fill_holes, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
-from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_parquet
-from rts_pipeline.options import PolygonizeOptions
-from rts_pipeline.polygonize import SCALE, chosen_values, from_frame, to_crs_units
+from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
+from rts_pipeline.lineage import SEPARATOR, united
+from rts_pipeline.metrics.pixels import BINS, level_of
+from rts_pipeline.options import CandidatesOptions
+from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
+from rts_pipeline.ranking import known_distance, left_for_later, score
+from rts_pipeline.simplify import simplify
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -27,23 +33,29 @@ if TYPE_CHECKING:
 
     Geometries = NDArray[np.object_]
 
-OUTLINE_COLUMNS = ["status", "area_m2", "prob_mean", "prob_max", "n_px", "geometry"]
+MEASURED = ["area_m2", "expected_area_m2", "prob_mean", "prob_median", "prob_max", "n_px"]
+OUTLINE_COLUMNS = ["status", "known_ids", *MEASURED, "geometry"]
 CANDIDATE_COLUMNS = [
     "candidate_id",
     "round",
     "rank",
-    "area_m2",
-    "prob_mean",
-    "prob_max",
-    "n_px",
+    "status",
+    "known_ids",
+    "known_m",
+    "score",
+    *MEASURED,
     "cell_id",
     "longitude",
     "latitude",
     "base_sha256",
     "model_sha256",
+    "known",
     "geometry",
 ]
-LAYER = "candidates"
+STATUSES = ("candidate", "changed", "cut", "known", "rejected")
+"""New; over known slumps, but much larger than they are; either of these, but left for a later round; over known slumps; over
+what was rejected."""
+ASKED = ("candidate", "changed")
 
 
 def build_candidates(
@@ -55,62 +67,87 @@ def build_candidates(
     out_outlines: Path,
     out_candidates: Path,
     out_gpkg: Path,
-    options: PolygonizeOptions,
+    out_summary: Path,
+    options: CandidatesOptions,
 ) -> None:
     """Write all outlines of a round, and those of them that a person has to look at.
 
     Args:
         round: the round, "01", "02", ...
-        outlines: the files of all blocks, in any order.
+        outlines: the files of all blocks, in any order, each with its sums beside it.
         labels: `labels.parquet` of the round: what is decided so far.
         aoi: polygons of the area of interest; outlines that reach into it are kept whole.
         choice: `validation.json`: what the options leave open, and whose network it was chosen for.
         out_outlines: GeoParquet with `OUTLINE_COLUMNS`.
-        out_candidates: GeoParquet with `CANDIDATE_COLUMNS`, rank 1 first.
-        out_gpkg: the same as a GeoPackage, layer "candidates".
+        out_candidates: GeoParquet with `CANDIDATE_COLUMNS`, rank 1 first; `known` is a second geometry: what is known where
+            a slump changed.
+        out_gpkg: the same as a GeoPackage, layer "candidates", and the outlines known so far of those that changed in layer
+            "known".
+        out_summary: JSON: the outlines by status, the expected precision (mean probability) of those asked about, the observed
+            area, and the area that is expected to be slump among all observed pixels (of the blocks, whatever the area of
+            interest) and among those of the outlines.
         options: the stage's options.
 
     Raises:
-        InputError: a file that can't be used, or a choice without threshold, minimum area, hole size or checksum.
+        InputError: a file that can't be used, or a choice without thresholds, minimum area, hole size or checksum.
     """
     grid = options.grid.grid()
     area = read_outlines(aoi, "area of interest", crs=grid.crs)
-    chosen = chosen_values(choice, options)
-    frame = merge_outlines(outlines, grid, chosen["hole_m2"])
+    chosen = chosen_values(choice, options.polygonize)
+    settings = {"seed_threshold": chosen["seed_threshold"], "hole_m2": chosen["hole_m2"]}
+    frame = merge_outlines(outlines, grid, **settings, simplify_px=options.polygonize.simplify_px)
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
-    frame.insert(0, "status", _status(frame, read_geoparquet(labels).to_crs(grid.crs)))
+    decided = read_geoparquet(labels).to_crs(grid.crs)
+    frame = compare(frame.reset_index(drop=True), decided, options.candidates.growth)
+    ranked = rank(frame[frame["status"].isin(ASKED)], decided)
+    waiting = left_for_later(ranked, options.candidates)
+    frame.loc[ranked.index[waiting], "status"] = "cut"
     write_parquet(out_outlines, frame[OUTLINE_COLUMNS])
-    candidates = _rank(frame[frame["status"] == "candidate"], round, grid, _weights_sha256(choice))
+    candidates = _identified(ranked[~waiting], round, grid, _weights_sha256(choice))
     write_parquet(out_candidates, candidates)
-    write_gpkg(out_gpkg, {LAYER: candidates})
+    write_gpkg(out_gpkg, layers(candidates))
+    write_json(out_summary, _summary(round, frame, [read_json(sums_path(path)) for path in outlines]))
+    if waiting.any():
+        why = "candidates.max_count, candidates.min_precision"
+        print(f"candidates: {waiting.sum()} of {len(ranked)} outlines wait for a later round ({why})", file=sys.stderr)
 
 
-def merge_outlines(outlines: Sequence[Path], grid: Grid, hole_m2: float) -> gpd.GeoDataFrame:
-    """Return the whole outlines of all blocks, from north to south, with small holes filled.
+def merge_outlines(
+    outlines: Sequence[Path], grid: Grid, *, seed_threshold: float, hole_m2: float, simplify_px: float
+) -> gpd.GeoDataFrame:
+    """Return the whole outlines of all blocks, from north to south, with small holes filled and without pixel staircases.
 
     Args:
         outlines: GeoParquet files of the stage polygonize.
         grid: the grid.
+        seed_threshold: outlines without a pixel of at least this probability are left out, before any hole is filled.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled, and outlines inside such holes left out.
+        simplify_px: tolerance of `simplify` in pixels.
 
     Returns:
-        A table with area_m2 (geodesic), prob_mean, prob_max, n_px (above the threshold, so without filled holes), geometry.
+        A table with area_m2 (geodesic), geometry, and of the pixels above the threshold, so without filled holes: n_px,
+        prob_mean, prob_median, prob_max, and expected_area_m2, the sum of probability x geodesic area of a pixel there.
     """
     import geopandas as gpd
 
     pieces = merge([from_frame(read_geoparquet(path), grid.pixel_m) for path in outlines])
-    filled, inside = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
-    geometry = to_crs_units(filled, grid.pixel_m)
+    pieces = pieces.where(pieces.value_max >= level_of(seed_threshold))
+    filled, inside, _ = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
+    geometry = to_crs_units(simplify(filled, simplify_px), grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
+    area_m2 = geodesic_area_perimeter(series)[0]
+    pixel_m2 = area_m2 / shapely.area(geometry) * grid.pixel_m**2
     columns = {
-        "area_m2": geodesic_area_perimeter(series)[0],
-        "prob_mean": pieces.value_sum / SCALE / pieces.n_px,
-        "prob_max": pieces.value_max / SCALE,
+        "area_m2": area_m2,
+        "expected_area_m2": pieces.value_sum / BINS * pixel_m2,
+        "prob_mean": pieces.value_sum / BINS / pieces.n_px,
+        "prob_median": pieces.value_median / BINS,
+        "prob_max": pieces.value_max / BINS,
         "n_px": pieces.n_px,
     }
     frame = gpd.GeoDataFrame(columns, geometry=series)
-    return frame.iloc[_by_place(geometry)].drop(index=inside)
+    return frame.iloc[_by_place(geometry)].drop(index=np.unique(inside))
 
 
 def outline_sha256(geometry: BaseGeometry) -> str:
@@ -132,9 +169,74 @@ def _touches(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame) -> NDArray[np.bo
     return hit
 
 
-def _status(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> pd.Series:
-    known, rejected = (_touches(frame, labels[labels["kind"] == kind]) for kind in ("positive", "negative"))
-    return pd.Series(np.select([known, rejected], ["known", "rejected"], "candidate"), index=frame.index, dtype="str")
+def compare(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float) -> gpd.GeoDataFrame:
+    """Compare outlines with everything that was decided before.
+
+    Args:
+        frame: outlines, index 0..n-1, in the CRS of the labels.
+        labels: labels of the round.
+        growth: share above the area of what is known there, and of what reviewers saw there, from which on it is asked again.
+
+    Returns:
+        The outlines with `status` (one of `STATUSES`), `known_ids` (labels of the known slumps that it lies over, joined by
+        commas) and `known` (their union, None where there is none).
+    """
+    import geopandas as gpd
+
+    slumps = labels[labels["kind"] == "positive"]
+    known, slump = frame.sindex.query(slumps.geometry, predicate="intersects")[::-1]
+    order = np.lexsort([slump, known])
+    known, slump = known[order], slump[order]
+    outlines = united(slumps.geometry.to_numpy()[slump], known, len(frame))
+    is_known = ~shapely.is_missing(outlines)
+    scale = frame["area_m2"].to_numpy() / frame.area.to_numpy()
+    known_m2 = np.fmax(shapely.area(outlines) * scale, _judged_m2(frame, labels))
+    grown = frame["area_m2"].to_numpy() > (1 + growth) * known_m2
+    rejected = _touches(frame, labels[labels["kind"] == "negative"])
+    status = np.select([is_known & grown, is_known, rejected], ["changed", "known", "rejected"], "candidate")
+    names = pd.Series(slumps["label_id"].to_numpy()[slump], dtype="str").groupby(known).agg(SEPARATOR.join)
+    return frame.assign(
+        status=pd.Series(status, dtype="str"),
+        known_ids=names.reindex(frame.index).fillna("").astype("str"),
+        known=gpd.GeoSeries(outlines, index=frame.index, crs=frame.crs),
+    )
+
+
+def _judged_m2(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> NDArray[np.float64]:
+    """Return the area of the largest outline that reviewers saw where each lies, and either took for a slump (perhaps redrawn
+    smaller) or refused to put in the place of a known one; 0 where there was none.
+    """
+    seen = labels[((labels["kind"] == "positive") | (labels["known_ids"] != "")) & labels["judged_m2"].notna()]
+    place, label = frame.sindex.query(seen.geometry, predicate="intersects")[::-1]
+    judged = np.zeros(len(frame))
+    np.maximum.at(judged, place, seen["judged_m2"].to_numpy()[label])
+    return judged
+
+
+def rank(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the outlines with `known_m` and `score`, by score, then area, then place."""
+    known_m = known_distance(frame, labels[labels["kind"] == "positive"])
+    scored = frame.assign(known_m=known_m, score=score(frame["prob_mean"].to_numpy(), known_m))
+    return scored.sort_values(["score", "area_m2"], ascending=False, kind="stable")
+
+
+def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
+    """Return candidates as layers with one geometry each: the candidates, and what is known where a slump changed."""
+    changed = candidates[candidates["status"] == "changed"]
+    known = changed[["candidate_id", "known_ids", "known"]].rename(columns={"known": "geometry"}).set_geometry("geometry")
+    return {"candidates": candidates.drop(columns="known"), "known": known}
+
+
+def _summary(round: str, frame: gpd.GeoDataFrame, sums: Sequence[dict[str, float]]) -> dict[str, Any]:
+    observed_m2, expected_m2 = (fsum(block[name] for block in sums) for name in ("observed_m2", "expected_area_m2"))
+    asked = frame.loc[frame["status"].isin(ASKED), "prob_mean"]
+    return {
+        "round": round,
+        "expected_precision": float(asked.mean()) if len(asked) else None,
+        "outlines": {status: int((frame["status"] == status).sum()) for status in STATUSES},
+        "observed_m2": observed_m2,
+        "expected_area_m2": {"observed": expected_m2, "outlines": fsum(frame["expected_area_m2"])},
+    }
 
 
 def _weights_sha256(choice: Path) -> str:
@@ -144,9 +246,9 @@ def _weights_sha256(choice: Path) -> str:
         raise InputError(choice, "names no weights_sha256", do="validate again") from None
 
 
-def _rank(frame: gpd.GeoDataFrame, round: str, grid: Grid, model_sha256: str) -> gpd.GeoDataFrame:
-    """Rank by mean probability, then area, then place, and add what identifies a candidate."""
-    frame = frame.sort_values(["prob_mean", "area_m2"], ascending=False, kind="stable").reset_index(drop=True)
+def _identified(ranked: gpd.GeoDataFrame, round: str, grid: Grid, model_sha256: str) -> gpd.GeoDataFrame:
+    """Number the ranked outlines, and add what identifies a candidate."""
+    frame = ranked.reset_index(drop=True)
     points = frame.geometry.representative_point()
     to_wgs84 = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     longitude, latitude = to_wgs84.transform(points.x.to_numpy(), points.y.to_numpy())

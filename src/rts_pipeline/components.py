@@ -14,12 +14,16 @@ import numpy as np
 import shapely
 
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.metrics.pixels import LEVELS
+from rts_pipeline.simplify import plain, straightened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
+    Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
     Geometries = NDArray[np.object_]
 
@@ -32,20 +36,48 @@ class Pieces:
     """Connected sets of pixels, each perhaps a part of a larger one.
 
     Attributes:
-        n_px: number of pixels, shape (n,).
-        value_sum: sum of the raster values (probability x 250), shape (n,).
-        value_max: largest raster value, shape (n,).
+        levels: number of pixels with each raster value (probability x 250), int64, shape (n, LEVELS), values ascending in
+            each row; from it follows every statistic of the pixels, however many pieces they come in.
         geometry: (multi)polygons in global pixel indices, x = column, y = row, shape (n,).
         runs: boxes (row0, column0, row1, column1; half-open) of the pixels along seams, shape (m, 4).
         owner: position of the piece that each run belongs to, shape (m,).
     """
 
-    n_px: Integers
-    value_sum: Integers
-    value_max: Integers
+    levels: csr_array
     geometry: Geometries
     runs: Integers
     owner: Integers
+
+    @property
+    def n_px(self) -> Integers:
+        """Number of pixels, shape (n,)."""
+        return np.asarray(self.levels.sum(axis=1), dtype=np.int64)
+
+    @property
+    def value_sum(self) -> Integers:
+        """Sum of the raster values, shape (n,)."""
+        return np.asarray(self.levels @ np.arange(LEVELS), dtype=np.int64)
+
+    @property
+    def value_max(self) -> Integers:
+        """Largest raster value, shape (n,)."""
+        return np.asarray(self.levels.indices[self.levels.indptr[1:] - 1], dtype=np.int64)
+
+    @property
+    def value_median(self) -> Floats:
+        """Median raster value, shape (n,); the mean of both where two are in the middle."""
+        upto = np.cumsum(self.levels.data)
+        n_px = self.n_px
+        before = np.cumsum(n_px) - n_px
+        low, high = (np.searchsorted(upto, before + rank, side="right") for rank in ((n_px - 1) // 2, n_px // 2))
+        return np.asarray((self.levels.indices[low] + self.levels.indices[high]) / 2, dtype=float)
+
+    def where(self, kept: NDArray[np.bool_]) -> Pieces:
+        """Return the pieces of which `kept`, shape (n,), is true."""
+        runs = kept[self.owner]
+        return Pieces(
+            self.levels[np.flatnonzero(kept)], self.geometry[kept], self.runs[runs], (np.cumsum(kept) - 1)[self.owner[runs]]
+        )
 
 
 def find(box: GeoBox, values: NDArray[np.uint8], limit: int) -> Pieces:
@@ -60,45 +92,35 @@ def find(box: GeoBox, values: NDArray[np.uint8], limit: int) -> Pieces:
 
     labels, count = label((values >= limit) & (values != UNOBSERVED), EIGHT_CONNECTED)
     inside = labels > 0
-    names, found = labels[inside], values[inside]
-    value_max = np.zeros(count + 1, dtype=np.int64)
-    np.maximum.at(value_max, names, found)
     runs, owner = _edge_runs(labels, box)
-    return Pieces(
-        n_px=np.bincount(names, minlength=count + 1)[1:],
-        value_sum=np.bincount(names, weights=found, minlength=count + 1)[1:].astype(np.int64),
-        value_max=value_max[1:],
-        geometry=_trace(labels, count, box),
-        runs=runs,
-        owner=owner,
-    )
+    return Pieces(_levels(labels[inside] - 1, values[inside], count), _trace(labels, count, box), runs, owner)
 
 
 def merge(parts: Sequence[Pieces]) -> Pieces:
     """Unite pieces whose runs share an edge or touch at a corner; outlines get their simplest form (no vertex on a line)."""
+    from scipy.sparse import csr_array
+
     pieces = _concatenate(parts)
-    count = len(pieces.n_px)
+    count = len(pieces.geometry)
     groups = _groups(pieces)
     total = int(groups.max()) + 1 if count else 0
-    value_max = np.zeros(total, dtype=np.int64)
-    np.maximum.at(value_max, groups, pieces.value_max)
     order = np.argsort(groups, kind="stable")
     starts = np.searchsorted(groups[order], np.arange(total + 1))
     geometry = pieces.geometry[order[starts[:-1]]]
     for group in np.flatnonzero(np.diff(starts) > 1):
         geometry[group] = shapely.union_all(pieces.geometry[order[starts[group] : starts[group + 1]]])
-    return Pieces(
-        n_px=np.bincount(groups, weights=pieces.n_px, minlength=total).astype(np.int64),
-        value_sum=np.bincount(groups, weights=pieces.value_sum, minlength=total).astype(np.int64),
-        value_max=value_max,
-        geometry=_simplest(geometry),
-        runs=pieces.runs,
-        owner=groups[pieces.owner],
-    )
+    member = csr_array((np.ones(count, dtype=np.int64), (groups, np.arange(count))), shape=(total, count))
+    levels = member @ pieces.levels
+    levels.sort_indices()
+    return Pieces(levels, straightened(geometry), pieces.runs, groups[pieces.owner])
 
 
-def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArray[np.intp]]:
-    """Fill holes smaller than `hole_px` (pixels); return the geometries and the positions of those in a filled hole."""
+def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArray[np.intp], NDArray[np.intp]]:
+    """Fill holes smaller than `hole_px` (pixels).
+
+    Returns:
+        The geometries; positions of those that lie in a filled hole of another, and of that other, a pair of each.
+    """
     parts, owner = shapely.get_parts(geometry, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     outer = np.diff(part, prepend=-1) > 0
@@ -110,7 +132,17 @@ def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArra
     for group in np.split(np.arange(len(holes)), np.flatnonzero(np.diff(hole_owner)) + 1):
         filled[hole_owner[group[:1]]] = shapely.union_all([*geometry[hole_owner[group[:1]]], *holes[group]])
     hole, inside = shapely.STRtree(geometry).query(holes, predicate="covers")
-    return filled, np.unique(inside[inside != hole_owner[hole]])
+    other = inside != hole_owner[hole]
+    return filled, inside[other], hole_owner[hole[other]]
+
+
+def _levels(owner: NDArray[Any], values: NDArray[np.uint8], count: int) -> csr_array:
+    """Return how many pixels of each piece have each value."""
+    from scipy.sparse import coo_array
+
+    levels = coo_array((np.ones(len(values), dtype=np.int64), (owner, values)), shape=(count, LEVELS)).tocsr()
+    levels.sort_indices()
+    return levels
 
 
 def _edge_runs(labels: NDArray[Any], box: GeoBox) -> tuple[Integers, Integers]:
@@ -150,17 +182,16 @@ def _trace(labels: NDArray[Any], count: int, box: GeoBox) -> Geometries:
     owner = np.array([int(value) - 1 for _, value in traced])
     order = np.argsort(owner, kind="stable")
     parts = shapely.multipolygons(polygons[order], indices=owner[order])
-    return _plain(np.asarray(parts))
+    return plain(np.asarray(parts))
 
 
 def _concatenate(parts: Sequence[Pieces]) -> Pieces:
-    offsets = np.cumsum([0, *(len(part.n_px) for part in parts)])
-    joined = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("n_px", "value_sum", "value_max", "geometry", "runs")
-    }
+    from scipy.sparse import vstack
+
+    offsets = np.cumsum([0, *(len(part.geometry) for part in parts)])
     owner = np.concatenate([part.owner + offset for part, offset in zip(parts, offsets[:-1], strict=True)])
-    return Pieces(**joined, owner=owner)
+    geometry, runs = (np.concatenate([getattr(part, name) for part in parts]) for name in ("geometry", "runs"))
+    return Pieces(vstack([part.levels for part in parts], format="csr"), geometry, runs, owner)
 
 
 def _groups(pieces: Pieces) -> Integers:
@@ -168,39 +199,9 @@ def _groups(pieces: Pieces) -> Integers:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(pieces.n_px)
+    count = len(pieces.geometry)
     boxes = shapely.box(*pieces.runs[:, [1, 0, 3, 2]].T.astype(float))
     one, other = shapely.STRtree(boxes).query(boxes, predicate="intersects")
     pairs = (pieces.owner[one], pieces.owner[other])
     graph = coo_array((np.ones(len(one), dtype=np.int8), pairs), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def _simplest(geometry: Geometries) -> Geometries:
-    """Remove the vertices that lie on a straight edge between their neighbours (outlines follow pixel edges)."""
-    if not len(geometry):
-        return geometry
-    kind, xy, (rings, *parts) = shapely.to_ragged_array(geometry)
-    first = rings[:-1]
-    last = rings[1:] - 1  # repeats the first vertex of the ring
-    before, after = np.arange(len(xy)) - 1, np.arange(len(xy)) + 1
-    before[first], after[last] = last - 1, first + 1
-    corner = ~(((xy[before] == xy) & (xy == xy[after])).any(axis=1))
-    corner[last] = False
-    counts = np.add.reduceat(corner, first)
-    ends = np.cumsum(counts + 1)
-    closed = np.empty((ends[-1], 2))
-    closing = np.zeros(len(closed), dtype=bool)
-    closing[ends - 1] = True
-    closed[~closing] = xy[corner]
-    closed[closing] = closed[ends - counts - 1]
-    simple = shapely.from_ragged_array(kind, closed, (np.concatenate([[0], ends]), *parts))
-    return _plain(simple) if kind == shapely.GeometryType.MULTIPOLYGON else simple
-
-
-def _plain(parts: Geometries) -> Geometries:
-    """Return multipolygons of one part as polygons."""
-    single = shapely.get_num_geometries(parts) == 1
-    plain = parts.copy()
-    plain[single] = shapely.get_geometry(parts[single], 0)
-    return plain

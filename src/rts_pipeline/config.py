@@ -269,7 +269,7 @@ class Train(Placement, Learning):
 
 
 class Choice(Section):
-    """Choosing threshold, minimum area and hole size on the objects of the validation blocks."""
+    """Choosing thresholds, minimum area and hole size on the objects of the validation blocks."""
 
     recall: Fraction | None = Field(
         None,
@@ -292,13 +292,55 @@ class Predict(Section):
         return self
 
 
-class Polygonize(Section):
-    """From probabilities to outlines."""
+class Outlining(Section):
+    """What becomes an outline."""
 
     threshold: Fraction | None = Field(None, description="Probability threshold; null: the one chosen on validation objects.")
+    seed_threshold: Fraction | None = Field(
+        None,
+        description="An outline is kept if one of its pixels has at least this probability; null: the one chosen on validation"
+        " objects. At the threshold or below it all are.",
+    )
     min_area_m2: float | None = Field(None, ge=0, description="Smallest outline; null: the one chosen on validation objects.")
     hole_m2: float | None = Field(
         None, ge=0, description="Holes smaller than this are filled; null: the size chosen on validation objects."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.threshold is not None and self.seed_threshold is not None and self.seed_threshold < self.threshold:
+            raise ValueError(f"seed_threshold {self.seed_threshold} must be at least threshold {self.threshold}")
+        return self
+
+
+class Simplify(Section):
+    """How outlines follow the edges of pixels."""
+
+    simplify_px: float = Field(
+        0.5, ge=0, le=0.5, description="Outlines leave the staircase of pixel edges by at most this, in pixels; 0: not at all."
+    )
+
+
+class Polygonize(Simplify, Outlining):
+    """From probabilities to outlines."""
+
+
+class Candidates(Section):
+    """Which outlines the reviewers are asked about."""
+
+    growth: float = Field(
+        0.5,
+        ge=0,
+        description="An outline over known slumps is asked about again when its area is by more than this share above theirs,"
+        " and above that of every outline that was judged there before.",
+    )
+    max_count: Count | None = Field(
+        None, description="Most outlines that a round asks about, those worth most first; the others wait. null: all."
+    )
+    min_precision: Fraction | None = Field(
+        None,
+        description="Outlines whose expected precision (their mean probability, which is calibrated) is lower wait for a later"
+        " round; null: none.",
     )
 
 
@@ -360,6 +402,7 @@ class Config(Section):
     choice: Choice = Choice()
     predict: Predict = Predict()
     polygonize: Polygonize = Polygonize()
+    candidates: Candidates = Candidates()
     evidence: Evidence = Evidence()
     review: Review = Review()
     attributes: Attributes = Attributes()

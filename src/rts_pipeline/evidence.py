@@ -1,7 +1,8 @@
 """Image chips of every year around each candidate: what a reviewer looks at.
 
 All chips of a candidate show the same ground with the same stretch, so that what differs between the years is the land. The
-outline is not drawn into them.
+outline is not drawn into them. Where a known slump changed, a further picture of each year shows both outlines: the
+candidate's (blue) and the known one (yellow).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from rts_pipeline.scenes.usable import OUTSIDE, USABLE
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
+    from PIL import Image
+    from shapely.geometry.base import BaseGeometry
 
     Reader = Callable[[list[int], GeoBox], NDArray[Any]]
 
@@ -40,6 +43,8 @@ MAX_EDGE_PX = 2048
 BATCH = 16
 """Candidates (neighbours) worked on together, so that each raster is opened once for all of them."""
 QUALITY, WEBP_METHOD = 80, 1
+NEW, KNOWN = "#56B4E9", "#F0E442"
+"""Colours of a candidate's outline and of what is known there."""
 TYPES = {
     "candidate_id": "str",
     "year": "int64",
@@ -47,6 +52,7 @@ TYPES = {
     "acquired": "str",
     "true_colour": "str",
     "false_colour": "str",
+    "outlined": "str",
     "usable_fraction": "float64",
     "reason": "str",
 }
@@ -54,16 +60,18 @@ TYPES = {
 
 @dataclass
 class Chip:
-    """A candidate in a year: the ground, the items that may show it, the item chosen, and what was written."""
+    """A candidate in a year: the ground, outlines to draw by colour, items that may show it, and what was made of it."""
 
     candidate_id: str
     year: int
     box: GeoBox
     items: list[MeasuredItem]
+    outlines: dict[str, BaseGeometry]
     item: MeasuredItem | None = None
     fraction: float = float("nan")
     true_colour: str | None = None
     false_colour: str | None = None
+    outlined: str | None = None
 
     def row(self) -> dict[str, Any]:
         """Return its row of evidence.parquet."""
@@ -75,6 +83,7 @@ class Chip:
             "acquired": item.acquired if item else None,
             "true_colour": self.true_colour,
             "false_colour": self.false_colour,
+            "outlined": self.outlined,
             "usable_fraction": self.fraction,
             "reason": self._reason(),
         }
@@ -140,13 +149,17 @@ def _chips(
     margin, size = options.evidence.margin_m, options.evidence.min_size_px
     boxes = [ground(tuple(bounds), grid, margin, size) for bounds in candidates.bounds.to_numpy()]
     grounds = np.array([box.polygon for box in boxes], dtype=object)
+    drawn = [
+        {NEW: new, KNOWN: known} if status == "changed" else {}
+        for status, new, known in zip(candidates["status"], candidates.geometry, candidates["known"], strict=True)
+    ]
     chips: list[list[Chip]] = [[] for _ in boxes]
     for year, table in sorted(items.items()):
         seen: list[list[MeasuredItem]] = [[] for _ in boxes]
         for item, index in np.transpose(shapely.STRtree(grounds).query(table.geometry.to_numpy(), predicate="intersects")):
             seen[index].append(table["item"].iloc[item])
-        for years, name, box, may_show in zip(chips, candidates["candidate_id"], boxes, seen, strict=True):
-            years.append(Chip(name, year, box, may_show))
+        for years, name, box, may_show, over in zip(chips, candidates["candidate_id"], boxes, seen, drawn, strict=True):
+            years.append(Chip(name, year, box, may_show, over))
     return chips
 
 
@@ -213,10 +226,28 @@ def _draw(folder: Path, chip: Chip, values: Values, observed: NDArray[np.bool_],
 
     edge = chip.box.width * max(1, min(scale, MAX_EDGE_PX // chip.box.width))
     for colour, bands in COLOURS.items():
-        image = Image.fromarray(compose(values, bands, limits, observed))
-        name = f"{chip.candidate_id}_{chip.year}_{colour}.webp"
-        image.resize((edge, edge), Image.Resampling.BICUBIC).save(folder / name, quality=QUALITY, method=WEBP_METHOD)
-        setattr(chip, f"{colour}_colour", name)
+        image = Image.fromarray(compose(values, bands, limits, observed)).resize((edge, edge), Image.Resampling.BICUBIC)
+        setattr(chip, f"{colour}_colour", _save(folder, chip, colour, image))
+        if colour == "true" and chip.outlines:
+            _outline(image, chip)
+            chip.outlined = _save(folder, chip, "outlined", image)
+
+
+def _save(folder: Path, chip: Chip, what: str, image: Image.Image) -> str:
+    name = f"{chip.candidate_id}_{chip.year}_{what}.webp"
+    image.save(folder / name, quality=QUALITY, method=WEBP_METHOD)
+    return name
+
+
+def _outline(image: Image.Image, chip: Chip) -> None:
+    from PIL import ImageDraw
+
+    to_pixel, enlarged = ~chip.box.transform, image.width / chip.box.width
+    for colour, outline in reversed(chip.outlines.items()):
+        for ring in shapely.get_rings(shapely.get_parts(outline)):
+            columns, rows = to_pixel @ shapely.get_coordinates(ring).T
+            points = np.column_stack([columns, rows]) * enlarged
+            ImageDraw.Draw(image).line(points.ravel().tolist(), fill=colour, width=2)
 
 
 @contextmanager

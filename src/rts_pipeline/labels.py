@@ -14,6 +14,8 @@ from rasterio.features import rasterize
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.inventory.shape import only_polygons
+from rts_pipeline.lineage import MIN_SHARED_M2, replacements, united, with_lineage
 from rts_pipeline.options import LabelsOptions
 
 KINDS = {
@@ -34,7 +36,19 @@ IGNORE = 255
 VALUES = {"positive": 1, "negative": 0, "ignore": IGNORE}
 """Value of the pixels of each kind of label; what is not labelled is 0 too."""
 
-COLUMNS = ["label_id", "kind", "source", "candidate_id", "reviewers", "decided_at", "reason", "possibility", "geometry"]
+COLUMNS = [
+    "label_id",
+    "kind",
+    "source",
+    "candidate_id",
+    "reviewers",
+    "decided_at",
+    "reason",
+    "possibility",
+    "known_ids",
+    "judged_m2",
+    "geometry",
+]
 NEEDED = ["candidate_id", "round", "decision", "possibility", "reject_reason", "reviewers", "reviewed_at", "geometry"]
 
 
@@ -91,6 +105,9 @@ def _check_drawable(frame: gpd.GeoDataFrame, path: Path, crs: str) -> None:
 def build_labels(seeds: Path, reviewed: Sequence[Path], out: Path, options: LabelsOptions) -> None:
     """Write the labels of a round.
 
+    What was accepted where a known slump changed takes that slump's place. What was refused there keeps the ground that isn't
+    known, so that no label speaks against a known slump.
+
     Args:
         seeds: vector file of the outlines known at the start; all are positive.
         reviewed: `reviewed.parquet` of every signed-off round before this one.
@@ -106,7 +123,23 @@ def build_labels(seeds: Path, reviewed: Sequence[Path], out: Path, options: Labe
     twice = labels.label_id[labels.label_id.duplicated()]
     if len(twice):
         raise InputError(out.name, f"label {twice.iloc[0]} comes twice", expected="each candidate in one review only")
-    io.write_parquet(out, gpd.GeoDataFrame(labels, geometry="geometry", crs=crs))
+    io.write_parquet(out, _settled(gpd.GeoDataFrame(labels, geometry="geometry", crs=crs)))
+
+
+def _settled(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Leave out the slumps whose place others took, and take the known ground out of what was refused there."""
+    slumps = labels[labels.kind == "positive"]
+    _, old = replacements(slumps.label_id, slumps.known_ids, slumps.geometry.to_numpy())
+    labels = labels.drop(index=slumps.index[old]).reset_index(drop=True)
+    slumps = labels[labels.kind == "positive"]
+    refused = labels[(labels.kind != "positive") & (labels.known_ids != "")]
+    place, slump = refused.sindex.query(slumps.geometry, predicate="intersects")[::-1]
+    known = united(slumps.geometry.to_numpy()[slump], place, len(refused))
+    touched = ~shapely.is_missing(known)
+    left = only_polygons(shapely.difference(refused.geometry.to_numpy()[touched], known[touched]))
+    labels.loc[refused.index[touched], "geometry"] = gpd.GeoSeries(left, index=refused.index[touched], crs=labels.crs)
+    covered = refused.index[touched][shapely.area(left) <= MIN_SHARED_M2]
+    return labels.drop(index=covered).reset_index(drop=True)
 
 
 def _from_seeds(path: Path, crs: str) -> gpd.GeoDataFrame:
@@ -121,6 +154,8 @@ def _from_seeds(path: Path, crs: str) -> gpd.GeoDataFrame:
             "decided_at": pd.Series([None] * len(outlines), dtype="string"),
             "reason": "",
             "possibility": 1.0,
+            "known_ids": "",
+            "judged_m2": np.nan,
         },
         geometry=_clean(outlines),
         crs=crs,
@@ -135,7 +170,7 @@ def _from_review(path: Path, crs: str) -> gpd.GeoDataFrame:
     unknown = rows.decision[~rows.decision.isin(list(KINDS))]
     if len(unknown):
         raise InputError(path, f"unknown decision '{unknown.iloc[0]}'", expected=", ".join(KINDS))
-    rows = rows.to_crs(crs)
+    rows = with_lineage(rows.to_crs(crs))
     return gpd.GeoDataFrame(
         {
             "label_id": rows.candidate_id.astype("string"),
@@ -146,6 +181,8 @@ def _from_review(path: Path, crs: str) -> gpd.GeoDataFrame:
             "decided_at": rows.reviewed_at.astype("string"),
             "reason": rows.reject_reason.fillna("").astype(str),
             "possibility": rows.possibility.astype("float64"),
+            "known_ids": rows.known_ids,
+            "judged_m2": rows.judged_m2,
         },
         geometry=_clean(rows),
         crs=crs,

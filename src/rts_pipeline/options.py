@@ -15,6 +15,7 @@ from rts_pipeline.config import (
     Adjust,
     Agreement,
     Area,
+    Candidates,
     Chips,
     Choice,
     Config,
@@ -23,6 +24,7 @@ from rts_pipeline.config import (
     Labelling,
     Learning,
     Mosaic,
+    Outlining,
     Place,
     Polygonize,
     Predict,
@@ -30,6 +32,7 @@ from rts_pipeline.config import (
     Scenes,
     Season,
     Section,
+    Simplify,
     Time,
     Usability,
     Windows,
@@ -137,6 +140,7 @@ class ValidateOptions(Section):
     grid: GridSection
     chips: Windows
     predict: Predict
+    polygonize: Simplify
     choice: Choice
 
 
@@ -152,10 +156,18 @@ class PredictOptions(Section):
 
 
 class PolygonizeOptions(Section):
-    """Options of `polygonize` and of `candidates`."""
+    """Options of `polygonize`."""
+
+    grid: GridSection
+    polygonize: Outlining
+
+
+class CandidatesOptions(Section):
+    """Options of `candidates`."""
 
     grid: GridSection
     polygonize: Polygonize
+    candidates: Candidates
 
 
 class EvidenceOptions(Section):

@@ -14,10 +14,12 @@ import numpy as np
 import shapely
 
 from rts_pipeline.components import Pieces, find, merge
+from rts_pipeline.config import Outlining
 from rts_pipeline.errors import InputError
+from rts_pipeline.expected import Sums
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.io import GDAL_OPTIONS, read_json, write_parquet
-from rts_pipeline.metrics.pixels import level_of
+from rts_pipeline.io import GDAL_OPTIONS, read_json, write_json, write_parquet
+from rts_pipeline.metrics.pixels import LEVELS, level_of
 from rts_pipeline.options import PolygonizeOptions
 
 if TYPE_CHECKING:
@@ -29,21 +31,20 @@ if TYPE_CHECKING:
 
     Geometries = NDArray[np.object_]
 
-SCALE = 250
-"""Probability 1 in the rasters of the stage predict."""
 STRIP_PX = 1024
-COLUMNS = ["block", "n_px", "prob_sum", "prob_max", "edge_runs", "geometry"]
+COLUMNS = ["block", "levels", "counts", "edge_runs", "geometry"]
 
 
 def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, options: PolygonizeOptions) -> None:
-    """Write the outlines of a block.
+    """Write the outlines of a block, and beside them what its probabilities sum up to (`<block>.json`, see `expected`).
 
     Args:
         block: the block; the raster must be exactly its pixels.
         probability: uint8, 0-250 = probability x 250, 255 = not observed (never inside an outline).
-        choice: `validation.json`, for the threshold and the minimum area that the options leave open.
-        out: GeoParquet with `COLUMNS`. Outlines at the block's edge are kept whatever their size, with the boxes of their
-            pixels along it as `edge_runs`; inside, what can't reach the minimum area is dropped.
+        choice: `validation.json`, for the thresholds and the minimum area that the options leave open.
+        out: GeoParquet with `COLUMNS`: `counts` are the numbers of pixels that have the values `levels` (probability x 250).
+            Outlines at the block's edge are kept whatever they are, with the boxes of their pixels along it as
+            `edge_runs`; inside, what holds no seed or can't reach the minimum area is dropped.
         options: the stage's options.
 
     Raises:
@@ -51,28 +52,39 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
     """
     import rasterio
 
-    chosen = chosen_values(choice, options)
-    limit = level_of(chosen["threshold"])
+    chosen = chosen_values(choice, options.polygonize)
+    limit, sums = level_of(chosen["threshold"]), Sums(block)
     with rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
         _check(dataset, block, probability)
-        pieces = merge([find(strip, values, limit) for strip, values in _strips(dataset, block)])
+        strips = []
+        for strip, values in _strips(dataset, block):
+            sums.add(strip, values)
+            strips.append(find(strip, values, limit))
+    pieces = merge(strips)
     pieces = _edges_only(pieces, block)
     # Holes may be filled later, and the final area is geodesic: half the minimum is below what either can change.
     kept = _filled_area(pieces.geometry) * block.pixel_m**2 >= chosen["min_area_m2"] / 2
+    kept &= pieces.value_max >= level_of(chosen["seed_threshold"])
     kept[pieces.owner] = True
+    write_json(sums_path(out), sums.total())
     write_parquet(out, to_frame(pieces, block).loc[kept])
 
 
-def chosen_values(choice: Path, options: PolygonizeOptions) -> dict[str, float]:
-    """Return `threshold`, `min_area_m2` and `hole_m2`: the options' values, or else those chosen on the validation blocks.
+def sums_path(outlines: Path) -> Path:
+    """Return where the sums of a block lie, from where its outlines do."""
+    return outlines.with_suffix(".json")
+
+
+def chosen_values(choice: Path, options: Outlining) -> dict[str, float]:
+    """Return `threshold`, `seed_threshold`, `min_area_m2` and `hole_m2`: as set, or else as chosen on the validation blocks.
 
     Raises:
         InputError: neither the options nor the choice give a number.
     """
     chosen = read_json(choice)
     values = {}
-    for key in ("threshold", "min_area_m2", "hole_m2"):
-        option = getattr(options.polygonize, key)
+    for key in ("threshold", "seed_threshold", "min_area_m2", "hole_m2"):
+        option = getattr(options, key)
         value = chosen.get(key) if option is None else option
         if not isinstance(value, int | float):
             raise InputError(
@@ -85,15 +97,16 @@ def chosen_values(choice: Path, options: PolygonizeOptions) -> dict[str, float]:
 def to_frame(pieces: Pieces, block: GeoBox) -> gpd.GeoDataFrame:
     """Return the pieces as a table with `COLUMNS`, in the grid's CRS."""
     import geopandas as gpd
+    import pandas as pd
 
-    runs: list[list[list[int]]] = [[] for _ in pieces.n_px]
+    runs: list[list[list[int]]] = [[] for _ in pieces.geometry]
     for owner, run in zip(pieces.owner.tolist(), pieces.runs.tolist(), strict=True):
         runs[owner].append(run)
+    rows = pieces.levels.indptr[1:-1]
     columns = {
         "block": np.full(len(runs), block.id, dtype=object),
-        "n_px": pieces.n_px,
-        "prob_sum": pieces.value_sum / SCALE,
-        "prob_max": pieces.value_max / SCALE,
+        "levels": pd.Series(np.split(pieces.levels.indices.astype(np.uint8), rows)[: len(runs)], dtype=object),
+        "counts": pd.Series(np.split(pieces.levels.data, rows)[: len(runs)], dtype=object),
         "edge_runs": np.array([json.dumps(boxes) for boxes in runs], dtype=object),
     }
     geometry = to_crs_units(pieces.geometry, block.pixel_m)
@@ -102,11 +115,13 @@ def to_frame(pieces: Pieces, block: GeoBox) -> gpd.GeoDataFrame:
 
 def from_frame(frame: gpd.GeoDataFrame, pixel_m: float) -> Pieces:
     """Return the pieces that `to_frame` made a table of."""
+    from scipy.sparse import csr_array
+
     boxes = [json.loads(text) for text in frame["edge_runs"]]
+    ends = np.cumsum([0, *(len(counts) for counts in frame["counts"])])
+    levels, counts = (np.concatenate([np.empty(0, np.int64), *frame[name]]) for name in ("levels", "counts"))
     return Pieces(
-        n_px=frame["n_px"].to_numpy(dtype=np.int64),
-        value_sum=np.rint(frame["prob_sum"].to_numpy(dtype=float) * SCALE).astype(np.int64),
-        value_max=np.rint(frame["prob_max"].to_numpy(dtype=float) * SCALE).astype(np.int64),
+        levels=csr_array((counts, levels, ends), shape=(len(frame), LEVELS)),
         geometry=shapely.transform(np.array(frame.geometry, dtype=object), lambda xy: np.rint(xy / [pixel_m, -pixel_m])),
         runs=np.array([box for piece in boxes for box in piece], dtype=np.int64).reshape(-1, 4),
         owner=np.repeat(np.arange(len(boxes)), np.array([len(piece) for piece in boxes], dtype=np.int64)),

@@ -10,6 +10,7 @@ import pandas as pd
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_geoparquet, read_vector
+from rts_pipeline.lineage import replacements, with_lineage
 from rts_pipeline.metrics.objects import match_outlines, object_scores
 from rts_pipeline.metrics.pixels import pixel_iou
 from rts_pipeline.review.rounds import POSITIVE, read_signoffs
@@ -43,11 +44,12 @@ def score(
         InputError: a file is missing or damaged, or the truth lacks a column or the year.
     """
     known = _truth(truth, target_year, grid)
-    accepted, per_round = [], []
+    accepted: list[gpd.GeoDataFrame] = []
+    per_round = []
     for signoff in read_signoffs(reviews):
         name = signoff.round
-        reviewed = read_geoparquet(reviews / f"round_{name}" / "reviewed.parquet").to_crs(grid.crs)
-        accepted.append(reviewed.geometry[reviewed["decision"].isin(POSITIVE)])
+        reviewed = with_lineage(read_geoparquet(reviews / f"round_{name}" / "reviewed.parquet").to_crs(grid.crs))
+        accepted.append(reviewed.loc[reviewed["decision"].isin(POSITIVE), ["candidate_id", "known_ids", "geometry"]])
         model = read_geoparquet(results / "rounds" / name / "outlines.parquet").geometry
         per_round.append(
             {
@@ -56,12 +58,18 @@ def score(
                 "n_new": signoff.n_new,
                 **_counts(reviewed["decision"]),
                 "model": _scores(model, known, grid),
-                "inventory": _scores(pd.concat(accepted), known, grid),
+                "inventory": _scores(_present(pd.concat(accepted, ignore_index=True)), known, grid),
             }
         )
     inventory = read_geoparquet(results / "inventory" / "outlines.parquet").geometry
     final = _scores(inventory, known, grid)
     return {"rounds": len(per_round), **final, "seconds": seconds, "per_round": per_round}
+
+
+def _present(accepted: gpd.GeoDataFrame) -> gpd.GeoSeries:
+    """Return the accepted outlines whose place no later one took."""
+    _, old = replacements(accepted["candidate_id"], accepted["known_ids"], accepted.geometry.to_numpy())
+    return accepted.geometry.drop(index=old)
 
 
 def table(scores: dict[str, Any]) -> Table:

@@ -19,8 +19,8 @@ from rts_pipeline import options, stages
 from rts_pipeline.config import Config, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import canonical_json, read_outlines, sha256_json
-from rts_pipeline.review.rounds import Signoff, open_draft, read_signoffs, round_name
+from rts_pipeline.io import canonical_json, read_json, read_outlines, sha256_json
+from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name
 
 if TYPE_CHECKING:
     from rts_pipeline.scenes.discover import Delivery, Item
@@ -64,11 +64,14 @@ class Rounds:
 
 
 def read_rounds(config: Config) -> Rounds:
-    """Read the state of the rounds from the sign-off files: leaves that no rule makes, so finished rounds stay finished."""
+    """Read the state of the rounds from the sign-off files: leaves that no rule makes, so finished rounds stay finished.
+
+    The loop ends with a round that brought no new slump, unless it left outlines that nobody was asked about.
+    """
     reviews = Path(config.reviews)
     signed = read_signoffs(reviews)
     productive = max((number for number, signoff in enumerate(signed, 1) if signoff.n_new > 0), default=0)
-    converged = len(signed) - productive > config.rounds.extra
+    converged = len(signed) - productive > config.rounds.extra and signed[-1].n_cut == 0
     return Rounds(signed, None if converged else round_name(len(signed) + 1), open_draft(reviews))
 
 
@@ -247,10 +250,16 @@ class Project:
             return f"Round {rounds.open}: to be computed ({reviews} rounds signed off)."
         import pyarrow.parquet as pq
 
-        number = pq.read_metadata(candidates).num_rows
+        number, cut = pq.read_metadata(candidates).num_rows, self._cut(candidates.with_name(SUMMARY))
         return (
-            f"Round {rounds.open}: {number} candidates ready for review; next: rts-pipeline review start {rounds.open}{which}"
+            f"Round {rounds.open}: {number} candidates ready for review{cut};"
+            f" next: rts-pipeline review start {rounds.open}{which}"
         )
+
+    def _cut(self, summary: Path) -> str:
+        number = read_json(summary)["outlines"]["cut"] if summary.exists() else 0
+        waiting = f", {number} more wait for a later round (candidates.max_count, candidates.min_precision)"
+        return waiting if number else ""
 
 
 def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) -> Project:

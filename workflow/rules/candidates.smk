@@ -33,7 +33,8 @@ rule polygonize:
         probability="<results>/rounds/{k}/probability/{block}.tif",
         choice="<results>/rounds/{k}/validation/validation.json",
     output:
-        "<results>/rounds/{k}/outlines/{block}.parquet",
+        outlines="<results>/rounds/{k}/outlines/{block}.parquet",
+        sums="<results>/rounds/{k}/outlines/{block}.json",
     log:
         "<logs>/rounds/{k}/polygonize/{block}.log",
     benchmark:
@@ -48,14 +49,17 @@ rule polygonize:
     message:
         "Round {wildcards.k}: outlines of block {wildcards.block}"
     shell:
-        "rts-pipeline polygonize {wildcards.block} --probability {input.probability} --choice {input.choice} --out {output}"
-        " --options {params.options:q} --code {params.code} 2> {log}"
+        "rts-pipeline polygonize {wildcards.block} --probability {input.probability} --choice {input.choice}"
+        " --out {output.outlines} --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule candidates:
     input:
         outlines=expand(
             "<results>/rounds/{{k}}/outlines/{block}.parquet", block=project.blocks
+        ),
+        sums=expand(
+            "<results>/rounds/{{k}}/outlines/{block}.json", block=project.blocks
         ),
         labels="<results>/rounds/{k}/labels.parquet",
         choice="<results>/rounds/{k}/validation/validation.json",
@@ -64,6 +68,7 @@ rule candidates:
         outlines="<results>/rounds/{k}/outlines.parquet",
         candidates="<results>/rounds/{k}/candidates.parquet",
         gpkg="<results>/rounds/{k}/candidates.gpkg",
+        summary="<results>/rounds/{k}/candidates.json",
     log:
         "<logs>/rounds/{k}/candidates.log",
     benchmark:
@@ -73,13 +78,14 @@ rule candidates:
     resources:
         mem_mb=2000,
     params:
-        options=project.options("polygonize"),
+        options=project.options("candidates"),
         code=project.code("candidates"),
     message:
         "Round {wildcards.k}: candidates for review"
     shell:
         "rts-pipeline candidates {wildcards.k} {input.outlines} --labels {input.labels} --aoi {input.aoi:q}"
         " --choice {input.choice} --out-outlines {output.outlines} --out {output.candidates} --out-gpkg {output.gpkg}"
+        " --out-summary {output.summary}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 

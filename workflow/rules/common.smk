@@ -87,6 +87,7 @@ def round_files(rounds):
         "outlines.parquet",
         "candidates.parquet",
         "candidates.gpkg",
+        "candidates.json",
         "evidence",
     ]
     return [
@@ -94,7 +95,12 @@ def round_files(rounds):
         *expand(f"{folder}/model/{{file}}", k=rounds, file=MODEL),
         *expand(f"{folder}/validation/{{file}}", k=rounds, file=VALIDATION),
         *expand(f"{folder}/probability/{{block}}.tif", k=rounds, block=project.blocks),
-        *expand(f"{folder}/outlines/{{block}}.parquet", k=rounds, block=project.blocks),
+        *expand(
+            f"{folder}/outlines/{{block}}.{{kind}}",
+            k=rounds,
+            block=project.blocks,
+            kind=["parquet", "json"],
+        ),
     ]
 
 

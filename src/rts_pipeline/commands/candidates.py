@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, Round, stage_options
-from rts_pipeline.options import EvidenceOptions, PolygonizeOptions, PredictOptions
+from rts_pipeline.options import CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
 
-Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: threshold, smallest outline, hole size.")]
+Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: thresholds, smallest outline, hole size.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,13 +61,14 @@ def polygonize(
 
 def candidates(
     round: Round,
-    outlines: Annotated[list[Path], typer.Argument(help="Outlines of all blocks.")],
+    outlines: Annotated[list[Path], typer.Argument(help="Outlines of all blocks, each with its sums (.json) beside it.")],
     labels: Annotated[Path, typer.Option(help="The round's labels: what has been decided before.")],
     aoi: Annotated[Path, typer.Option(help="Area of interest.")],
     choice: Choice,
     out_outlines: Annotated[Path, typer.Option(help="All outlines of the round, whole, with their status.")],
     out: Out,
     out_gpkg: Annotated[Path, typer.Option(help="The candidates as GeoPackage.")],
+    out_summary: Annotated[Path, typer.Option(help="Outlines by status and expected area, as JSON.")],
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
@@ -76,11 +77,12 @@ def candidates(
 
     Example: rts-pipeline candidates 01 outlines/*.parquet --labels labels.parquet --aoi data/aoi.gpkg
     --choice validation.json --out-outlines outlines.parquet --out candidates.parquet --out-gpkg candidates.gpkg
+    --out-summary candidates.json
     """
-    parsed = stage_options("candidates", PolygonizeOptions, options, config, code)
+    parsed = stage_options("candidates", CandidatesOptions, options, config, code)
     from rts_pipeline.candidates import build_candidates
 
-    build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, parsed)
+    build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, out_summary, parsed)
 
 
 def evidence(

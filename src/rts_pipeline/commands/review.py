@@ -140,7 +140,9 @@ def finish(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     settings = resolve_grid(load_config(config))
     signoff = finish(Path(settings.reviews), round, policy=settings.review, grid=settings.grid.grid(), at=now())
-    typer.echo(f"Round {round} signed off: {signoff.n_candidates} candidates, {signoff.n_new} new slumps")
+    found = f"{signoff.n_new} new slumps, {signoff.n_changed} known ones with another outline"
+    waiting = f"; {signoff.n_cut} outlines wait for a later round" if signoff.n_cut else ""
+    typer.echo(f"Round {round} signed off: {signoff.n_candidates} candidates, {found}{waiting}")
 
 
 @review.command()

@@ -17,12 +17,13 @@ from rts_pipeline.inventory.identity import arts_uid, possibility_class
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import unite_overlapping
 from rts_pipeline.io import canonical_json, read_geoparquet, read_outlines, write_parquet
+from rts_pipeline.lineage import with_lineage
 from rts_pipeline.options import InventoryOptions
 from rts_pipeline.review.rounds import POSITIVE
 
 PART_COLUMNS = (
     *("delineation_id", "source", "iteration", "decision", "possibility", "reviewers", "n_reviews", "agreement"),
-    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", "geometry"),
+    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", "known_ids", "geometry"),
 )
 
 
@@ -30,7 +31,8 @@ def build_inventory(seeds: Path | None, reviewed: Sequence[Path], out: Path, opt
     """Write the inventory (GeoParquet in the grid's CRS, columns of `dictionary.INVENTORY`, ordered north to south).
 
     Outlines that share area are the same slump and become one row, whose `parts` keep who decided what and when;
-    outlines that only touch stay apart.
+    outlines that only touch stay apart. An outline that was accepted where a known slump changed takes the place of the known
+    one, which stays among the `parts`.
 
     Args:
         seeds: vector file of the slumps known at the start, in any CRS; None: there are none.
@@ -64,7 +66,7 @@ def _seeds(path: Path, grid: Grid) -> gpd.GeoDataFrame:
 
 
 def _accepted(path: Path, grid: Grid) -> gpd.GeoDataFrame:
-    rows = read_geoparquet(path).to_crs(grid.crs)
+    rows = with_lineage(read_geoparquet(path).to_crs(grid.crs))
     rows = rows[rows["decision"].isin(POSITIVE)].reset_index(drop=True)
     number = rows["round"].astype(int)
     rows = rows.assign(iteration=number, source=[f"round {value:02d}" for value in number])
@@ -86,9 +88,10 @@ def _merge(group: pd.DataFrame) -> dict[str, Any]:
     """Return the values of the row that several outlines of one slump become."""
     ordered = group.sort_values(["iteration", "reviewed_at", "delineation_id"], na_position="first")
     first, last = ordered.iloc[0], ordered.iloc[-1]
-    with_model = ordered[ordered["prob_mean"].notna()]
+    present = ordered[~ordered["replaced"]]
+    with_model = present[present["prob_mean"].notna()]
     weights = shapely.area(with_model["geometry"].to_numpy())
-    kept = ["delineation_id", "source", "decision", "possibility", "reviewers", "reviewed_at"]
+    kept = ["delineation_id", "source", "decision", "possibility", "reviewers", "reviewed_at", "replaced"]
     parts = ordered[kept].astype(object).where(ordered[kept].notna(), None).to_dict("records")
     return {
         "delineation_id": "+".join(ordered["delineation_id"]),
@@ -104,7 +107,7 @@ def _merge(group: pd.DataFrame) -> dict[str, Any]:
         "base_sha256": _joined(ordered["base_sha256"], ","),
         "model_sha256": _joined(ordered["model_sha256"], ","),
         "prob_mean": np.average(with_model["prob_mean"], weights=weights) if len(with_model) else np.nan,
-        "prob_max": ordered["prob_max"].max(),
+        "prob_max": present["prob_max"].max(),
         "parts": canonical_json(parts),
     }
 

@@ -62,7 +62,8 @@ INVENTORY: tuple[Column, ...] = (
         "parts",
         "text",
         "JSON",
-        "The overlapping outlines that were united: id, source, decision, possibility, reviewers and time of each",
+        "The outlines that were united: id, source, decision, possibility, reviewers and time of each, and whether a later one"
+        " took its place",
         "seeds, review",
         "the row is one outline",
     ),

@@ -1,4 +1,4 @@
-"""Which outlines are the same slump: those that share area, directly or over others."""
+"""Which outlines are the same slump: those that share area, directly or over others, and those whose place they took."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rts_pipeline.inventory.shape import only_polygons
-
-MIN_SHARED_M2 = 0.01
-"""Overlaps below this are rounding: outlines that share an edge overlap by slivers after a change of CRS."""
+from rts_pipeline.lineage import MIN_SHARED_M2, replacements
 
 
 def overlap_groups(outlines: NDArray[np.object_]) -> NDArray[np.int64]:
@@ -25,34 +23,63 @@ def overlap_groups(outlines: NDArray[np.object_]) -> NDArray[np.int64]:
     Args:
         outlines: n polygons in one CRS in metres.
     """
+    return _groups(*_overlapping(outlines), len(outlines))
+
+
+def _overlapping(outlines: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     left, right = shapely.STRtree(outlines).query(outlines, predicate="intersects")
     once = left < right
     left, right = left[once], right[once]
     shared = shapely.area(shapely.intersection(outlines[left], outlines[right])) > MIN_SHARED_M2
-    left, right = left[shared], right[shared]
-    links = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(len(outlines), len(outlines)))
+    return left[shared], right[shared]
+
+
+def _groups(left: NDArray[np.intp], right: NDArray[np.intp], count: int) -> NDArray[np.int64]:
+    links = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(count, count))
     return connected_components(links, directed=False)[1].astype(np.int64)
 
 
-def unite_overlapping(parts: gpd.GeoDataFrame, merge: Callable[[pd.DataFrame], dict[str, Any]]) -> gpd.GeoDataFrame:
-    """Return one row a group of overlapping outlines; a column `parts` tells what a united row was made of.
+def slump_groups(parts: gpd.GeoDataFrame) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the number of each outline's slump, and whether another outline took its place.
+
+    An outline without its place any more belongs to the slump of that other one and, by its shape, to no further one.
 
     Args:
-        parts: outlines in a CRS in metres.
-        merge: gives the values (without geometry) of the row that several parts become.
+        parts: outlines in a CRS in metres, with delineation_id and known_ids.
+    """
+    outlines = parts.geometry.to_numpy()
+    new, old = replacements(parts["delineation_id"], parts["known_ids"], outlines)
+    gone = np.zeros(len(parts), dtype=bool)
+    gone[old] = True
+    present = np.flatnonzero(~gone)
+    left, right = _overlapping(outlines[present])
+    links = np.concatenate([present[left], new]), np.concatenate([present[right], old])
+    return _groups(*links, len(parts)), gone
+
+
+def unite_overlapping(parts: gpd.GeoDataFrame, merge: Callable[[pd.DataFrame], dict[str, Any]]) -> gpd.GeoDataFrame:
+    """Return one row a slump; a column `parts` tells what a united row was made of.
+
+    Its outline is the union of those whose place no other took.
+
+    Args:
+        parts: outlines in a CRS in metres, with delineation_id and known_ids.
+        merge: gives the values (without geometry) of the row that several parts become; a column `replaced` says which of
+            them another took the place of.
     """
     if len(parts) == 0:
-        return parts.assign(parts=pd.Series([], dtype="str"))
-    group = overlap_groups(parts.geometry.to_numpy())
+        return parts.drop(columns="known_ids").assign(parts=pd.Series([], dtype="str"))
+    group, gone = slump_groups(parts)
+    parts = parts.assign(replaced=gone)
     several = np.bincount(group)[group] > 1
-    single = parts[~several].assign(parts=None)
+    single = parts[~several].drop(columns=["known_ids", "replaced"]).assign(parts=None)
     rows = [
-        {**merge(frame), "geometry": only_polygons(np.array([shapely.union_all(frame.geometry.to_numpy())]))[0]}
+        {**merge(frame), "geometry": only_polygons(np.array([shapely.union_all(frame.geometry[~frame["replaced"]])]))[0]}
         for _, frame in parts[several].groupby(group[several])
     ]
     if not rows:
         return single.reset_index(drop=True)
     united = gpd.GeoDataFrame(rows, geometry="geometry", crs=parts.crs)
-    united = united.astype({name: dtype for name, dtype in parts.dtypes.items() if name != "geometry"})
+    united = united.astype({name: dtype for name, dtype in single.dtypes.items() if name not in {"parts", "geometry"}})
     both = pd.concat([single.astype({"parts": "str"}), united.astype({"parts": "str"})], ignore_index=True)
     return gpd.GeoDataFrame(both, geometry="geometry", crs=parts.crs)

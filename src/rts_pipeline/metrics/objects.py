@@ -76,7 +76,7 @@ def match_geometries(predicted: Geometries, truth: Geometries, min_iou: float = 
             others of its set can have two possible partners, so nothing is left to choose (Kirillov et al. 2019,
             "Panoptic segmentation", doi:10.1109/CVPR.2019.00963).
     """
-    pairs = _overlaps(valid_polygons(predicted), valid_polygons(truth), min_iou)
+    pairs = pairs_above(predicted, truth, min_iou)
     rows, columns, iou = _assign(*pairs, n_predicted=len(predicted), n_truth=len(truth))
     return Matching(rows, columns, iou, len(predicted), len(truth))
 
@@ -125,12 +125,13 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _overlaps(predicted: Geometries, truth: Geometries, min_iou: float) -> tuple[Indices, Indices, Floats]:
-    """Return (predicted, truth, IoU) of all pairs above `min_iou`.
+def pairs_above(predicted: Geometries, truth: Geometries, min_iou: float) -> tuple[Indices, Indices, Floats]:
+    """Return (position in `predicted`, position in `truth`, IoU) of all pairs above `min_iou`; arguments as in the matching.
 
     The overlap of two bounding boxes, and the smaller of two areas, bound the intersection: most pairs are settled by
     that, without computing a geometry.
     """
+    predicted, truth = valid_polygons(predicted), valid_polygons(truth)
     rows, columns = shapely.STRtree(truth).query(predicted)
     areas = shapely.area(predicted), shapely.area(truth)
     a, b = areas[0][rows], areas[1][columns]

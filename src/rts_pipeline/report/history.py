@@ -14,12 +14,12 @@ from rts_pipeline.io import read_geoparquet, read_json
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, Signoff, read_signoffs, round_folder
 
 DECISIONS = (*POSITIVE, "reject", "unsure", "unseen")
-CHOSEN = ("threshold", "min_area_m2", "hole_m2")
+CHOSEN = ("threshold", "seed_threshold", "min_area_m2", "hole_m2")
 
 
 def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
-    """Return a row a round: round, at, reviewers, n_candidates, n_new, one count a decision, precision, after, rows_sha256,
-    model_sha256, n_chips, threshold, min_area_m2, hole_m2, judged.
+    """Return a row a round: round, at, reviewers, n_candidates, n_new, n_changed, n_cut, one count a decision, precision,
+    after, rows_sha256, model_sha256, n_chips, threshold, seed_threshold, min_area_m2, hole_m2, judged.
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
     `judged` holds the figures of the validation blocks and, if there are any, of the test blocks, by split, as
@@ -42,7 +42,7 @@ def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
 
 
 def _round_columns() -> tuple[str, ...]:
-    signed = ("round", "at", "reviewers", "n_candidates", "n_new", "after", "rows_sha256")
+    signed = ("round", "at", "reviewers", "n_candidates", "n_new", "n_changed", "n_cut", "after", "rows_sha256")
     return (*signed, *DECISIONS, "precision", "model_sha256", "n_chips", *CHOSEN, "judged")
 
 
@@ -57,6 +57,8 @@ def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
         "reviewers": ", ".join(signoff.reviewers),
         "n_candidates": signoff.n_candidates,
         "n_new": signoff.n_new,
+        "n_changed": signoff.n_changed,
+        "n_cut": signoff.n_cut,
         "after": signoff.after,
         "rows_sha256": signoff.rows_sha256,
         **counts.to_dict(),
@@ -80,7 +82,7 @@ def _validation(path: Path) -> dict[str, Any]:
     """Return what the review's own copy of validation.json says."""
     validation = read_json(path)
     judged = {split: validation[split] for split in ("validation", "test") if validation[split] is not None}
-    return {**{name: validation[name] for name in CHOSEN}, "judged": judged}
+    return {**{name: validation.get(name) for name in CHOSEN}, "judged": judged}
 
 
 def verdict(rounds: pd.DataFrame) -> tuple[bool, str]:
@@ -88,7 +90,11 @@ def verdict(rounds: pd.DataFrame) -> tuple[bool, str]:
     if len(rounds) == 0:
         return False, "Not converged: no round has been reviewed. This inventory holds the known slumps alone."
     last = rounds.iloc[-1]
-    if last["n_new"] == 0:
+    asked = f"outlines were left for a later round, which nobody was asked about: {last['n_cut']}"
+    if last["n_new"] == 0 and last["n_cut"] == 0:
         return True, f"Converged: the last round (round {last['round']}) brought no new slump."
+    if last["n_new"] == 0:
+        return False, f"Not converged: the last reviewed round (round {last['round']}) brought no new slump, but {asked}."
     new = f"{last['n_new']} new slump{'s' if last['n_new'] > 1 else ''}"
-    return False, f"Not converged: the last reviewed round (round {last['round']}) still brought {new}. Expect more."
+    more = f" Also, {asked}." if last["n_cut"] else ""
+    return False, f"Not converged: the last reviewed round (round {last['round']}) still brought {new}. Expect more.{more}"

@@ -18,9 +18,17 @@ from rts_pipeline.review.events import Event, events_path, make_event, read_even
 from rts_pipeline.review.folding import Folded, decision_of, fold, revise
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
 from rts_pipeline.review.rounds import read_candidates, read_draft
-from rts_pipeline.review.verdicts import CANDIDATES_LAYER, MISSED_LAYER, VERDICT, check_filled, check_missed, read_filled
+from rts_pipeline.review.verdicts import (
+    CANDIDATES_LAYER,
+    KNOWN_LAYER,
+    MISSED_LAYER,
+    VERDICT,
+    check_filled,
+    check_missed,
+    read_filled,
+)
 
-SHOWN = ("candidate_id", "round", "area_m2", "longitude", "latitude", "base_sha256")
+SHOWN = ("candidate_id", "round", "status", "known_ids", "area_m2", "longitude", "latitude", "base_sha256")
 """Columns of the candidates that the reviewer gets: not the model's score, which would anchor the verdict."""
 
 
@@ -39,7 +47,8 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
 
     Layer "candidates": one row a candidate; fill `decision` (accept, reject, edit, unsure; empty = not yet reviewed),
     optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed": draw
-    slumps that no candidate shows, with `possibility` and `note`; always empty in the export.
+    slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
+    outlines whose place a candidate of status "changed" would take; to look at.
 
     Raises:
         RefusedError: the round isn't open.
@@ -47,12 +56,19 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
     """
     read_draft(reviews, round)
     path = events_path(reviews, round, reviewer)
-    candidates = _current(read_candidates(reviews, round), fold(read_events(path)), reviewer)
+    judged = read_candidates(reviews, round)
+    candidates = _current(judged, fold(read_events(path)), reviewer)
     missed = gpd.GeoDataFrame(
         {"possibility": pd.Series(dtype="float64"), "note": pd.Series(dtype="str")},
         geometry=gpd.GeoSeries([], crs=candidates.crs),
     )
-    write_gpkg(out, {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed})
+    write_gpkg(out, {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed, KNOWN_LAYER: _known_outlines(judged)})
+
+
+def _known_outlines(candidates: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return what is known where a slump changed: nothing in rounds from before that was asked."""
+    rows = candidates[candidates["known_ids"] != ""] if "known" in candidates else candidates.iloc[:0].assign(known=None)
+    return gpd.GeoDataFrame({"candidate_id": rows["candidate_id"]}, geometry=gpd.GeoSeries(rows["known"], crs=candidates.crs))
 
 
 def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd.GeoDataFrame:

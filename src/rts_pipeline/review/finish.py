@@ -12,7 +12,7 @@ import numpy as np
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import sha256_file, write_parquet
+from rts_pipeline.io import read_json, sha256_file, write_parquet
 from rts_pipeline.review.events import read_round
 from rts_pipeline.review.folding import Folded, Verdict, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
@@ -22,6 +22,7 @@ from rts_pipeline.review.rounds import (
     POSITIVE,
     REVIEWED,
     SIGNOFF,
+    SUMMARY,
     Draft,
     Signoff,
     locked,
@@ -50,6 +51,8 @@ COLUMNS = {
     "prob_mean": "float64",
     "prob_max": "float64",
     "guideline_version": "str",
+    "known_ids": "str",
+    "judged_m2": "float64",
 }
 
 
@@ -81,13 +84,16 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
         rows = _rows(reviews, round, policy, draft)
         _check_crs(rows, grid, folder)
         write_parquet(folder / REVIEWED, rows)
+        slumps = rows["decision"].isin(POSITIVE)
         signoff = Signoff(
             round=round,
             after=sha256_file(round_folder(reviews, signoffs[-1].round) / SIGNOFF) if signoffs else None,
             rows_sha256=sha256_file(folder / REVIEWED),
             candidates_sha256=draft.candidates_sha256,
             n_candidates=draft.n_candidates,
-            n_new=int(rows["decision"].isin(POSITIVE).sum()),
+            n_new=int((slumps & (rows["known_ids"] == "")).sum()),
+            n_changed=int((slumps & (rows["known_ids"] != "")).sum()),
+            n_cut=_cut(folder),
             cells=tuple(grid.cells_touching(rows.geometry)) if len(rows) else (),
             at=at,
             reviewers=tuple(sorted({name for names in rows["reviewers"] for name in names.split(",") if name})),
@@ -117,6 +123,12 @@ def verify(reviews: Path, results: Path, round: str) -> Signoff:
             do="the judged ones are kept in the reviews folder; review the new ones as another round",
         )
     return signoff
+
+
+def _cut(folder: Path) -> int:
+    """Return how many outlines were left for a later round: none where the review was started before any could be."""
+    path = folder / SUMMARY
+    return int(read_json(path)["outlines"]["cut"]) if path.exists() else 0
 
 
 def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:
@@ -159,6 +171,8 @@ def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> di
         "prob_mean": candidate.get("prob_mean"),
         "prob_max": candidate.get("prob_max"),
         "guideline_version": verdict.guideline_version if verdict else draft.guideline_version,
+        "known_ids": candidate.get("known_ids") or "",
+        "judged_m2": candidate.get("area_m2"),
         "geometry": drawn,
     }
 

@@ -1,8 +1,8 @@
 """Rounds on disk: the draft that keeps a review open and the chain of sign-offs that closes the finished ones.
 
-A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `model/` (the network that
-proposed them), `validation/` (how well it did), `draft.json` while the review is open, `<reviewer>.jsonl`, and after the
-sign-off `reviewed.parquet` and `signoff.json`.
+A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `candidates.json` (what was
+outlined, and what of it was left for later), `model/` (the network that proposed them), `validation/` (how well it did),
+`draft.json` while the review is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,17 +21,18 @@ from rts_pipeline.io import atomic, read_json, sha256_file, write_json
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
+SUMMARY = "candidates.json"
 POSITIVE = ("accept", "edit", "missed")
-"""Decisions that say: a slump. Their number is a sign-off's `n_new`."""
+"""Decisions that say: a slump."""
 JUDGED = ("validation/validation.json", "validation/reliability.png", "validation/precision_recall.png")
 """How well the network did; no picture that shows Planet's pixels."""
-KEPT = ("model/weights.pt", "model/model.json", *JUDGED, CANDIDATES)
-"""What a review copies from the round's results: the network, how well it did, and what it proposed."""
+KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CANDIDATES)
+"""What a review copies from the round's results: the network, how well it did, what it outlined, and what it proposed."""
 
 
 @dataclass(frozen=True)
 class _Record:
-    """A small JSON file whose keys are exactly the fields of the class."""
+    """A small JSON file whose keys are the fields of the class; those with a default came later and may be missing."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -42,9 +43,10 @@ class _Record:
         """
         values = read_json(path)
         fields = cls.__dataclass_fields__
-        if not isinstance(values, dict) or set(values) != set(fields):
+        needed = {name for name, field in fields.items() if field.default is MISSING}
+        if not isinstance(values, dict) or not needed <= set(values) <= set(fields):
             raise InputError(path, "keys differ", expected=", ".join(fields), do="restore the file from a backup")
-        for name, field in fields.items():
+        for name, field in ((name, fields[name]) for name in values):
             kind: Any = {"str": str, "int": int, "str | None": (str, type(None))}.get(str(field.type), list)
             if not isinstance(values[name], kind):
                 raise InputError(
@@ -78,10 +80,12 @@ class Signoff(_Record):
         rows_sha256: sha256 of `reviewed.parquet`.
         candidates_sha256: sha256 of the candidates that were judged.
         n_candidates: number of those candidates.
-        n_new: slumps that this round brought (accepted, edited or added).
+        n_new: slumps that this round brought (accepted, edited or added) where none was known.
         cells: sorted names of the grid cells that a reviewed outline touches.
         at: when it was signed off (UTC).
         reviewers: sorted names.
+        n_changed: known slumps that got another outline.
+        n_cut: outlines that were left for a later round.
     """
 
     round: str
@@ -93,6 +97,8 @@ class Signoff(_Record):
     cells: tuple[str, ...]
     at: str
     reviewers: tuple[str, ...]
+    n_changed: int = 0
+    n_cut: int = 0
 
 
 def round_name(number: int) -> str:

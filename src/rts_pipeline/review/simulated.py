@@ -78,7 +78,8 @@ def simulate_review(
     candidates = read_candidates(reviews, round)
     outlines = _truth(truth, target_year, candidates.crs)
     errors = Errors(seed, miss_rate, false_accept_rate, redraw_rate)
-    verdicts = judge(candidates.geometry.to_numpy(), outlines, errors, accept_iou)
+    known = candidates["known"].to_numpy() if "known" in candidates else np.full(len(candidates), None)
+    verdicts = judge(candidates.geometry.to_numpy(), outlines, errors, accept_iou, known)
 
     def make(known: list[Event]) -> list[Event]:
         standing = fold(known).heads
@@ -96,7 +97,11 @@ def simulate_review(
 
 
 def judge(
-    candidates: NDArray[np.object_], truth: NDArray[np.object_], errors: Errors, accept_iou: float = 0.5
+    candidates: NDArray[np.object_],
+    truth: NDArray[np.object_],
+    errors: Errors,
+    accept_iou: float = 0.5,
+    known: NDArray[np.object_] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the decision, possibility, reject_reason, geometry and seconds for each candidate, in their order.
 
@@ -105,11 +110,16 @@ def judge(
         truth: polygons of the real slumps, shape (m,), the same CRS.
         errors: how the reviewer errs.
         accept_iou: IoU from which on an outline is right.
+        known: polygons known where a slump changed, else None, shape (n,): a candidate that fits no better is rejected.
     """
     left, right, iou, shared = overlaps(candidates, truth)
     best, covered = np.zeros(len(candidates)), np.zeros(len(candidates))
     np.maximum.at(best, left, iou)
     np.add.at(covered, left, shared)
+    known_best = np.zeros(len(candidates))
+    if known is not None:
+        outline, _, known_iou, _ = overlaps(known, truth)
+        np.maximum.at(known_best, outline, known_iou)
     cover = covered / shapely.area(candidates) if len(candidates) else covered
     partner = _partners(left, right, iou)
     decided = []
@@ -117,7 +127,9 @@ def judge(
     for index, outline in enumerate(candidates):
         draw = _draws(errors.seed, outline)
         match = partner.get(index)
-        if best[index] >= accept_iou and match is not None:
+        if known_best[index] > 0 and known_best[index] >= best[index]:
+            decision = "reject"
+        elif best[index] >= accept_iou and match is not None:
             decision = "reject" if draw[0] < errors.miss_rate else "accept"
         elif best[index] < NO_OVERLAP and cover[index] < NO_OVERLAP:
             decision = "accept" if draw[0] < errors.false_accept_rate else "reject"

@@ -16,7 +16,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.review.events import DECISIONS, REJECT_REASONS
 from rts_pipeline.review.outlines import plain, problem_of, same
 
-CANDIDATES_LAYER, MISSED_LAYER = "candidates", "missed"
+CANDIDATES_LAYER, MISSED_LAYER, KNOWN_LAYER = "candidates", "missed", "known"
 VERDICT = ("decision", "possibility", "reject_reason", "note")
 NEEDED = {CANDIDATES_LAYER: ("candidate_id", "base_sha256", *VERDICT), MISSED_LAYER: ("possibility", "note")}
 AGAIN = "export the round again and fill in that file"

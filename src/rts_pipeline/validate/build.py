@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from rts_pipeline.validate.choice import Choice, choose
 from rts_pipeline.validate.figures import write_precision_recall, write_reliability
 from rts_pipeline.validate.ground import JUDGED, Block, Known, blocks_of
 from rts_pipeline.validate.judge import Judged, Predicted, judge, outlined, summary
-from rts_pipeline.validate.objects import Tally, tally
+from rts_pipeline.validate.objects import Objects, Tally, tally
 from rts_pipeline.validate.windows import TRUE_COLOUR, Drawn, Scored, worst_and_best, write_windows
 
 
 def validate(chips: Path, labels: Path, mosaics: Sequence[Path], model: Path, out: Path, options: ValidateOptions) -> None:
-    """Judge the network of a round; choose threshold, smallest outline and hole size on the validation blocks.
+    """Judge the network of a round; choose thresholds, smallest outline and hole size on the validation blocks.
 
     Args:
         chips: table of windows; those of the splits "validation" and "test" are judged, the choice never sees the latter.
@@ -39,17 +40,18 @@ def validate(chips: Path, labels: Path, mosaics: Sequence[Path], model: Path, ou
         InputError: files of the model that are missing or were changed; a mosaic or a table that can't be used; no
             validation window.
     """
-    grid, facts = options.grid.grid(), _facts(model)
+    grid, facts, simplify_px = options.grid.grid(), _facts(model), options.polygonize.simplify_px
     blocks, known = blocks_of(chips, options), Known(labels, grid)
     with scratch_folder(out / ".tmp-validation") as scratch:
         predicted = Predicted(scratch, known)
         with Mosaics(mosaics, grid, facts["bands"]) as reader:
             reader.check()
             _predict(blocks, predicted, reader, Engine(model / "network.onnx", len(facts["bands"]), options.predict), options)
-        choice = _choose(blocks, predicted, options.choice.recall)
-        judged = [judge(block, predicted, choice) for block in blocks]
+        choice = _choose(blocks, predicted, options)
+        judged = [judge(block, predicted, choice, simplify_px) for block in blocks]
         with Mosaics(mosaics, grid, TRUE_COLOUR) as reader:
-            _write_windows(out / "windows.png", dict(zip(blocks, judged, strict=True)), predicted, choice, reader)
+            outlines = partial(outlined, choice=choice, simplify_px=simplify_px)
+            _write_windows(out / "windows.png", dict(zip(blocks, judged, strict=True)), predicted, outlines, reader)
     table, counts = pd.DataFrame([one.row for one in judged]), np.stack([one.counts for one in judged])
     splits = {name: (table["split"] == name).to_numpy() for name in JUDGED}
     write_parquet(out / "blocks.parquet", table)
@@ -74,12 +76,13 @@ def _predict(blocks: Sequence[Block], predicted: Predicted, reader: Mosaics, eng
         predicted.keep(block, np.concatenate(parts))
 
 
-def _choose(blocks: Sequence[Block], predicted: Predicted, recall: float | None) -> Choice:
+def _choose(blocks: Sequence[Block], predicted: Predicted, options: ValidateOptions) -> Choice:
     """Choose on the validation blocks, and say on stderr what is wrong with the choice."""
+    recall = options.choice.recall
     blocks = [block for block in blocks if block.split == "validation"]
     total = Tally.none()
     for block in track(blocks, len(blocks), "validate: compare settings", "blocks"):
-        total += tally(*predicted.look(block))
+        total += tally(*predicted.look(block), options.polygonize.simplify_px)
     choice = choose(total, recall)
     most = total.n_found.max() / max(total.n_truth, 1)
     if not total.n_truth:
@@ -96,6 +99,7 @@ def _choose(blocks: Sequence[Block], predicted: Predicted, recall: float | None)
 def _said(choice: Choice, recall: float | None) -> dict[str, Any]:
     return {
         "threshold": choice.threshold,
+        "seed_threshold": choice.seed_threshold,
         "min_area_m2": choice.min_area_m2,
         "hole_m2": choice.hole_m2,
         "recall_wanted": recall,
@@ -104,14 +108,16 @@ def _said(choice: Choice, recall: float | None) -> dict[str, Any]:
     }
 
 
-def _write_windows(path: Path, judged: dict[Block, Judged], predicted: Predicted, choice: Choice, reader: Mosaics) -> None:
+def _write_windows(
+    path: Path, judged: dict[Block, Judged], predicted: Predicted, outlines: Callable[..., Objects], reader: Mosaics
+) -> None:
     """Draw the worst and the best validation windows."""
     owner = {window: block for block, one in judged.items() for window in one.windows if block.split == "validation"}
 
     def drawn(window: Scored) -> tuple[Scored, Drawn]:
         block = owner[window]
         ground, probability = predicted.look(block)
-        here = outlined(ground, probability, choice)
+        here = outlines(ground, probability)
         unjudged = ground.classes[block.box.slices_of(window.box)] > 1
         return window, Drawn(predicted.known.near(window.box), here.whole, unjudged)
 

@@ -72,16 +72,16 @@ class Judged:
     windows: list[Scored]
 
 
-def outlined(ground: Ground, probability: Bytes, choice: Choice) -> Objects:
+def outlined(ground: Ground, probability: Bytes, choice: Choice, simplify_px: float) -> Objects:
     """Return the objects of a block at the settings that were chosen."""
-    outlines = traced(ground, probability, choice.threshold)
-    return objects(outlines, ground, choice.hole_m2).from_area(choice.min_area_m2)
+    pieces = traced(ground, probability, choice.threshold)
+    return objects(pieces, ground, choice.hole_m2, simplify_px).at(choice.seed_threshold, choice.min_area_m2)
 
 
-def judge(block: Block, predicted: Predicted, choice: Choice) -> Judged:
+def judge(block: Block, predicted: Predicted, choice: Choice, simplify_px: float) -> Judged:
     """Judge a block at the settings that were chosen."""
     ground, probability = predicted.look(block)
-    here = outlined(ground, probability, choice)
+    here = outlined(ground, probability, choice, simplify_px)
     counts = count_pixels(probability, ground.classes)
     pixels = pixels_at(counts, level_of(choice.threshold))
     confusion = {f"px_{short}": pixels[name] for short, name in CONFUSION.items()}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
-from rts_pipeline.components import fill_holes, find
-from rts_pipeline.metrics.objects import match_geometries
+from rts_pipeline.components import Pieces, fill_holes, find
+from rts_pipeline.metrics.objects import pairs_above
 from rts_pipeline.metrics.pixels import level_of
 from rts_pipeline.polygonize import to_crs_units
+from rts_pipeline.simplify import simplify
 from rts_pipeline.validate.ground import Ground, without
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 THRESHOLDS = np.round(np.arange(0.05, 0.951, 0.05), 2)
 MIN_AREAS_M2 = np.array([0.0, 300.0, 600.0, 1000.0, 2000.0, 4000.0])
 HOLES_M2 = np.array([0.0, 300.0, 900.0, 2700.0])
-SHAPE = len(THRESHOLDS), len(HOLES_M2), len(MIN_AREAS_M2)
+SHAPE = len(THRESHOLDS), len(THRESHOLDS), len(HOLES_M2), len(MIN_AREAS_M2)
 MIN_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Objects of blocks at every setting, arrays of `SHAPE`: threshold, hole size, minimum area.
+    """Objects of blocks at every setting, arrays of `SHAPE`: threshold, seed threshold, hole size, minimum area.
 
     Attributes:
         n_predicted: objects outlined.
@@ -66,64 +67,82 @@ class Objects:
         whole: outlines in the grid's CRS with holes filled, shape (n,).
         judged: the same as far as they lie in judged ground; those that don't for half or more are left out of both.
         areas_m2: geodesic area of each whole outline.
+        top: highest level of each one's pixels: it is an object up to that seed level,
+        covered: and above this one: the highest top of those whose filled holes it lies in, -1 where there is none.
     """
 
     whole: Geometries
     judged: Geometries
     areas_m2: Floats
+    top: NDArray[np.int64]
+    covered: NDArray[np.int64]
 
-    def from_area(self, min_area_m2: float) -> Objects:
-        """Return those of at least that area."""
-        kept = self.areas_m2 >= min_area_m2
-        return Objects(self.whole[kept], self.judged[kept], self.areas_m2[kept])
+    def at(self, seed_threshold: float, min_area_m2: float) -> Objects:
+        """Return those that hold a pixel of at least that probability and have at least that area."""
+        return self._where(self.seeded(np.array([seed_threshold]))[:, 0] & (self.areas_m2 >= min_area_m2))
+
+    def seeded(self, seed_thresholds: Floats) -> NDArray[np.bool_]:
+        """Return which are objects at each seed threshold, shape (n, number of thresholds)."""
+        levels = np.array([level_of(threshold) for threshold in seed_thresholds])
+        return (self.covered[:, None] < levels) & (levels <= self.top[:, None])
+
+    def _where(self, kept: NDArray[np.bool_]) -> Objects:
+        return Objects(self.whole[kept], self.judged[kept], self.areas_m2[kept], self.top[kept], self.covered[kept])
 
 
-def traced(ground: Ground, probability: Bytes, threshold: float) -> Geometries:
+def traced(ground: Ground, probability: Bytes, threshold: float) -> Pieces:
     """Return the 8-connected sets of pixels at or above a threshold, as polygonize does, in global pixel indices."""
-    return find(ground.box, probability, level_of(threshold)).geometry
+    return find(ground.box, probability, level_of(threshold))
 
 
-def objects(outlines: Geometries, ground: Ground, hole_m2: float) -> Objects:
-    """Fill the holes below a size, as candidates does, and keep what lies in judged ground.
+def objects(pieces: Pieces, ground: Ground, hole_m2: float, simplify_px: float) -> Objects:
+    """Fill the holes below a size and leave the pixels' staircases, as candidates does; keep what lies in judged ground.
 
     Args:
-        outlines: what `traced` returned.
+        pieces: what `traced` returned.
         ground: the block.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled.
+        simplify_px: tolerance of `simplify` in pixels.
     """
-    pixel_m = ground.box.pixel_m
-    filled, inside = fill_holes(outlines, hole_m2 / pixel_m**2)
-    whole = to_crs_units(np.delete(filled, inside), pixel_m)
-    judged, kept = without(whole, ground.ignored)
-    return Objects(whole[kept], judged[kept], shapely.area(whole[kept]) * ground.m2_per_unit)
+    pixel_m, top = ground.box.pixel_m, pieces.value_max
+    filled, inside, around = fill_holes(pieces.geometry, hole_m2 / pixel_m**2)
+    covered = np.full(len(top), -1)
+    np.maximum.at(covered, inside, top[around])
+    # What is less probable than all around it is an object at no seed level.
+    kept = covered < top
+    whole = to_crs_units(simplify(filled[kept], simplify_px), pixel_m)
+    judged, lies_there = without(whole, ground.ignored)
+    areas_m2 = shapely.area(whole) * ground.m2_per_unit
+    return Objects(whole, judged, areas_m2, top[kept], covered[kept])._where(lies_there)
 
 
-def tally(ground: Ground, probability: Bytes) -> Tally:
+def tally(ground: Ground, probability: Bytes, simplify_px: float) -> Tally:
     """Count the objects of a block at every setting.
 
-    A minimum area is applied to the matched objects: above an IoU of 0.5 each slump has one possible partner, so that
-    leaving others out changes no pair.
+    Seed threshold and minimum area are applied to the matched objects: above an IoU of 0.5 each slump has one possible
+    partner among objects that exist together, so that leaving others out changes no pair.
     """
     result = Tally.none()
     for index, threshold in enumerate(THRESHOLDS):
-        outlines = traced(ground, probability, threshold)
-        holes = _holes_m2(outlines, ground.box.pixel_m)
+        pieces = traced(ground, probability, threshold)
+        holes = _holes_m2(pieces.geometry, ground.box.pixel_m)
         for hole, hole_m2 in enumerate(HOLES_M2):
-            at = index, hole
+            at = index, slice(None), hole
             if hole and not ((holes >= HOLES_M2[hole - 1]) & (holes < hole_m2)).any():
-                counts = [values[index, hole - 1] for values in (result.n_predicted, result.n_found, result.iou)]
+                counts = [values[index, :, hole - 1] for values in (result.n_predicted, result.n_found, result.iou)]
             else:
-                counts = _by_area(objects(outlines, ground, hole_m2), ground)
+                counts = _by_seed_and_area(objects(pieces, ground, hole_m2, simplify_px), ground)
             result.n_predicted[at], result.n_found[at], result.iou[at] = counts
     return Tally(result.n_predicted, result.n_found, result.iou, len(ground.slumps))
 
 
-def _by_area(here: Objects, ground: Ground) -> list[NDArray[Any]]:
-    """Return number, found and sum of IoU of the objects for each minimum area."""
-    matching = match_geometries(here.judged, ground.slumps, MIN_IOU)
-    large = here.areas_m2[:, None] >= MIN_AREAS_M2
-    found = large[matching.predicted]
-    return [large.sum(axis=0), found.sum(axis=0), (matching.iou[:, None] * found).sum(axis=0)]
+def _by_seed_and_area(here: Objects, ground: Ground) -> list[NDArray[Any]]:
+    """Return number, found and sum of IoU of the objects for each seed threshold and minimum area."""
+    predicted, _, iou = pairs_above(here.judged, ground.slumps, MIN_IOU)
+    seeded = here.seeded(THRESHOLDS).astype(float)
+    large = (here.areas_m2[:, None] >= MIN_AREAS_M2).astype(float)
+    found = seeded[predicted].T
+    return [seeded.T @ large, found @ large[predicted], found @ (iou[:, None] * large[predicted])]
 
 
 def _holes_m2(outlines: Geometries, pixel_m: float) -> Floats:

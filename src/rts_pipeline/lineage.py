@@ -1,0 +1,64 @@
+"""Which outline takes the place of which: reviewers judge outlines that grew over slumps that are known already.
+
+Such a candidate names the labels that it lies over (`known_ids`). Accepted or redrawn, it takes the place of those of them that
+it shares area with: one that a new drawing leaves out stays as it was, so that no verdict disappears with another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import shapely
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from numpy.typing import NDArray
+
+    Geometries = NDArray[np.object_]
+    Positions = NDArray[np.intp]
+
+MIN_SHARED_M2 = 0.01
+"""Overlaps below this are rounding: outlines that share an edge overlap by slivers after a change of CRS."""
+SEPARATOR = ","
+
+
+def with_lineage(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the rows of a review with what was asked: `known_ids` and `judged_m2`.
+
+    `known_ids` are the labels that the outline lies over, joined by commas, empty for a new slump; `judged_m2` is the area of
+    the outline that was shown, nan for one that a reviewer added. Reviews from before there were such columns asked about new
+    slumps alone.
+    """
+    missing = {"known_ids": "", "judged_m2": np.nan}
+    rows = reviewed.assign(**{name: value for name, value in missing.items() if name not in reviewed})
+    return rows.assign(known_ids=rows["known_ids"].fillna("").astype("str"), judged_m2=rows["judged_m2"].astype("float64"))
+
+
+def replacements(names: pd.Series, known: pd.Series, outlines: Geometries) -> tuple[Positions, Positions]:
+    """Return the positions of the outlines that took another's place, and of that other, a pair of each.
+
+    Args:
+        names: label or candidate ids of n outlines that show slumps, each there once.
+        known: their `known_ids`, as `with_lineage` returns them.
+        outlines: their polygons, shape (n,), in one CRS in metres.
+    """
+    texts = known.str.split(SEPARATOR).reset_index(drop=True).explode()
+    olds = pd.Index(names).get_indexer(texts)
+    new, old = texts.index.to_numpy()[olds >= 0], olds[olds >= 0]
+    shared = shapely.area(shapely.intersection(outlines[new], outlines[old])) > MIN_SHARED_M2
+    return new[shared], old[shared]
+
+
+def united(outlines: Geometries, owner: NDArray[Any], count: int) -> Geometries:
+    """Return the union of the outlines of each owner 0..count-1; None for one that has none."""
+    result = np.full(count, None, dtype=object)
+    order = np.argsort(owner, kind="stable")
+    owners, place, number = np.unique(owner[order], return_inverse=True, return_counts=True)
+    if len(owners):
+        collections = np.asarray(shapely.geometrycollections(outlines[order], indices=place))
+        several = number > 1
+        result[owners[~several]] = shapely.get_geometry(collections[~several], 0)
+        result[owners[several]] = shapely.union_all(collections[several][:, None], axis=1)
+    return result

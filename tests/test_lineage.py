@@ -1,0 +1,209 @@
+"""Slumps that are known and changed: what each verdict on their new outline means, in labels, inventory and the next round."""
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rts_pipeline.candidates import compare
+from rts_pipeline.config import GridSection, Place, Time
+from rts_pipeline.inventory.build import build_inventory
+from rts_pipeline.io import canonical_json
+from rts_pipeline.labels import build_labels
+from rts_pipeline.lineage import replacements, united, with_lineage
+from rts_pipeline.options import InventoryOptions, LabelsOptions
+from rts_pipeline.review.rounds import Signoff
+
+CRS = "EPSG:32646"
+LABELS = LabelsOptions(grid=GridSection(crs=CRS))
+INVENTORY = InventoryOptions(area=Place(region="Beiluhe"), time=Time(), grid=GridSection(crs=CRS))
+
+
+def strip(start, stop):
+    """A rectangle 10 m wide, along a line."""
+    return shapely.box(500_000 + start, 3_900_000, 500_000 + stop, 3_900_010)
+
+
+FIRST, SECOND = strip(0, 40), strip(60, 100)
+
+
+class Decided:
+    """Two seeds and rounds of one verdict each."""
+
+    def __init__(self, folder, seeds=(FIRST, SECOND)):
+        self.folder, self.seeds, self.reviews = folder, folder / "seeds.gpkg", []
+        gpd.GeoDataFrame(geometry=list(seeds), crs=CRS).to_file(self.seeds)
+
+    def verdict(self, decision, outline, known_ids="", judged=None):
+        number = len(self.reviews) + 1
+        row = {
+            **{"candidate_id": f"r{number:02d}-0001", "round": f"{number:02d}", "decision": decision, "possibility": 1.0},
+            **{"reject_reason": None, "reviewers": "ann", "n_reviews": 1, "agreement": None, "note": None},
+            **{"reviewed_at": f"2024-01-{number:02d}T00:00:00Z", "base_sha256": f"b{number}", "model_sha256": f"m{number}"},
+            **{"prob_mean": 0.5 + number / 100, "prob_max": 0.9, "guideline_version": "1", "known_ids": known_ids},
+            "judged_m2": (judged or outline).area,
+        }
+        self.reviews.append(self.folder / f"r{number}.parquet")
+        gpd.GeoDataFrame([row], geometry=[outline], crs=CRS).to_parquet(self.reviews[-1])
+
+    def labels(self):
+        build_labels(self.seeds, self.reviews, self.folder / "labels.parquet", LABELS)
+        return gpd.read_parquet(self.folder / "labels.parquet")
+
+    def inventory(self):
+        build_inventory(self.seeds, self.reviews, self.folder / "inventory.parquet", INVENTORY)
+        return gpd.read_parquet(self.folder / "inventory.parquet")
+
+    def asked(self, *outlines, growth=0.5):
+        """Compare outlines in the next round."""
+        area = [outline.area for outline in outlines]
+        frame = gpd.GeoDataFrame({"area_m2": area}, geometry=list(outlines), crs=CRS)
+        return compare(frame, self.labels(), growth)
+
+
+@pytest.fixture
+def decided(tmp_path):
+    return Decided(tmp_path)
+
+
+def test_an_outline_is_asked_again_when_it_grew_by_more_than_the_share(decided):
+    frame = decided.asked(strip(-20, 40), strip(-20.1, 40), strip(55, 105), strip(0, 130), strip(0, 150.1), strip(200, 240))
+    assert frame["status"].tolist() == ["known", "changed", "known", "changed", "changed", "candidate"]
+    assert frame["known_ids"].tolist() == [*["seed-00001"] * 2, "seed-00002", *["seed-00001,seed-00002"] * 2, ""]
+    assert [None if one is None else one.area for one in frame["known"]] == [400, 400, 400, 800, 800, None]
+    assert decided.asked(strip(0, 119), strip(-3, 40), growth=0.0)["status"].tolist() == ["changed", "changed"]
+
+
+@pytest.mark.parametrize("decision", ["accept", "edit"])
+def test_what_is_accepted_takes_the_place_of_what_was_known(decided, decision):
+    decided.verdict(decision, strip(-40, 38), "seed-00001")
+    labels, slumps = decided.labels(), decided.inventory()
+    assert labels[["label_id", "kind"]].to_numpy().tolist() == [["seed-00002", "positive"], ["r01-0001", "positive"]]
+    assert sorted(slumps.area.round(3)) == [400, 780], "also where the known one was larger"
+    slump = slumps.loc[slumps.area.idxmax()]
+    assert (slump["delineation_id"], slump["source"], slump["decision"]) == ("seed-00001+r01-0001", "seed", decision)
+    assert slump["prob_mean"] == pytest.approx(0.51)
+    assert '"replaced":true' in slump["parts"] and '"replaced":false' in slump["parts"]
+    assert decided.asked(strip(-40, 40))["status"].tolist() == ["known"]
+
+
+def test_places_are_taken_again_and_again(decided):
+    decided.verdict("accept", strip(-40, 40), "seed-00001")
+    decided.verdict("accept", strip(-40, 100), "r01-0001,seed-00002")
+    decided.verdict("edit", strip(-40, 35), "r02-0001")
+    assert decided.labels()["label_id"].tolist() == ["r03-0001"]
+    slump = decided.inventory().iloc[0]
+    assert slump["delineation_id"] == "seed-00001+seed-00002+r01-0001+r02-0001+r03-0001"
+    assert slump.geometry.area == pytest.approx(750)
+
+
+def test_a_slump_that_the_new_drawing_leaves_out_stays(decided):
+    """The network drew two slumps as one; the reviewer redraws the one that grew."""
+    decided.verdict("edit", strip(-30, 45), "seed-00001,seed-00002", judged=strip(-30, 130))
+    assert decided.labels()["label_id"].tolist() == ["seed-00002", "r01-0001"]
+    assert sorted(decided.inventory()["delineation_id"]) == ["seed-00001+r01-0001", "seed-00002"]
+    again = decided.asked(strip(-30, 130), strip(-30, 211))
+    assert again["status"].tolist() == ["known", "changed"], "the same outline isn't asked again"
+
+
+@pytest.mark.parametrize(("decision", "kind"), [("reject", "negative"), ("unsure", "ignore"), ("unseen", "ignore")])
+def test_what_is_refused_leaves_the_known_ones_and_says_nothing_against_them(decided, decision, kind):
+    decided.verdict(decision, strip(-40, 70), "seed-00001,seed-00002")
+    labels = decided.labels()
+    assert labels["kind"].tolist() == ["positive", "positive", kind]
+    assert labels.geometry[2].area == pytest.approx(600)
+    assert labels.geometry[2].intersection(labels.geometry[:2].union_all()).area < 1e-6
+    assert sorted(decided.inventory()["delineation_id"]) == ["seed-00001", "seed-00002"]
+    again = decided.asked(strip(-40, 70), strip(-80, 84.9), strip(-80, 85.1), strip(-25, 40))
+    assert again["status"].tolist() == ["known", "known", "changed", "known"]
+    elsewhere = decided.asked(strip(90, 190))
+    assert elsewhere["status"].tolist() == ["changed"], "another change of a slump is another question"
+
+
+def test_what_was_refused_gives_way_to_what_is_accepted_later(decided):
+    decided.verdict("reject", strip(-40, 40), "seed-00001")
+    decided.verdict("accept", strip(-90, 40), "seed-00001")
+    labels = decided.labels()
+    assert labels["label_id"].tolist() == ["seed-00002", "r02-0001"]
+    assert decided.asked(strip(-90, 40))["status"].tolist() == ["known"]
+
+
+def test_a_new_slump_that_was_redrawn_smaller_is_not_asked_again(decided):
+    decided.verdict("edit", strip(200, 220), judged=strip(200, 240))
+    assert decided.asked(strip(200, 240), strip(200, 261))["status"].tolist() == ["known", "changed"]
+
+
+def test_seeds_in_another_order_lose_nothing(decided):
+    """Seeds are named by their order: a name that points elsewhere takes no place, and what overlaps is united."""
+    decided.verdict("accept", strip(-40, 40), "seed-00002")
+    assert decided.labels()["label_id"].tolist() == ["seed-00001", "seed-00002", "r01-0001"]
+    assert sorted(decided.inventory().area.round()) == [400, 800]
+
+
+def test_reviews_from_before_are_read(decided):
+    decided.verdict("accept", strip(-40, 40), "seed-00001")
+    old = gpd.read_parquet(decided.reviews[0]).drop(columns=["known_ids", "judged_m2"])
+    old.to_parquet(decided.reviews[0])
+    assert with_lineage(old)["known_ids"].tolist() == [""]
+    assert len(decided.labels()) == 3
+    assert sorted(decided.inventory().area.round()) == [400, 800], "the union, as it was then"
+
+
+def test_a_signoff_from_before_is_read(tmp_path):
+    facts = {"round": "01", "after": None, "rows_sha256": "a", "candidates_sha256": "b", "n_candidates": 1, "n_new": 1}
+    (tmp_path / "signoff.json").write_text(canonical_json({**facts, "cells": [], "at": "", "reviewers": []}))
+    signoff = Signoff.read(tmp_path / "signoff.json")
+    assert (signoff.n_changed, signoff.n_cut) == (0, 0)
+
+
+verdicts = st.lists(
+    st.tuples(
+        st.sampled_from(["accept", "edit", "reject", "unsure", "missed"]),
+        st.integers(-10, 20),
+        st.integers(1, 12),
+        st.sets(st.integers(0, 5)),
+    ),
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(verdicts)
+def test_no_verdict_disappears(tmp_path, rounds):
+    decided = Decided(tmp_path)
+    names = ["seed-00001", "seed-00002"]
+    accepted = set(names)
+    for number, (decision, start, length, known) in enumerate(rounds, 1):
+        asked = ",".join(name for index, name in enumerate(names) if index in known) if decision != "missed" else ""
+        decided.verdict(decision, strip(10 * start, 10 * (start + length)), asked)
+        names.append(f"r{number:02d}-0001")
+        accepted |= {names[-1]} if decision in {"accept", "edit", "missed"} else set()
+    labels, slumps = decided.labels(), decided.inventory()
+    told = [name for joined in slumps["delineation_id"] for name in joined.split("+")]
+    assert sorted(told) == sorted(accepted), "each accepted outline is part of one slump"
+    positive = labels[labels["kind"] == "positive"].union_all()
+    assert positive.symmetric_difference(slumps.union_all()).area < 1e-6, "labels and inventory show the same ground"
+    negative = labels[(labels["kind"] == "negative") & (labels["known_ids"] != "")]
+    assert positive.intersection(negative.union_all()).area < 1e-6
+    assert (
+        shapely.area(shapely.intersection(*[slumps.geometry.to_numpy()[i] for i in np.triu_indices(len(slumps), 1)])).sum()
+        < 1e-6
+    )
+
+
+def test_places_need_shared_ground():
+    names, outlines = pd.Series(["a", "b", "c"]), np.array([FIRST, SECOND, strip(40, 60)])
+    new, old = replacements(names, pd.Series(["", "a", "a,b,d"]), outlines)
+    assert (len(new), len(old)) == (0, 0)
+    new, old = replacements(names, pd.Series(["", "a", "a,b,d"]), np.array([FIRST, SECOND, strip(39, 60)]))
+    assert (new.tolist(), old.tolist()) == ([2], [0])
+
+
+def test_unions():
+    outlines = np.array([FIRST, SECOND, strip(20, 60)])
+    none, two, one = united(outlines, np.array([1, 2, 1]), 3)
+    assert (none, two.area, one) == (None, 600.0, SECOND)
+    assert united(outlines[:0], np.array([], int), 2).tolist() == [None, None]
