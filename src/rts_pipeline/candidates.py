@@ -29,7 +29,6 @@ from rts_pipeline.simplify import simplify
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
-    from shapely.geometry.base import BaseGeometry
 
     Geometries = NDArray[np.object_]
 
@@ -150,10 +149,10 @@ def merge_outlines(
     return frame.iloc[_by_place(geometry)].drop(index=np.unique(inside))
 
 
-def outline_sha256(geometry: BaseGeometry) -> str:
-    """Return the sha256 of an outline: of its normalised little-endian 2D WKB, coordinates rounded to 0.01 m."""
-    rounded = shapely.normalize(shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, 2) + 0.0))
-    return hashlib.sha256(shapely.to_wkb(rounded, byte_order=1, output_dimension=2)).hexdigest()
+def outline_sha256(outlines: Geometries) -> list[str]:
+    """Return the sha256 of each outline: of its normalised little-endian 2D WKB, coordinates rounded to 0.01 m."""
+    rounded = shapely.normalize(shapely.transform(shapely.force_2d(outlines), lambda xy: np.round(xy, 2) + 0.0))
+    return [hashlib.sha256(wkb).hexdigest() for wkb in shapely.to_wkb(rounded, byte_order=1, output_dimension=2)]
 
 
 def _by_place(geometry: Geometries) -> NDArray[np.intp]:
@@ -252,14 +251,14 @@ def _identified(ranked: gpd.GeoDataFrame, round: str, grid: Grid, model_sha256: 
     points = frame.geometry.representative_point()
     to_wgs84 = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
     longitude, latitude = to_wgs84.transform(points.x.to_numpy(), points.y.to_numpy())
-    rank = np.arange(1, len(frame) + 1)
+    numbers = np.arange(1, len(frame) + 1)
     text = {
-        "candidate_id": [f"r{round}-{number:04d}" for number in rank],
+        "candidate_id": [f"r{round}-{number:04d}" for number in numbers],
         "round": [round] * len(frame),
         "cell_id": [grid.cell_at(x, y) for x, y in zip(points.x, points.y, strict=True)],
-        "base_sha256": [outline_sha256(geometry) for geometry in frame.geometry],
+        "base_sha256": outline_sha256(frame.geometry.to_numpy()),
         "model_sha256": [model_sha256] * len(frame),
     }
     # The type is said, so that a round without candidates has the same columns as any other.
     text_columns = {name: pd.Series(values, dtype="str") for name, values in text.items()}
-    return frame.assign(rank=rank, longitude=longitude, latitude=latitude, **text_columns)[CANDIDATE_COLUMNS]
+    return frame.assign(rank=numbers, longitude=longitude, latitude=latitude, **text_columns)[CANDIDATE_COLUMNS]

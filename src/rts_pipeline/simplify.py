@@ -40,12 +40,13 @@ def simplify(geometry: Geometries, tolerance_px: float) -> Geometries:
         return geometry
     kind, xy, (rings, *parts) = shapely.to_ragged_array(geometry)
     points, sizes = _halves(xy, rings)
-    before, after = _neighbours(sizes)
-    pull = (points[before[before]] - 2 * points + points[after[after]]) / 4
-    length = np.hypot(*pull.T)
-    middle = points + pull * np.minimum(1, MAX_SHIFT_PX / np.maximum(length, MAX_SHIFT_PX))[:, None]
-    is_middle = (np.arange(len(points)) % 2 == 1)[:, None]
-    target = np.where(is_middle, middle, (middle[before] + middle[after]) / 2)
+    middles = points[1::2]
+    before, after = _neighbours(middles, sizes // 2)
+    pull = (before - 2 * middles + after) / 4
+    length = np.maximum(np.hypot(*pull.T), MAX_SHIFT_PX)
+    moved = middles + pull * (MAX_SHIFT_PX / length)[:, None]
+    target = np.empty_like(points)
+    target[::2], target[1::2] = (_neighbours(moved, sizes // 2)[0] + moved) / 2, moved
     return straightened(_polygons(kind, points + tolerance_px / MAX_PX * (target - points), sizes, parts))
 
 
@@ -56,9 +57,9 @@ def straightened(geometry: Geometries) -> Geometries:
     kind, xy, (rings, *parts) = shapely.to_ragged_array(geometry)
     sizes = np.diff(rings) - 1
     xy = np.delete(xy, rings[1:] - 1, axis=0)
-    before, after = _neighbours(sizes)
-    one, other = xy - xy[before], xy[after] - xy
-    corner = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) > STRAIGHT
+    before, after = _neighbours(xy, sizes)
+    (x0, y0), (x1, y1) = (xy - before).T, (after - xy).T
+    corner = np.abs(x0 * y1 - y0 * x1) > STRAIGHT
     kept = np.add.reduceat(corner, np.cumsum(sizes) - sizes)
     return _polygons(kind, xy[corner], kept, parts)
 
@@ -73,11 +74,12 @@ def _halves(xy: Floats, rings: NDArray[Any]) -> tuple[Floats, NDArray[np.int64]]
     return points, np.add.reduceat(edges, first)
 
 
-def _neighbours(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions of each point's neighbours in its ring."""
+def _neighbours(points: Floats, sizes: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return the point before and the point after each in its ring."""
     last = np.cumsum(sizes) - 1
-    before, after = np.arange(-1, last[-1]), np.arange(1, last[-1] + 2)
-    before[last - sizes + 1], after[last] = last, last - sizes + 1
+    first = last - sizes + 1
+    before, after = np.roll(points, 1, axis=0), np.roll(points, -1, axis=0)
+    before[first], after[last] = points[last], points[first]
     return before, after
 
 

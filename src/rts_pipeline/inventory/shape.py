@@ -33,10 +33,14 @@ def geodesic_area_perimeter(outlines: gpd.GeoSeries) -> tuple[NDArray[np.float64
         outlines: polygons in a projected CRS in metres.
     """
     divided = outlines.set_crs(outlines.crs).segmentize(MAX_EDGE_M).to_crs("EPSG:4326")
-    oriented = shapely.orient_polygons(divided.to_numpy())
-    areas = [WGS84.geometry_area_perimeter(outline)[0] for outline in oriented]
-    lengths = [WGS84.geometry_length(line) for line in shapely.boundary(oriented)]
-    return np.abs(np.array(areas, dtype=float)), np.array(lengths, dtype=float)
+    parts, owner = shapely.get_parts(shapely.orient_polygons(divided.to_numpy()), return_index=True)
+    # Oriented, so that a hole's area is negative.
+    rings, part = shapely.get_rings(parts, return_index=True)
+    ends = np.cumsum(shapely.get_num_coordinates(rings))
+    places = np.split(shapely.get_coordinates(rings), ends)[:-1]
+    measured = np.array([WGS84.polygon_area_perimeter(*place.T) for place in places]).reshape(-1, 2)
+    area, length = (np.bincount(owner[part], values, minlength=len(outlines)).astype(float) for values in measured.T)
+    return np.abs(area), length
 
 
 def rectangle_sides(outlines: gpd.GeoSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
