@@ -49,7 +49,7 @@ STAGES = {
     "candidates": Stage(6, "candidates", "76dd9bf59348950a"),
     "evidence": Stage(3, "evidence", "70431c8a973cd6c6"),
     "inventory": Stage(2, "inventory.build", "8de194b95bb36700"),
-    "attributes": Stage(1, "inventory.attributes", "1cb4e9b3e4b02995"),
+    "attributes": Stage(2, "inventory.attributes", "1cb4e9b3e4b02995"),
     "export": Stage(1, "inventory.export", "52caddb69c01e607"),
     "report": Stage(7, "report.build", "9ba9426336c7d27d"),
 }
