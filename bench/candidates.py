@@ -3,8 +3,8 @@
 python bench/candidates.py
 
 Made fields of probabilities of 2,048 x 2,048 to 8,192 x 8,192 px, polygonized as one block, and 6,250 to 100,000 outlines
-against as many labels, a fifth of them over known slumps and a fifth over what was rejected. CPU seconds of the process, the
-least of the turns; each row has four times the work of the one before. Writes results/bench/candidates.json.
+against as many labels, a fifth of them over known slumps and a fifth over what was rejected. CPU seconds of the process; each
+row has four times the work of the one before. Writes results/bench/candidates.json.
 """
 
 from __future__ import annotations
@@ -31,20 +31,16 @@ from rts_pipeline.polygonize import polygonize, sums_path
 CRS = "EPSG:32646"
 SIDES_PX = (2048, 4096, 8192)
 NUMBERS = (6_250, 25_000, 100_000)
-TURNS = 2
 STEP_PX = 40
 CHOICE = {"threshold": 0.5, "seed_threshold": 0.6, "min_area_m2": 300.0, "hole_m2": 300.0, "weights_sha256": "0" * 64}
 COLUMN, ROW = 166_400, -1_262_000
 
 
 def cpu_seconds(work: Any) -> float:
-    """Return the least CPU seconds of a piece of work."""
-    best = np.inf
-    for _ in range(TURNS):
-        before = time.process_time()
-        work()
-        best = min(best, time.process_time() - before)
-    return float(best)
+    """Return the CPU seconds of a piece of work."""
+    before = time.process_time()
+    work()
+    return time.process_time() - before
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -242,7 +242,7 @@ def test_the_queue_is_ranked_by_chance_and_distance(tmp_path):
     _, candidates, _ = build(tmp_path, values, labels=[("positive", (2, 50, 12, 60))])
     assert candidates.n_px.tolist() == [100] * 4
     assert candidates.prob_mean.tolist() == [1.0, 0.8, 0.8, 0.6]
-    assert candidates.known_m.round().tolist() == [142, 114, 30, 89]
+    assert candidates.known_m.round().tolist() == [163, 129, 45, 109]
     assert candidates.score.tolist() == pytest.approx(score(candidates.prob_mean, candidates.known_m).tolist())
     assert candidates.score.is_monotonic_decreasing
     assert build(tmp_path, values)[1].known_m.isna().all()

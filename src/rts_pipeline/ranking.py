@@ -21,10 +21,10 @@ FAR_GAIN = 0.25
 
 
 def known_distance(frame: gpd.GeoDataFrame, slumps: gpd.GeoDataFrame) -> Floats:
-    """Return the distance (m) from each outline to the nearest known slump, shape (n,); nan where none is known."""
+    """Return the distance (m) from the centre of each outline to the nearest known slump, shape (n,); nan if none is known."""
     distance = np.full(len(frame), np.nan)
     if len(slumps) and len(frame):
-        (own, _), metres = slumps.sindex.nearest(frame.geometry, return_all=False, return_distance=True)
+        (own, _), metres = slumps.sindex.nearest(frame.centroid, return_all=False, return_distance=True)
         distance[own] = metres
     return distance
 

@@ -46,7 +46,7 @@ STAGES = {
     "crossvalidate": Stage(1, "crossvalidate", "60a734d37d444160"),
     "predict": Stage(1, "predict", "0b11ba112d397059"),
     "polygonize": Stage(3, "polygonize", "ae0bc075e71b4ae1"),
-    "candidates": Stage(6, "candidates", "76dd9bf59348950a"),
+    "candidates": Stage(7, "candidates", "56be43fbaf7177d2"),
     "evidence": Stage(3, "evidence", "70431c8a973cd6c6"),
     "inventory": Stage(2, "inventory.build", "8de194b95bb36700"),
     "attributes": Stage(2, "inventory.attributes", "1cb4e9b3e4b02995"),
