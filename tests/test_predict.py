@@ -1,22 +1,35 @@
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 import rasterio
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from learning_case import CELL_PX, make_world, write_mosaic
-from rts_pipeline import io, machine
-from rts_pipeline.config import Predict
-from rts_pipeline.errors import InputError
+from rts_pipeline import cli, io, machine, progress
+from rts_pipeline.cells import Mosaics
+from rts_pipeline.config import Inference, Predict
+from rts_pipeline.engines import CpuEngine, model_facts
+from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import canonical_json
+from rts_pipeline.lattice import Strip, probabilities, window_weights
+from rts_pipeline.learning.inputs import Inputs, Normalisation
+from rts_pipeline.learning.network import Ensemble, Exported, build_network, export_onnx, save_weights
+from rts_pipeline.learning.torch_engine import TorchEngine
 from rts_pipeline.options import PredictOptions
-from rts_pipeline.predict import Strip, predict, window_weights
+from rts_pipeline.predict import predict
 
 BANDS = ["nir", "red"]
+CPU = Inference(device="cpu")
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 SETTING = Predict(window_px=128, overlap_px=48, precision="f32")
 
 
@@ -49,7 +62,7 @@ def write_model(folder, gain=1.0):
 
 def run(world, block, model, out, setting=SETTING, mosaics=None):
     options = PredictOptions(grid=world.section, predict=setting)
-    predict(block, model, mosaics or world.mosaics, out, options)
+    predict(block, model, mosaics or world.mosaics, out, options, CPU)
     with rasterio.open(out) as dataset:
         return dataset.read(1), dataset.profile, dataset.tags(ns="IMAGE_STRUCTURE")
 
@@ -60,8 +73,6 @@ def whole(world):
 
 def expected_by_hand(world, model):
     """Apply the network to every window of the lattice and blend, all in memory."""
-    import openvino
-
     network = openvino.compile_model(str(model / "network.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     box = replace(whole(world))
     big = np.zeros((2, box.height + 512, box.width + 512), np.float32)
@@ -113,20 +124,6 @@ def test_unobserved_pixels_are_nodata(world, model, tmp_path):
     assert np.array_equal(values != 255, seen)
 
 
-def test_windows_without_pixels_are_skipped(world, model, tmp_path, monkeypatch):
-    from rts_pipeline import predict as stage
-
-    started = []
-    start = stage.Engine.start
-    monkeypatch.setattr(
-        stage.Engine, "start", lambda self, index, pixels: (started.append(pixels.any()), start(self, index, pixels))
-    )
-    strip = Strip.around(whole(world), SETTING)
-    run(world, whole(world), model, tmp_path / "whole.tif")
-    assert all(started)
-    assert len(started) < strip.n_rows * len(strip.lefts)
-
-
 @pytest.mark.parametrize(("window", "overlap"), [(128, 48), (512, 128), (64, 32), (96, 0), (96, 1)])
 def test_weights_add_up_to_one(window, overlap):
     weights, stride = window_weights(window, overlap), window - overlap
@@ -165,7 +162,7 @@ def test_bad_mosaics_are_named(model, tmp_path):
     other = replace(world, grid=replace(world.grid, pixel_m=4.0))
     with pytest.raises(InputError, match=rf"{path.name}: lies on another grid"):
         options = PredictOptions(grid=other.section.model_copy(update={"pixel_m": 4.0}), predict=SETTING)
-        predict(whole(other), model, [path], tmp_path / "out.tif", options)
+        predict(whole(other), model, [path], tmp_path / "out.tif", options, CPU)
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(InputError, match=rf"{path.name}: a part can't be read"):
         run(world, whole(world), model, tmp_path / "out.tif")
@@ -181,9 +178,16 @@ def test_a_block_without_mosaics_is_all_nodata(world, model, tmp_path):
     assert (values == 255).all()
 
 
-def test_prediction_needs_no_torch():
-    code = "import sys, rts_pipeline.predict as p; assert p.openvino; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+def test_prediction_needs_no_torch(world, model, tmp_path):
+    """Nor does a whole run: the modules are looked at after it."""
+    options = canonical_json({"grid": world.section.model_dump(), "predict": SETTING.model_dump()})
+    code = (
+        "import sys, atexit; atexit.register(lambda: print('torch' in sys.modules)); from rts_pipeline.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "predict", "b_e0003_n0007", *map(str, world.mosaics), "--model", str(model)]
+    command += ["--out", str(tmp_path / "out.tif"), "--options", options, "--device", "cpu"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (tmp_path / "out.tif").exists()
 
 
 def test_threads_respect_slurm(monkeypatch):
@@ -191,3 +195,343 @@ def test_threads_respect_slurm(monkeypatch):
     assert machine.threads() == 1
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "10000")
     assert 1 <= machine.threads() < 10000
+
+
+def test_gpus_are_counted_without_torch():
+    code = "import sys; from rts_pipeline import machine; print(machine.gpus() >= 0, 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True False\n"
+
+
+# --- the same bits, however it is done ---
+
+
+class Counting:
+    """An engine that notes the windows it is given."""
+
+    readers, wide = 1, 4
+
+    def __init__(self, engine):
+        self.engine, self.windows = engine, []
+
+    def start(self, pixels, lefts, add):
+        self.windows += [pixels[:, :, left : left + SETTING.window_px].copy() for left in lefts]
+        return self.engine.start(pixels, lefts, add)
+
+
+def values_of(box, reader, engine, setting=SETTING):
+    values = np.full(box.shape, 77, np.uint8)
+    for part, found in probabilities(box, reader, engine, setting):
+        assert (values[box.slices_of(part)] == 77).all()  # each pixel once
+        values[box.slices_of(part)] = found
+    return values
+
+
+def reading(world):
+    return Mosaics(world.mosaics, world.grid, BANDS)
+
+
+@pytest.mark.parametrize("block", ["b_e0003_n0007", "b_e0100_n0100"])
+def test_windows_without_a_pixel_of_the_block_cost_nothing(world, model, block):
+    box, engine = world.grid.block(block), Counting(CpuEngine(model / "network.onnx", 2, SETTING))
+    strip = Strip.around(box, SETTING)
+    with reading(world) as reader:
+        values_of(box, reader, engine)
+        seen = reader.read(box).any(axis=0)
+    windows = [strip.box.part(row * strip.stride, left, 128, 128) for row in range(strip.n_rows) for left in strip.lefts]
+    needed = [window for window in windows if seen[box.slices_of(window.intersection(box))].any()]
+    assert len(engine.windows) == len(needed) < len(windows)
+    assert all(window.any() for window in engine.windows)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_panels_and_cores_change_nothing(world, model, monkeypatch, flips):
+    setting = SETTING.model_copy(update={"flips": flips})
+    box = whole(world)
+    with reading(world) as reader:
+        values = values_of(box, reader, CpuEngine(model / "network.onnx", 2, setting), setting)
+        for wide, threads in ((1, "1"), (2, "2"), (3, "1")):
+            monkeypatch.setenv("SLURM_CPUS_PER_TASK", threads)
+            engine = CpuEngine(model / "network.onnx", 2, setting)
+            engine.wide = wide
+            assert np.array_equal(values_of(box, reader, engine, setting), values)
+            assert np.array_equal(values_of(box, reader, engine, setting), values)
+
+
+def test_neighbouring_blocks_and_orders_change_nothing(world, model):
+    box = whole(world)
+    engine = CpuEngine(model / "network.onnx", 2, SETTING)
+    engine.wide = 2
+    with reading(world) as reader:
+        values = values_of(box, reader, engine)
+        for edge in (97, 130, 384):
+            for part in reversed(list(box.windows(edge))):
+                assert np.array_equal(values_of(part, reader, engine), values[box.slices_of(part)])
+
+
+def test_a_cell_does_not_depend_on_cells_that_no_window_of_it_reaches(world, model):
+    cell = world.grid.cell(world.mosaics[0].stem)
+    engine = CpuEngine(model / "network.onnx", 2, SETTING)
+    near = [path for path in world.mosaics if world.grid.cell(path.stem).intersection(cell.grown(SETTING.window_px))]
+    assert len(near) < len(world.mosaics)
+    with reading(world) as every, Mosaics(near, world.grid, BANDS) as some:
+        assert np.array_equal(values_of(cell, every, engine), values_of(cell, some, engine))
+
+
+def test_equal_runs_give_equal_files(world, model, tmp_path):
+    for name in ("a.tif", "b.tif"):
+        run(world, whole(world), model, tmp_path / name)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+
+
+def test_flips_are_the_mean_of_what_the_network_says_of_each_flipped_window(world, model):
+    flipped = SETTING.model_copy(update={"flips": True})
+    network = model / "network.onnx"
+    with reading(world) as reader:
+        found = values_of(whole(world), reader, CpuEngine(network, 2, flipped), flipped)
+        plain = values_of(whole(world), reader, CpuEngine(network, 2, SETTING))
+    one = openvino.compile_model(str(network), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    strip = Strip.around(whole(world), SETTING)
+    windows = [strip.box.part(row * strip.stride, left, 128, 128) for row in range(strip.n_rows) for left in strip.lefts]
+    # a window's middle is seen by it alone
+    middles = [(window, window.part(50, 50, 28, 28)) for window in windows]
+    inside = [(window, middle) for window, middle in middles if middle.intersection(whole(world)) == middle]
+    window, middle = next(pair for pair in inside if (found[whole(world).slices_of(pair[1])] < 255).all())
+    with reading(world) as reader:
+        pixels = reader.read(window)[None].astype(np.float32)
+    views = [pixels, pixels[..., ::-1], pixels[..., ::-1, :], pixels[..., ::-1, ::-1]]
+    said = [one(np.ascontiguousarray(view))[0][0, 0].copy() for view in views]
+    mean = (said[0] + said[1][:, ::-1] + said[2][::-1] + said[3][::-1, ::-1]) / 4
+    assert np.abs(found[whole(world).slices_of(middle)].astype(int) - np.rint(mean[50:78, 50:78] * 250)).max() <= 1
+    assert (found != plain).any()
+
+
+# --- torch ---
+
+
+@pytest.fixture(scope="module")
+def trained(world):
+    """A model folder with random weights of a real network."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    folder = world.folder / "torch"
+    folder.mkdir()
+    inputs = Inputs(BANDS, Normalisation([2200.0, 1100.0], [100.0, 50.0]))
+    network = Ensemble([build_network("deeplabv3+", "mobilenet_v2", 2) for _ in range(2)]).eval()
+    example = world.pixels[None, [3, 2], -128:, -128:].astype(np.float32)
+    with torch.inference_mode():
+        logits = network(inputs(torch.from_numpy(example))[0])
+        for member in network.members:
+            member.segmentation_head[0].bias -= logits.mean()
+    # random weights say almost the same everywhere: probabilities from 0 to 1 all the same
+    temperature = float(logits.std())
+    save_weights(network, folder / "weights.pt")
+    export_onnx(Exported(network, inputs, temperature), example, folder / "network.onnx")
+    facts = {"bands": BANDS, "architecture": "deeplabv3+", "encoder": "mobilenet_v2", "members": [{}, {}]}
+    facts |= {"temperature": temperature, "normalisation": {"mean": [2200.0, 1100.0], "std": [100.0, 50.0]}}
+    sums = {name: io.sha256_file(folder / name) for name in ("weights.pt", "network.onnx")}
+    io.write_json(folder / "model.json", facts | {"sha256": sums})
+    return folder
+
+
+def torch_engine(folder, device="cpu", setting=SETTING, batch=4):
+    return TorchEngine(folder, model_facts(folder), setting, device, batch)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("flips", [False, True])
+def test_torch_and_openvino_agree(world, trained, device, flips):
+    setting = SETTING.model_copy(update={"flips": flips})
+    box = world.grid.cell(world.mosaics[7].stem)
+    with reading(world) as reader:
+        expected = values_of(box, reader, CpuEngine(trained / "network.onnx", 2, setting), setting)
+        found = values_of(box, reader, torch_engine(trained, device, setting), setting)
+    assert np.array_equal(found == 255, expected == 255)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert np.ptp(expected[expected < 255]) > 50
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_batches_and_panels_change_nothing_in_torch(world, trained, device):
+    box = world.grid.cell(world.mosaics[8].stem)
+    with reading(world) as reader:
+        values = values_of(box, reader, torch_engine(trained, device, batch=4))
+        for batch, wide in ((1, 8), (3, 8), (4, 1)):
+            engine = torch_engine(trained, device, batch=batch)
+            engine.wide = wide
+            found = values_of(box, reader, engine)
+            # another number at a time may take another algorithm on a GPU
+            exact = device == "cpu" or batch == 4
+            assert np.array_equal(found, values) if exact else np.abs(found.astype(int) - values).max() <= 1
+
+
+def test_short_memory_halves_the_batch(world, trained, monkeypatch, capsys):
+    box, most = world.grid.cell(world.mosaics[8].stem), 2
+    network = Exported.forward
+
+    def forward(self, image):
+        if len(image) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return network(self, image)
+
+    with reading(world) as reader:
+        values = values_of(box, reader, torch_engine(trained))
+        monkeypatch.setattr(Exported, "forward", forward)
+        assert np.array_equal(values_of(box, reader, torch_engine(trained, batch=8)), values)
+        assert "out of memory with 8 windows at a time; trying 4\n" in capsys.readouterr().err
+        most = 0
+        with pytest.raises(UsageError, match=r"predict\.window_px: the GPU's memory is too small for one window of 128 px"):
+            values_of(box, reader, torch_engine(trained, batch=2))
+
+
+def test_bf16_is_near_fp32_in_torch(world, trained):
+    box = world.grid.cell(world.mosaics[8].stem)
+    setting = SETTING.model_copy(update={"precision": "bf16"})
+    with reading(world) as reader:
+        exact = values_of(box, reader, torch_engine(trained)).astype(int)
+        found = values_of(box, reader, torch_engine(trained, setting=setting), setting)
+    # these weights' small differences are stretched to probabilities from 0 to 1
+    assert np.mean(np.abs(found - exact) <= 25) > 0.9
+
+
+def test_weights_of_another_network_are_refused(world, trained):
+    facts = model_facts(trained) | {"encoder": "resnet18"}
+    with pytest.raises(InputError, match=r"weights\.pt: doesn't fit: .*"):
+        TorchEngine(trained, facts, SETTING, "cpu", 4)
+
+
+# --- what a user can get wrong: one line each, and no file that looks done ---
+
+
+def complaint(monkeypatch, capfd, world, model, out, *arguments, mosaics=None, block="b_e0003_n0007"):
+    """Run the command; return its exit code and the last line that it says."""
+    options = canonical_json({"grid": world.section.model_dump(), "predict": SETTING.model_dump()})
+    paths = [str(path) for path in mosaics or world.mosaics]
+    command = ["rts-pipeline", "predict", block, *paths, "--model", str(model), "--out", str(out), "--options", options]
+    monkeypatch.setattr(sys, "argv", [*command, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not list(out.parent.glob("*out.tif*"))
+    assert not list(out.parent.glob(".tmp*"))
+    return ended.value.code, capfd.readouterr().err.splitlines()[-1]
+
+
+def test_a_gpu_that_is_not_there_or_unknown(monkeypatch, capfd, world, model, tmp_path):
+    monkeypatch.setattr(machine, "gpus", lambda: 1)
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cuda:1")
+    assert (code, line) == (
+        2, "rts-pipeline: predict.device: 'cuda:1', but this machine has 1 GPUs; set it to 'auto' or 'cpu'"
+    )  # fmt: skip
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "gpu")
+    assert code == 2
+    assert "predict: key 'device' is 'gpu'" in line
+
+
+def test_a_network_for_other_bands(monkeypatch, capfd, world, tmp_path):
+    model = write_model(tmp_path / "model")
+    facts = io.read_json(model / "model.json")
+    io.write_json(model / "model.json", facts | {"bands": ["nir", "red", "blue"]})
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu")
+    assert code == 3
+    assert "network.onnx: not a network for 3 bands" in line
+    io.write_json(model / "model.json", facts | {"bands": ["nir", "swir"]})
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu")
+    assert code == 3
+    assert ".tif: lacks band swir; expected bands nir, swir; it has blue, green, red, nir" in line
+    io.write_json(model / "model.json", {"bands": BANDS})
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu")
+    assert (code, "model.json: doesn't say sha256" in line) == (3, True)
+
+
+def test_a_network_whose_answer_is_no_number(monkeypatch, capfd, world, tmp_path):
+    model = write_model(tmp_path / "model", gain=np.nan)
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu")
+    assert code == 3
+    assert "network.onnx" in line
+    assert "no number for a window of b_e0003_n0007" in line
+
+
+def test_a_corrupt_tile_is_named(monkeypatch, capfd, model, tmp_path):
+    world = make_world(tmp_path, cells=1)
+    path = world.mosaics[0]
+    with rasterio.open(path) as dataset:
+        place = int(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", 1)) + 1000
+    data = bytearray(path.read_bytes())
+    data[place : place + 2000] = bytes(2000)
+    path.write_bytes(data)
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu")
+    assert code == 3
+    assert f"{path}: a part can't be read" in line
+    assert line.endswith("remove the file and run again to rebuild it")
+
+
+def test_a_mosaic_of_other_numbers(monkeypatch, capfd, model, tmp_path):
+    world = make_world(tmp_path, cells=1)
+    path = world.mosaics[0]
+    with rasterio.open(path) as dataset:
+        values, profile, bands = dataset.read(), dataset.profile, dataset.descriptions
+    with rasterio.open(path, "w", **profile | {"dtype": "float32", "driver": "GTiff"}) as dataset:
+        dataset.write(np.where(values, values, np.nan).astype(np.float32))
+        dataset.descriptions = bands
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu")
+    assert (code, line.partition(".tif: ")[2]) == (3, "holds float32; expected uint16, reflectance x 10,000")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9, 1])
+def test_a_full_disk(world, model, tmp_path, share):
+    run(world, whole(world), model, tmp_path / "out.tif")
+    limit = round((tmp_path / "out.tif").stat().st_size * share) - 1
+    (tmp_path / "out.tif").unlink()
+    options = canonical_json({"grid": world.section.model_dump(), "predict": SETTING.model_dump()})
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+    code += "; from rts_pipeline.cli import main; main()"
+    command = [sys.executable, "-c", code, "predict", "b_e0003_n0007", *map(str, world.mosaics), "--model", str(model)]
+    command += ["--out", str(tmp_path / "out.tif"), "--options", options, "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"rts-pipeline: {tmp_path / 'out.tif'}: can't be written in full")
+    assert line.endswith("; free space or mend permissions")
+    assert not list(tmp_path.iterdir())
+
+
+# --- progress and memory ---
+
+
+def test_progress_says_area_rate_and_time_left(world, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
+    run(world, whole(world), model, tmp_path / "out.tif")
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"predict b_e0003_n0007: 1/1 km2, [\d.]+ km2/s, 0 s left", lines[-1])
+    assert len(lines) > 2
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from rts_pipeline.config import GridSection, Inference, Predict
+from rts_pipeline.options import PredictOptions
+from rts_pipeline.predict import predict
+folder, cells = Path(sys.argv[1]), int(sys.argv[2])
+options = PredictOptions(grid=GridSection(crs="EPSG:32646", block_cells=cells), predict=Predict())
+block = options.grid.grid().block("b_e0000_n0000")
+predict(block, Path(sys.argv[3]), sorted(folder.glob("e*.tif")), folder / f"out{cells}.tif", options, Inference(device="cpu"))
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+
+
+def test_memory_does_not_depend_on_the_area(model, tmp_path):
+    """Blocks of 4 and of 16 cells."""
+    grid = Grid("EPSG:32646", 3.0, 2048, 4)
+    for column in range(4):
+        for row in range(4):
+            cell = grid.cell(f"e{column:04d}_n{row:04d}")
+            with io.new_cog(tmp_path / f"{cell.id}.tif", count=2, dtype="uint16", nodata=0, **cell.profile) as dataset:
+                dataset.write(np.full((2, *cell.shape), 900, np.uint16))
+                dataset.descriptions = BANDS
+    peaks = []
+    for cells in (2, 4):
+        command = [sys.executable, "-c", MEASURED, str(tmp_path), str(cells), str(model)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) / 1024)
+    assert peaks[1] < 1.12 * peaks[0]
+    assert peaks[1] < 500

@@ -15,7 +15,7 @@ import torch
 
 from learning_case import make_windows
 from rts_pipeline import io
-from rts_pipeline.config import Labelling, Learning, Placement, Predict
+from rts_pipeline.config import Inference, Labelling, Learning, Placement, Predict
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.learning import calibrate, network, weights
 from rts_pipeline.learning.inputs import Inputs, Normalisation
@@ -141,7 +141,7 @@ def test_members_are_the_networks_of_their_seeds(world, ensemble, tmp_path):
 def test_predict_takes_the_model_of_several_members_and_the_ndvi(world, ensemble, tmp_path):
     options = PredictOptions(grid=world.section, predict=Predict(window_px=128, overlap_px=32))
     block = dataclasses.replace(world.grid.block("b_e0003_n0006"), width=256, height=256)
-    predict(block, ensemble, world.mosaics, tmp_path / "probability.tif", options)
+    predict(block, ensemble, world.mosaics, tmp_path / "probability.tif", options, Inference(device="cpu"))
     with rasterio.open(tmp_path / "probability.tif") as dataset:
         values = dataset.read(1)
     assert (values != 255).any()

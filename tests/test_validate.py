@@ -11,14 +11,15 @@ from scipy import ndimage
 
 from learning_case import review_row
 from rts_pipeline import io
+from rts_pipeline.engines import CpuEngine
 from rts_pipeline.errors import InputError
-from rts_pipeline.predict import Engine, probabilities
+from rts_pipeline.lattice import probabilities
 from rts_pipeline.validate.build import validate
 from rts_pipeline.validate.choice import choose
 from rts_pipeline.validate.ground import Known, blocks_of
 from rts_pipeline.validate.objects import HOLES_M2, MIN_AREAS_M2, SHAPE, THRESHOLDS, Tally, objects, tally, traced
 from rts_pipeline.validate.windows import Scored, worst_and_best
-from validate_case import BANDS, BLOCK_PX, FAINT, PREDICT, Case
+from validate_case import BANDS, BLOCK_PX, CPU, FAINT, PREDICT, Case
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_ground_without_a_validation_window_is_not_judged(case):
     chips, labels, mosaics, model, out = case.files
     table = gpd.read_parquet(chips)
     io.write_parquet(chips, table[table.index % 4 != 3])
-    validate(chips, labels, mosaics, model, out, case.options)
+    validate(chips, labels, mosaics, model, out, case.options, CPU)
     after = io.read_json(out / "validation.json")
     assert after["validation"]["n_truth"] < before["validation"]["n_truth"]
     assert figures(after) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
@@ -217,7 +218,7 @@ def tallied(case):
     blocks = [block for block in blocks_of(chips, case.options) if block.split == "validation"]
     known, total, looked = Known(labels, case.world.grid), Tally.none(), []
     with Mosaics(mosaics, case.world.grid, BANDS) as reader:
-        engine = Engine(model / "network.onnx", 2, PREDICT)
+        engine = CpuEngine(model / "network.onnx", 2, PREDICT)
         for block in blocks:
             probability = np.concatenate([part for _, part in probabilities(block.box, reader, engine, PREDICT)])
             looked.append((known.ground(block, probability), probability))
@@ -344,15 +345,15 @@ def test_a_model_or_table_that_can_not_be_used_is_named(case):
     table = gpd.read_parquet(chips)
     io.write_parquet(chips, table.assign(split="train"))
     with pytest.raises(InputError, match=r"chips\.parquet: holds no validation window"):
-        validate(chips, labels, mosaics, model, out, case.options)
+        validate(chips, labels, mosaics, model, out, case.options, CPU)
     io.write_parquet(chips, table)
     facts = json.loads((model / "model.json").read_text())
     io.write_json(model / "model.json", {**facts, "sha256": {"network.onnx": facts["sha256"]["network.onnx"]}})
     with pytest.raises(InputError, match=r"model\.json: names no sha256 of weights\.pt"):
-        validate(chips, labels, mosaics, model, out, case.options)
+        validate(chips, labels, mosaics, model, out, case.options, CPU)
     io.write_json(model / "model.json", {**facts, "sha256": {"weights.pt": "0" * 64}})
     with pytest.raises(InputError, match=r"weights\.pt: sha256 .* differs from model\.json"):
-        validate(chips, labels, mosaics, model, out, case.options)
+        validate(chips, labels, mosaics, model, out, case.options, CPU)
 
 
 def test_a_slump_that_reaches_back_to_the_blocks_edge_from_outside(case):

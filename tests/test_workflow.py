@@ -66,8 +66,8 @@ def test_learning_rate_redoes_training_and_below(case):
     assert case.plan() == {rule: count for rule, count in ROUND.items() if rule not in {"labels", "chips"}}
 
 
-def test_training_elsewhere_makes_nothing_stale(case):
-    case.configure(train={"device": "cuda", "workers": 3})
+def test_training_or_predicting_elsewhere_makes_nothing_stale(case):
+    case.configure(train={"device": "cuda", "workers": 3}, predict={"device": "cuda:0", "batch_size": 2})
     assert case.plan() == {}
 
 

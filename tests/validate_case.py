@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from learning_case import make_world, write_mosaic, write_review
 from rts_pipeline import io
 from rts_pipeline.chips import block_grid
-from rts_pipeline.config import Chips, Choice, Predict, Simplify
+from rts_pipeline.config import Chips, Choice, Inference, Predict, Simplify
 from rts_pipeline.labels import build_labels
 from rts_pipeline.options import LabelsOptions, ValidateOptions
 from rts_pipeline.validate.build import validate
@@ -20,6 +20,7 @@ from rts_pipeline.validate.build import validate
 BANDS = ["nir", "red"]
 WINDOW_PX, BLOCK_PX, CELLS = 64, 128, 3
 CHIPS = Chips(size_px=WINDOW_PX, block_m=BLOCK_PX * 3)
+CPU = Inference(device="cpu")
 PREDICT = Predict(window_px=128, overlap_px=32, precision="f32")
 FAINT = -500
 """Of red - nir: between the land (-1100) and a slump (200), and a little below the network's middle."""
@@ -78,7 +79,7 @@ class Case:
             choice=Choice(recall=recall),
         )
         self.files = chips, labels, self.world.mosaics, model, out
-        validate(*self.files, self.options)
+        validate(*self.files, self.options, CPU)
         return io.read_json(out / "validation.json"), pd.read_parquet(out / "blocks.parquet")
 
     def windows(self, splits):

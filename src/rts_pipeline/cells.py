@@ -18,8 +18,10 @@ from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 
-MOST_OPEN = 128
-"""Files held open at a time: a system allows a process about a thousand."""
+MOST_OPEN = 8
+"""Mosaics held open at a time: each takes some megabytes for the blocks that it decodes. Prediction reads 6 by turns."""
+MOST_MAPPED = 128
+"""Array files held open at a time: a system allows a process about a thousand files."""
 
 
 class Mosaics:
@@ -28,9 +30,10 @@ class Mosaics:
     Use as a context manager. Files are opened when first needed.
     """
 
-    def __init__(self, paths: Sequence[Path], grid: Grid, bands: Sequence[str]) -> None:
-        """Take the `paths` of mosaics on `grid` and the `bands` to return, in that order."""
+    def __init__(self, paths: Sequence[Path], grid: Grid, bands: Sequence[str], threads: int = 1) -> None:
+        """Take the `paths` of mosaics on `grid`, the `bands` to return, in that order, and the `threads` that decode."""
         self.grid = grid
+        self.threads = threads
         self.bands = tuple(bands)
         self.boxes = {path: grid.cell(path.stem) for path in sorted(paths)}
         self._at = {(box.column // grid.cell_px, box.row // grid.cell_px): path for path, box in self.boxes.items()}
@@ -58,34 +61,40 @@ class Mosaics:
         for path in self.boxes:
             self._dataset(path)
 
-    def read(self, box: GeoBox) -> np.ndarray:
+    def read(self, box: GeoBox, out: np.ndarray | None = None) -> np.ndarray:
         """Return the pixels of `box` as uint16 (bands, rows, columns); 0 = not observed.
+
+        Args:
+            box: any rectangle of the grid.
+            out: array of that shape to read into, instead of a new one.
 
         Raises:
             InputError: a file can't be read, is on another grid, or lacks a band.
         """
-        pixels = np.zeros((len(self.bands), *box.shape), np.uint16)
+        pixels = np.empty((len(self.bands), *box.shape), np.uint16) if out is None else out
         size = self.grid.cell_px
         columns = range(box.column // size, (box.column + box.width - 1) // size + 1)
         rows = range(box.row // size, (box.row + box.height - 1) // size + 1)
-        for path in (self._at.get(place) for place in product(columns, rows)):
-            part = self.boxes[path].intersection(box) if path else None
-            if path and part:
-                pixels[(slice(None), *box.slices_of(part))] = self._read(path, self.boxes[path].window_of(part), part.shape)
+        parts = [(path, self.boxes[path].intersection(box)) for path in map(self._at.get, product(columns, rows)) if path]
+        if sum(part.width * part.height for _, part in parts if part) < box.width * box.height:
+            pixels[:] = 0
+        for path, part in parts:
+            if part:
+                self._read(path, self.boxes[path].window_of(part), pixels[(slice(None), *box.slices_of(part))])
         return pixels
 
     def observed(self, path: Path, step: int) -> np.ndarray:
         """Return which pixels of one cell are observed, one bool for `step` x `step` pixels (from overviews: fast, rough)."""
         box = self.boxes[path]
-        shape = (box.height // step, box.width // step)
-        seen: np.ndarray = self._read(path, Window(0, 0, box.width, box.height), shape) != 0
-        return np.logical_or.reduce(seen)
+        seen = np.empty((len(self.bands), box.height // step, box.width // step), np.uint16)
+        self._read(path, Window(0, 0, box.width, box.height), seen)
+        return np.logical_or.reduce(seen != 0)
 
-    def _read(self, path: Path, window: Window, shape: tuple[int, int]) -> np.ndarray:
+    def _read(self, path: Path, window: Window, out: np.ndarray) -> None:
         dataset = self._dataset(path)
         indexes = [dataset.descriptions.index(band) + 1 for band in self.bands]
         try:
-            return dataset.read(indexes, window=window, out_shape=(len(indexes), *shape))
+            dataset.read(indexes, window=window, out=out)
         except RasterioIOError as error:
             raise InputError(
                 path, f"a part can't be read ({error})", do="remove the file and run again to rebuild it"
@@ -95,15 +104,18 @@ class Mosaics:
         if self._process != os.getpid():
             # A forked process shares the place in an open file with its parent: both would read wrong bytes.
             self._open, self._process = {}, os.getpid()
-        if path not in self._open:
+        dataset = self._open.pop(path, None)
+        if dataset is None:
             if len(self._open) == MOST_OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[path] = self._opened(path)
-        return self._open[path]
+            dataset = self._opened(path)
+        # The one used last comes last, and is closed last.
+        self._open[path] = dataset
+        return dataset
 
     def _opened(self, path: Path) -> rasterio.DatasetReader:
         try:
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, num_threads=self.threads)
         except RasterioIOError as error:
             raise InputError(path, f"can't be opened ({error})", expected="the mosaic of a cell") from None
         box = self.boxes[path]
@@ -114,6 +126,8 @@ class Mosaics:
                 expected=f"cell {box.id} ({box.crs}, {box.width} x {box.height} px, pixel {box.pixel_m} m)",
                 do="remove the mosaics that were made with another grid",
             )
+        if set(dataset.dtypes) != {"uint16"}:
+            raise InputError(path, f"holds {dataset.dtypes[0]}", expected="uint16, reflectance x 10,000")
         missing = [band for band in self.bands if band not in dataset.descriptions]
         if missing:
             have = ", ".join(str(name) for name in dataset.descriptions)
@@ -138,19 +152,22 @@ class UnpackedMosaics(Mosaics):
         """Leave the open files behind: a process that gets a copy opens its own."""
         return super().__getstate__() | {"_arrays": {}}
 
-    def _read(self, path: Path, window: Window, shape: tuple[int, int]) -> np.ndarray:
-        if (window.height, window.width) != shape:
-            return super()._read(path, window, shape)
-        return self._array(path)[(slice(None), *window.toslices())]
+    def _read(self, path: Path, window: Window, out: np.ndarray) -> None:
+        if (window.height, window.width) != out.shape[1:]:
+            super()._read(path, window, out)
+        else:
+            out[:] = self._array(path)[(slice(None), *window.toslices())]
 
     def _array(self, path: Path) -> np.ndarray:
         if path not in self._arrays:
             file = self._folder / f"{path.stem}.npy"
             if not file.exists():
                 box = self.boxes[path]
+                pixels = np.empty((len(self.bands), *box.shape), np.uint16)
+                super()._read(path, box.window_of(box), pixels)
                 with io.atomic(file) as temporary:
-                    np.save(temporary, super()._read(path, box.window_of(box), box.shape))
-            if len(self._arrays) == MOST_OPEN:
+                    np.save(temporary, pixels)
+            if len(self._arrays) == MOST_MAPPED:
                 del self._arrays[next(iter(self._arrays))]
             self._arrays[path] = np.load(file, mmap_mode="r")
         return self._arrays[path]

@@ -283,13 +283,31 @@ class Predict(Section):
 
     window_px: int = Field(512, ge=128, multiple_of=32, description="Edge of a prediction window in pixels.")
     overlap_px: int = Field(128, ge=0, description="Overlap of neighbouring windows, blended, in pixels.")
-    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the CPU has it.")
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        "auto", description="Arithmetic; auto: bf16 on a GPU, and on a CPU that has it."
+    )
+    flips: bool = Field(False, description="Take the mean over each window and its three flips: four times the work.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.overlap_px > self.window_px // 2:
             raise ValueError(f"overlap_px {self.overlap_px} must be at most half of window_px {self.window_px}")
         return self
+
+
+class Inference(Section):
+    """Where prediction and validation run: no part of a result's options, so that another machine makes nothing stale."""
+
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto: a GPU where the machine has one; cpu; cuda: a GPU, on a cluster one asked for; cuda:1: that GPU.",
+    )
+    batch_size: Count = Field(16, description="Windows at a time on a GPU; halved when its memory is short.")
+
+
+class Prediction(Inference, Predict):
+    """Applying the network to every pixel, and where."""
 
 
 class Outlining(Section):
@@ -400,7 +418,7 @@ class Config(Section):
     chips: Chips = Chips()
     train: Train = Train()
     choice: Choice = Choice()
-    predict: Predict = Predict()
+    predict: Prediction = Prediction()
     polygonize: Polygonize = Polygonize()
     candidates: Candidates = Candidates()
     evidence: Evidence = Evidence()

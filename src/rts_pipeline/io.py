@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -234,11 +236,13 @@ def new_cog(path: Path, *, overview_resampling: str = "average", **profile: Any)
         overview_resampling: resampling of the overviews ("nearest" for classes).
         profile: count, dtype, height, width, crs, transform, nodata. Memory is bounded by the window written: the
             strips go to a tiled temporary file that GDAL then copies.
+
+    Raises:
+        OSError: the disk is full, or failed, and part of the file is lost.
     """
     import rasterio
-    import rasterio.shutil
 
-    with rasterio.Env(**GDAL_OPTIONS), atomic(path) as temporary:
+    with rasterio.Env(**GDAL_OPTIONS), atomic(path) as temporary, _told_if_lost(path):
         draft = temporary.with_name(f"{temporary.name}.draft.tif")
         layout = {
             "tiled": True,
@@ -248,11 +252,21 @@ def new_cog(path: Path, *, overview_resampling: str = "average", **profile: Any)
             "zstd_level": 1,
             "bigtiff": "if_safer",
         }
-        with rasterio.open(draft, "w", driver="GTiff", sparse_ok=True, **layout, **profile) as dataset:
+        with rasterio.open(draft, "w", driver="GTiff", **layout, **profile) as dataset:
             yield dataset
+        _check_blocks(draft)
+        _copy_to_cog(draft, temporary, overview_resampling)
+        _check_blocks(temporary)
+
+
+def _copy_to_cog(draft: Path, out: Path, overview_resampling: str) -> None:
+    import rasterio.shutil
+    from rasterio._err import CPLE_BaseError
+
+    try:
         rasterio.shutil.copy(
             draft,
-            temporary,
+            out,
             driver="COG",
             blocksize=512,
             compress="deflate",
@@ -262,6 +276,61 @@ def new_cog(path: Path, *, overview_resampling: str = "average", **profile: Any)
             bigtiff="if_safer",
             num_threads="2",
         )
+    except CPLE_BaseError as error:
+        raise _LostError(str(error)) from None
+
+
+def _check_blocks(path: Path) -> None:
+    """Raise when a block isn't there: a full disk is no error for GDAL when it happens on closing."""
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    end = path.stat().st_size
+    try:
+        with rasterio.open(path) as dataset:
+            for (row, column), _ in dataset.block_windows(1):
+                place = [dataset.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", 1) for what in ("OFFSET", "SIZE")]
+                if None in place or sum(map(int, place)) > end:
+                    raise _LostError(f"block {row}, {column} is missing")
+    except RasterioIOError as error:
+        raise _LostError(str(error)) from None
+
+
+class _LostError(Exception):
+    """Part of a file couldn't be written."""
+
+
+class _Lost(logging.Handler):
+    """Notes that GDAL couldn't write."""
+
+    signs = ("Write error", "error writing", "TIFFRewriteDirectory:Error")
+    message = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if not self.message and any(sign in message for sign in self.signs):
+            self.message = message.partition("msg=")[2].strip("'") or message
+
+
+@contextmanager
+def _told_if_lost(path: Path) -> Iterator[None]:
+    """Raise what GDAL only logs: it writes blocks when it finds time, and closes a file that lost some without an error."""
+    lost, log = _Lost(), logging.getLogger("rasterio._env")
+    level = log.level
+    log.addHandler(lost)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except _LostError as error:
+        lost.message = lost.message or str(error)
+    except Exception:
+        if not lost.message:
+            raise
+    finally:
+        log.setLevel(level)
+        log.removeHandler(lost)
+    if lost.message:
+        raise OSError(errno.ENOSPC, f"can't be written in full ({lost.message})", str(path))
 
 
 @contextmanager

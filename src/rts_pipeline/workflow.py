@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rts_pipeline import options, stages
-from rts_pipeline.config import Config, Placement, validate_config
+from rts_pipeline import machine, options, stages
+from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_json, read_outlines, sha256_json
@@ -99,6 +99,17 @@ class Project:
     def placement(self) -> Placement:
         """Where training runs."""
         return self.config.train
+
+    @property
+    def inference(self) -> Inference:
+        """Where prediction and validation run."""
+        return self.config.predict
+
+    @property
+    def inference_gpus(self) -> int:
+        """Number of GPUs that a prediction is to have; "auto" asks for one where this machine has one."""
+        device = self.config.predict.device
+        return int(device.startswith("cuda") or (device == "auto" and machine.gpus() > 0))
 
     # --- scenes, cells, blocks -----------------------------------------------------------------------------------
 

@@ -16,7 +16,11 @@ rule predict:
         "../../envs/rts-pipeline.yaml"
     threads: 8
     resources:
-        mem_mb=3000,
+        mem_mb=4000,
+        gpu=project.inference_gpus,
+        # where to predict is no parameter: another machine must not make probabilities stale
+        device=project.inference.device,
+        batch_size=project.inference.batch_size,
     params:
         options=project.options("predict"),
         code=project.code("predict"),
@@ -25,6 +29,7 @@ rule predict:
         "Round {wildcards.k}: predict block {wildcards.block}"
     shell:
         "rts-pipeline predict {wildcards.block} {input.mosaics} --model {params.folder} --out {output}"
+        " --device {resources.device} --batch-size {resources.batch_size}"
         " --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 
 

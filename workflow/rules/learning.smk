@@ -113,7 +113,11 @@ rule validate:
         "../../envs/rts-pipeline.yaml"
     threads: 8
     resources:
-        mem_mb=3000,
+        mem_mb=4000,
+        gpu=project.inference_gpus,
+        # as in predict
+        device=project.inference.device,
+        batch_size=project.inference.batch_size,
     params:
         options=project.options("validate"),
         code=project.code("validate"),
@@ -123,7 +127,8 @@ rule validate:
         "Round {wildcards.k}: judge the network on the blocks kept for it"
     shell:
         "rts-pipeline validate {input.mosaics} --model {params.model} --chips {input.chips} --labels {input.labels}"
-        " --out {params.folder} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
+        " --out {params.folder} --device {resources.device} --batch-size {resources.batch_size}"
+        " --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 
 
 # --- cross-validation: each fold from its own windows to figures of its own test blocks; what isn't said is as in a round ---

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, Round, stage_options
+from rts_pipeline.commands.common import (
+    DEFAULT_CONFIG,
+    Batch,
+    Block,
+    Code,
+    ConfigFile,
+    Device,
+    Options,
+    Out,
+    Round,
+    placed,
+    stage_options,
+)
+from rts_pipeline.config import Inference
 from rts_pipeline.options import CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
 
 Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: thresholds, smallest outline, hole size.")]
@@ -26,6 +39,8 @@ def predict(
     mosaics: Annotated[list[Path], typer.Argument(help="Mosaics of the block and of the cells around it.")],
     model: Annotated[Path, typer.Option(help="The round's model folder.")],
     out: Out,
+    device: Device = "auto",
+    batch_size: Batch = 16,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
@@ -35,9 +50,10 @@ def predict(
     Example: rts-pipeline predict b_e0015_n0125 results/mosaic/*[0-9].tif --model model --out b_e0015_n0125.tif
     """
     parsed = stage_options("predict", PredictOptions, options, config, code)
+    where = placed("predict", Inference, device=device, batch_size=batch_size)
     from rts_pipeline.predict import predict
 
-    predict(parsed.grid.grid().block(block), model, mosaics, out, parsed)
+    predict(parsed.grid.grid().block(block), model, mosaics, out, parsed, where)
 
 
 def polygonize(

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import ValidationError
 
-from rts_pipeline.config import Placement, Section, first_problem, load_config
+from rts_pipeline.config import Section, first_problem, load_config
 from rts_pipeline.errors import UsageError
 from rts_pipeline.options import options_json, parse_options
 from rts_pipeline.stages import check_code
@@ -27,6 +27,8 @@ Block = Annotated[str, typer.Argument(help="Name of the block, such as b_e0015_n
 Out = Annotated[Path, typer.Option(help="File or folder to write.")]
 Seeds = Annotated[Path, typer.Option("--seeds", help="Outlines of the slumps known at the start.")]
 Reviewed = Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for a certain GPU.")]
+Batch = Annotated[int, typer.Option(help="Windows at a time on a GPU; halved when its memory is short.")]
 Round = Annotated[str, typer.Argument(help="Round: 01, 02, ...", metavar="ROUND")]
 
 
@@ -39,13 +41,13 @@ def stage_options(stage: str, kind: type[S], options: str | None, config: Path, 
     return parse_options(kind, text)
 
 
-def placed(**values: str | int) -> Placement:
-    """Return where a stage runs.
+def placed(section: str, kind: type[S], **values: str | int) -> S:
+    """Return where a stage runs: what that `section` of the configuration says about it, given as options.
 
     Raises:
         UsageError: an unknown device, or a number that is too small.
     """
     try:
-        return Placement.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError("train", first_problem(error)) from None
+        raise UsageError(section, first_problem(error)) from None

@@ -9,8 +9,10 @@ import typer
 
 from rts_pipeline.commands.common import (
     DEFAULT_CONFIG,
+    Batch,
     Code,
     ConfigFile,
+    Device,
     Options,
     Out,
     Reviewed,
@@ -19,6 +21,7 @@ from rts_pipeline.commands.common import (
     placed,
     stage_options,
 )
+from rts_pipeline.config import Inference, Placement
 from rts_pipeline.options import (
     ChipsOptions,
     CrossvalidateOptions,
@@ -99,7 +102,7 @@ def train(
     Example: rts-pipeline train 01 results/mosaic/*[0-9].tif --chips chips.parquet --labels labels.parquet --out model
     """
     parsed = stage_options("train", TrainOptions, options, config, code)
-    placement = placed(device=device, devices=devices, workers=workers)
+    placement = placed("train", Placement, device=device, devices=devices, workers=workers)
     from rts_pipeline.learning.train import train
 
     train(chips, labels, mosaics, out, parsed, placement, previous=previous, round=round)
@@ -111,6 +114,8 @@ def validate(
     chips: Windows,
     labels: Labels,
     out: Out,
+    device: Device = "auto",
+    batch_size: Batch = 16,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
@@ -121,9 +126,10 @@ def validate(
     --out validation
     """
     parsed = stage_options("validate", ValidateOptions, options, config, code)
+    where = placed("predict", Inference, device=device, batch_size=batch_size)
     from rts_pipeline.validate.build import validate
 
-    validate(chips, labels, mosaics, model, out, parsed)
+    validate(chips, labels, mosaics, model, out, parsed, where)
 
 
 def crossvalidate(

@@ -79,7 +79,8 @@ class Exported(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return probabilities; unobserved pixels count as mean ground."""
-        return torch.sigmoid(self.network(self.inputs(image)[0]) / self.temperature)
+        # float32 even where the network computes in bfloat16, which has steps of 1/256 near 1
+        return torch.sigmoid(self.network(self.inputs(image)[0]).float() / self.temperature)
 
 
 def export_onnx(model: Exported, window: np.ndarray, path: Path) -> None:

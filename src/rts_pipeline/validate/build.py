@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import rasterio
 
 from rts_pipeline.cells import Mosaics
+from rts_pipeline.config import Inference
+from rts_pipeline.engines import model_facts, open_engine
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import scratch_folder, write_json, write_parquet
+from rts_pipeline.io import GDAL_OPTIONS, scratch_folder, write_json, write_parquet
+from rts_pipeline.lattice import Engine, probabilities
 from rts_pipeline.options import ValidateOptions
-from rts_pipeline.predict import Engine, model_facts, probabilities
 from rts_pipeline.progress import track
 from rts_pipeline.validate.choice import Choice, choose
 from rts_pipeline.validate.figures import write_precision_recall, write_reliability
@@ -25,28 +28,39 @@ from rts_pipeline.validate.objects import Objects, Tally, tally
 from rts_pipeline.validate.windows import TRUE_COLOUR, Drawn, Scored, worst_and_best, write_windows
 
 
-def validate(chips: Path, labels: Path, mosaics: Sequence[Path], model: Path, out: Path, options: ValidateOptions) -> None:
+def validate(
+    chips: Path,
+    labels: Path,
+    mosaics: Sequence[Path],
+    model: Path,
+    out: Path,
+    options: ValidateOptions,
+    where: Inference,
+) -> None:
     """Judge the network of a round; choose thresholds, smallest outline and hole size on the validation blocks.
 
     Args:
         chips: table of windows; those of the splits "validation" and "test" are judged, the choice never sees the latter.
         labels: labels of the round.
         mosaics: mosaics of the cells that the windows lie in.
-        model: folder with model.json and network.onnx.
+        model: folder with model.json, network.onnx and, for a GPU, weights.pt.
         out: folder for blocks.parquet, reliability.png, precision_recall.png, windows.png and, last, validation.json.
         options: the stage's options.
+        where: the device that predicts.
 
     Raises:
         InputError: files of the model that are missing or were changed; a mosaic or a table that can't be used; no
             validation window.
+        UsageError: a GPU that isn't there.
     """
     grid, facts, simplify_px = options.grid.grid(), _facts(model), options.polygonize.simplify_px
     blocks, known = blocks_of(chips, options), Known(labels, grid)
     with scratch_folder(out / ".tmp-validation") as scratch:
         predicted = Predicted(scratch, known)
-        with Mosaics(mosaics, grid, facts["bands"]) as reader:
+        engine = open_engine(model, facts, options.predict, where)
+        with rasterio.Env(**GDAL_OPTIONS), Mosaics(mosaics, grid, facts["bands"], engine.readers) as reader:
             reader.check()
-            _predict(blocks, predicted, reader, Engine(model / "network.onnx", len(facts["bands"]), options.predict), options)
+            _predict(blocks, predicted, reader, engine, options)
         choice = _choose(blocks, predicted, options)
         judged = [judge(block, predicted, choice, simplify_px) for block in blocks]
         with Mosaics(mosaics, grid, TRUE_COLOUR) as reader:
@@ -72,8 +86,10 @@ def _facts(model: Path) -> Any:
 
 def _predict(blocks: Sequence[Block], predicted: Predicted, reader: Mosaics, engine: Engine, options: ValidateOptions) -> None:
     for block in track(blocks, len(blocks), "validate: predict", "blocks"):
-        parts = [values for _, values in probabilities(block.box, reader, engine, options.predict)]
-        predicted.keep(block, np.concatenate(parts))
+        whole = np.empty(block.box.shape, np.uint8)
+        for part, values in probabilities(block.box, reader, engine, options.predict):
+            whole[block.box.slices_of(part)] = values
+        predicted.keep(block, whole)
 
 
 def _choose(blocks: Sequence[Block], predicted: Predicted, options: ValidateOptions) -> Choice:

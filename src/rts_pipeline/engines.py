@@ -1,0 +1,171 @@
+"""The engines that apply a trained network: OpenVINO on a CPU, without torch, or torch on a GPU."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import openvino
+
+from rts_pipeline import io, machine
+from rts_pipeline.config import Inference, Predict
+from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.lattice import EXACT, FAULT, SCALE, Add, Engine, view_weights, views
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rts_pipeline.lattice import Pixels, Values
+
+QUEUED = 2
+"""Windows given to a core at a time, so that it has the next one while this program looks after the last."""
+
+
+def model_facts(model: Path) -> Any:
+    """Return what model.json says.
+
+    Raises:
+        InputError: it is missing or says too little, or a file that it describes is missing or was changed.
+    """
+    path = model / "model.json"
+    facts = io.read_json(path)
+    missing = [name for name in ("bands", "sha256") if not isinstance(facts, dict) or name not in facts]
+    if missing:
+        raise InputError(path, f"doesn't say {', '.join(missing)}", do="train the round again")
+    for name, expected in facts["sha256"].items():
+        path = model / name
+        if not path.exists():
+            raise InputError(path, "no such file", expected="the file that model.json describes", do="train the round again")
+        found = io.sha256_file(path)
+        if found != expected:
+            raise InputError(
+                path,
+                f"sha256 {found[:12]}... differs from model.json",
+                expected=f"{expected[:12]}...",
+                do="train the round again",
+            )
+    return facts
+
+
+def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> Engine:
+    """Return the engine for the place that was chosen; torch is imported for a GPU alone.
+
+    Args:
+        model: the model's folder.
+        facts: its `model_facts`.
+        setting: the lattice and the arithmetic.
+        where: the device.
+
+    Raises:
+        InputError: a network that can't be used.
+        UsageError: a GPU that isn't there.
+    """
+    gpus = machine.gpus() if where.device != "cpu" else 0
+    kind, _, number = where.device.partition(":")
+    if kind == "cuda" and gpus <= int(number or 0):
+        raise UsageError(
+            "predict.device", f"'{where.device}', but this machine has {gpus} GPUs", do="set it to 'auto' or 'cpu'"
+        )
+    if not gpus:
+        return CpuEngine(model / "network.onnx", len(facts["bands"]), setting)
+    from rts_pipeline.learning.torch_engine import TorchEngine
+
+    return TorchEngine(model, facts, setting, f"cuda:{number or _free_gpu(gpus)}", where.batch_size)
+
+
+@cache
+def _free_gpu(number: int) -> int:
+    """Return the first GPU that no other process of ours has, or else the first; it is held as long as this process lives."""
+    for gpu in range(number):
+        file = (Path(tempfile.gettempdir()) / f"rts-pipeline-{os.getuid()}-gpu{gpu}.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+        else:
+            _HELD.append(file)
+            return gpu
+    print("predict: other processes have all GPUs; the first is shared", file=sys.stderr)
+    return 0
+
+
+_HELD: list[IO[str]] = []
+
+
+class CpuEngine:
+    """The exported network on a CPU, by OpenVINO: one window an inference and one stream of them a core.
+
+    That is faster than all cores on one window, and gives the same numbers on however many cores.
+    """
+
+    def __init__(self, path: Path, bands: int, setting: Predict) -> None:
+        """Compile the network for windows of one size.
+
+        Raises:
+            InputError: the file isn't a network for that many bands.
+        """
+        self.readers, self.wide = 1, 8
+        core = openvino.Core()
+        precision = setting.precision
+        if precision == "auto":
+            precision = "bf16" if machine.has_bf16() else "f32"
+        properties = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": machine.threads(),
+            "NUM_STREAMS": machine.threads(),
+        }
+        try:
+            network = core.read_model(path)
+            network.reshape([1, bands, setting.window_px, setting.window_px])
+            compiled = core.compile_model(network, "CPU", properties)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(path, f"not a network for {bands} bands ({reason})", do="train the round again") from None
+        self.requests = [compiled.create_infer_request() for _ in range(QUEUED * machine.threads())]
+        self._idle = list(self.requests)
+        self._busy: deque[tuple[Any, NDArray[np.float32], tuple[int, int]]] = deque()
+        self._started = self._collected = 0
+        self._weights, self._views = view_weights(setting), views(setting)
+        self._part = np.empty_like(self._weights)
+
+    def start(self, pixels: Pixels, lefts: Sequence[int], add: Add) -> Callable[[], Values]:
+        """Begin with a row of windows (see `Engine`)."""
+        window = len(self._weights)
+        sums = np.zeros(pixels.shape[1:], np.float32)
+        for left in lefts:
+            for rows, columns in self._views:
+                request = self._idle.pop() if self._idle else self._collect()
+                request.get_input_tensor().data[0] = pixels[:, ::rows, left : left + window][:, :, ::columns]
+                request.start_async()
+                self._busy.append((request, sums[:, left : left + window], (rows, columns)))
+                self._started += 1
+        end = self._started
+
+        def wait() -> Values:
+            while self._collected < end:
+                self._idle.append(self._collect())
+            done: NDArray[np.float32] = add(sums) * np.float32(SCALE)
+            done[np.isnan(done)] = FAULT
+            return np.rint(done, out=done).astype(np.uint8)
+
+        return wait
+
+    def _collect(self) -> Any:
+        """Add the window that was started first; return the request that is free then."""
+        request, target, (rows, columns) = self._busy.popleft()
+        request.wait()
+        part = np.multiply(request.get_output_tensor().data[0, 0, ::rows, ::columns], self._weights, out=self._part)
+        part += EXACT
+        part -= EXACT
+        target += part
+        self._collected += 1
+        return request
