@@ -33,14 +33,14 @@ from torchgeo.trainers import SemanticSegmentationTask
 from rts_pipeline import io
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.chips import build_chips
-from rts_pipeline.config import Chips, Config, Placement, Time, load_config
+from rts_pipeline.config import Chips, Config, Inference, Placement, Time, load_config
 from rts_pipeline.labels import build_labels
 from rts_pipeline.learning import datasets, network
 from rts_pipeline.learning import train as training
 from rts_pipeline.learning.augment import Geometric
 from rts_pipeline.learning.datamodule import collate
 from rts_pipeline.learning.inputs import Inputs, Normalisation
-from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions, ValidateOptions
+from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions, ValidateOptions, options_json, parse_options
 from rts_pipeline.validate import build as judging
 from rts_pipeline.validate.choice import Choice
 from rts_pipeline.workflow import resolve_grid
@@ -218,14 +218,14 @@ def ensemble(case: Case, members: list[Path], out: Path) -> None:
 
 def judge(case: Case, model: Path, out: Path, *, fixed: bool) -> dict[str, Any]:
     """Score a network on the test blocks, with what is chosen on validation blocks, or with its class at .5 as it is."""
-    options = ValidateOptions(
-        grid=case.config.grid, chips=case.config.chips, predict=case.config.predict, choice=case.config.choice
-    )
+    options = parse_options(ValidateOptions, options_json(case.config, ValidateOptions))
     choose = judging._choose
     if fixed:
-        judging._choose = lambda *rest: Choice(0.5, 0.0, 0.0, None, [])
+        judging._choose = lambda *rest: Choice(0.5, 0.5, 0.0, 0.0, None, [])
     try:
-        judging.validate(case.chips, case.labels, case.mosaics, model, out / f"judged_{fixed}", options)
+        judging.validate(
+            case.chips, case.labels, case.mosaics, model, out / f"judged_{fixed}", options, Inference(device="cpu")
+        )
     finally:
         judging._choose = choose
     return io.read_json(out / f"judged_{fixed}" / "validation.json")
