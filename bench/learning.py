@@ -40,6 +40,7 @@ from rts_pipeline.learning import train as training
 from rts_pipeline.learning.augment import Geometric
 from rts_pipeline.learning.datamodule import collate
 from rts_pipeline.learning.inputs import Inputs, Normalisation
+from rts_pipeline.learning.torch_engine import load_network
 from rts_pipeline.options import ChipsOptions, LabelsOptions, TrainOptions, ValidateOptions, options_json, parse_options
 from rts_pipeline.validate import build as judging
 from rts_pipeline.validate.choice import Choice
@@ -202,13 +203,7 @@ def ensemble(case: Case, members: list[Path], out: Path) -> None:
     """Unite networks that are trained."""
     facts = io.read_json(members[0] / "model.json")
     out.mkdir(parents=True, exist_ok=True)
-    inputs = len(facts["normalisation"]["mean"])
-    parts = []
-    for path in members:
-        part = network.build_network(facts["architecture"], facts["encoder"], inputs)
-        state = torch.load(path / "weights.pt", weights_only=True)
-        part.load_state_dict({name.removeprefix("members.0."): value for name, value in state.items()})
-        parts.append(part)
+    parts = [load_network(path, io.read_json(path / "model.json")).network.members[0] for path in members]
     facts["temperature"] = float(np.mean([io.read_json(path / "model.json")["temperature"] for path in members]))
     grid, table = case.config.grid.grid(), gpd.read_parquet(case.chips)
     with Mosaics(case.mosaics, grid, facts["bands"]) as reader:

@@ -16,12 +16,13 @@ from adjust_case import CRS, PLACE, adjust_options, adjusted, item, measure, mom
 from rts_pipeline.cli import app
 from rts_pipeline.config import BANDS, GridSection, Mosaic, Time
 from rts_pipeline.errors import InputError
+from rts_pipeline.graph import components
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json
 from rts_pipeline.mosaic import in_order
 from rts_pipeline.options import MosaicOptions
 from rts_pipeline.scenes.adjust import adjust_items
-from rts_pipeline.scenes.network import Samples, components, solve_radiometry, solve_shifts
+from rts_pipeline.scenes.network import Samples, solve_radiometry, solve_shifts
 from rts_pipeline.scenes.overlaps import STEP_PX, WINDOW_PX, measure_overlaps
 from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
 from rts_pipeline.simulate.acquisitions import Acquisition, plan

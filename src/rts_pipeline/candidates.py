@@ -16,10 +16,11 @@ from pyproj import Transformer
 
 from rts_pipeline.components import fill_holes, merge
 from rts_pipeline.errors import InputError
+from rts_pipeline.expected import pixel_areas
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
-from rts_pipeline.lineage import SEPARATOR, united
+from rts_pipeline.lineage import SEPARATOR, known_outlines, united
 from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.options import CandidatesOptions
 from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
@@ -93,8 +94,13 @@ def build_candidates(
     grid = options.grid.grid()
     area = read_outlines(aoi, "area of interest", crs=grid.crs)
     chosen = chosen_values(choice, options.polygonize)
-    settings = {"seed_threshold": chosen["seed_threshold"], "hole_m2": chosen["hole_m2"]}
-    frame = merge_outlines(outlines, grid, **settings, simplify_px=options.polygonize.simplify_px)
+    frame = merge_outlines(
+        outlines,
+        grid,
+        seed_threshold=chosen["seed_threshold"],
+        hole_m2=chosen["hole_m2"],
+        simplify_px=options.polygonize.simplify_px,
+    )
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
     decided = read_geoparquet(labels).to_crs(grid.crs)
@@ -135,10 +141,9 @@ def merge_outlines(
     filled, inside, _ = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
     geometry = to_crs_units(simplify(filled, simplify_px), grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
-    area_m2 = geodesic_area_perimeter(series)[0]
-    pixel_m2 = area_m2 / shapely.area(geometry) * grid.pixel_m**2
+    pixel_m2 = pixel_areas(grid.crs, grid.pixel_m, *shapely.get_coordinates(shapely.centroid(geometry)).T)
     columns = {
-        "area_m2": area_m2,
+        "area_m2": geodesic_area_perimeter(series)[0],
         "expected_area_m2": pieces.value_sum / BINS * pixel_m2,
         "prob_mean": pieces.value_sum / BINS / pieces.n_px,
         "prob_median": pieces.value_median / BINS,
@@ -221,9 +226,7 @@ def rank(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
     """Return candidates as layers with one geometry each: the candidates, and what is known where a slump changed."""
-    changed = candidates[candidates["status"] == "changed"]
-    known = changed[["candidate_id", "known_ids", "known"]].rename(columns={"known": "geometry"}).set_geometry("geometry")
-    return {"candidates": candidates.drop(columns="known"), "known": known}
+    return {"candidates": candidates.drop(columns="known"), "known": known_outlines(candidates)}
 
 
 def _summary(round: str, frame: gpd.GeoDataFrame, sums: Sequence[dict[str, float]]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
+from rts_pipeline.graph import components
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.metrics.pixels import LEVELS
+from rts_pipeline.metrics.pixels import LEVELS, NODATA
 from rts_pipeline.simplify import plain, straightened
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
     Geometries = NDArray[np.object_]
 
-UNOBSERVED = 255
 EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
 
 
@@ -90,7 +90,7 @@ def find(box: GeoBox, values: NDArray[np.uint8], limit: int) -> Pieces:
     """
     from scipy.ndimage import label
 
-    labels, count = label((values >= limit) & (values != UNOBSERVED), EIGHT_CONNECTED)
+    labels, count = label((values >= limit) & (values != NODATA), EIGHT_CONNECTED)
     inside = labels > 0
     runs, owner = _edge_runs(labels, box)
     return Pieces(_levels(labels[inside] - 1, values[inside], count), _trace(labels, count, box), runs, owner)
@@ -196,12 +196,6 @@ def _concatenate(parts: Sequence[Pieces]) -> Pieces:
 
 def _groups(pieces: Pieces) -> Integers:
     """Return for each piece the number of the connected set it belongs to."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(pieces.geometry)
     boxes = shapely.box(*pieces.runs[:, [1, 0, 3, 2]].T.astype(float))
     one, other = shapely.STRtree(boxes).query(boxes, predicate="intersects")
-    pairs = (pieces.owner[one], pieces.owner[other])
-    graph = coo_array((np.ones(len(one), dtype=np.int8), pairs), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    return components(len(pieces.geometry), pieces.owner[one], pieces.owner[other])

@@ -18,7 +18,8 @@ import openvino
 from rts_pipeline import io, machine
 from rts_pipeline.config import Inference, Predict
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.lattice import EXACT, FAULT, SCALE, Add, Engine, view_weights, views
+from rts_pipeline.lattice import EXACT, FAULT, Add, Engine, view_weights, views
+from rts_pipeline.metrics.pixels import BINS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,7 +154,7 @@ class CpuEngine:
         def wait() -> Values:
             while self._collected < end:
                 self._idle.append(self._collect())
-            done: NDArray[np.float32] = add(sums) * np.float32(SCALE)
+            done: NDArray[np.float32] = add(sums) * np.float32(BINS)
             done[np.isnan(done)] = FAULT
             return np.rint(done, out=done).astype(np.uint8)
 

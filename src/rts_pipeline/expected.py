@@ -43,15 +43,23 @@ class Sums:
 
     def total(self) -> dict[str, float]:
         """Return `observed_m2`, the area of the observed pixels, and `expected_area_m2`, both on the ellipsoid."""
-        level, count = (self._tiles * pixel_areas(self._block)).sum(axis=(1, 2)).tolist()
+        level, count = (self._tiles * _tile_pixels(self._block)).sum(axis=(1, 2)).tolist()
         return {"observed_m2": count, "expected_area_m2": level / BINS}
 
 
-def pixel_areas(block: GeoBox) -> NDArray[np.float64]:
+def pixel_areas(crs: str, pixel_m: float, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area (m2) of a pixel on the ellipsoid at places of the grid's CRS, shape of `x` and `y`.
+
+    From the scale of the projection there: the area of so small a polygon would be a difference of large numbers.
+    """
+    if not np.size(x):
+        return np.empty(np.shape(x))  # pyproj has no answer
+    longitude, latitude = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    return np.asarray(pixel_m**2 / Proj(crs).get_factors(longitude, latitude).areal_scale, dtype=float)
+
+
+def _tile_pixels(block: GeoBox) -> NDArray[np.float64]:
     """Return the area (m2) of a pixel on the ellipsoid in the middle of each tile, shape (rows, columns) of tiles."""
     x = (block.column + np.arange(block.width // TILE_PX) * TILE_PX + TILE_PX / 2) * block.pixel_m
     y = -(block.row + np.arange(block.height // TILE_PX) * TILE_PX + TILE_PX / 2) * block.pixel_m
-    geographic = Transformer.from_crs(block.crs, "EPSG:4326", always_xy=True)
-    longitude, latitude = geographic.transform(*np.meshgrid(x, y))
-    scale = Proj(block.crs).get_factors(longitude, latitude).areal_scale
-    return np.asarray(block.pixel_m**2 / scale, dtype=float)
+    return pixel_areas(block.crs, block.pixel_m, *np.meshgrid(x, y))

@@ -19,6 +19,7 @@ from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Predict
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.metrics.pixels import NODATA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint16]
     Values = NDArray[np.uint8]
 
-SCALE, NODATA = 250, 255
 FAULT = 254
 """What an engine gives for a pixel whose probability is not a number."""
 EXACT = 2.0

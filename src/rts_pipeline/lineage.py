@@ -36,6 +36,17 @@ def with_lineage(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return rows.assign(known_ids=rows["known_ids"].fillna("").astype("str"), judged_m2=rows["judged_m2"].astype("float64"))
 
 
+def known_outlines(candidates: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return candidate_id, known_ids and what is known (geometry) where a slump changed.
+
+    Candidates from before there was such a question have none.
+    """
+    if "known" not in candidates:
+        candidates = candidates.iloc[:0].assign(known_ids="", known=candidates.geometry[:0])
+    changed = candidates.loc[candidates["known_ids"] != "", ["candidate_id", "known_ids", "known"]]
+    return changed.rename(columns={"known": "geometry"}).set_geometry("geometry", crs=candidates.crs)
+
+
 def replacements(names: pd.Series, known: pd.Series, outlines: Geometries) -> tuple[Positions, Positions]:
     """Return the positions of the outlines that took another's place, and of that other, a pair of each.
 

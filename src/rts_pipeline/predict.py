@@ -15,7 +15,8 @@ from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference
 from rts_pipeline.engines import model_facts, open_engine
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.lattice import NODATA, Strip, probabilities
+from rts_pipeline.lattice import Strip, probabilities
+from rts_pipeline.metrics.pixels import NODATA
 from rts_pipeline.options import PredictOptions
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import canonical_json, read_json, read_outlines, sha256_json
-from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name
+from rts_pipeline.io import canonical_json, read_outlines, sha256_json
+from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
 
 if TYPE_CHECKING:
     from rts_pipeline.scenes.discover import Delivery, Item
@@ -268,7 +268,7 @@ class Project:
         )
 
     def _cut(self, summary: Path) -> str:
-        number = read_json(summary)["outlines"]["cut"] if summary.exists() else 0
+        number = waiting_outlines(summary)
         waiting = f", {number} more wait for a later round (candidates.max_count, candidates.min_precision)"
         return waiting if number else ""
 

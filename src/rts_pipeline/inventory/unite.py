@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from rts_pipeline.graph import components
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.lineage import MIN_SHARED_M2, replacements
 
@@ -23,7 +22,7 @@ def overlap_groups(outlines: NDArray[np.object_]) -> NDArray[np.int64]:
     Args:
         outlines: n polygons in one CRS in metres.
     """
-    return _groups(*_overlapping(outlines), len(outlines))
+    return components(len(outlines), *_overlapping(outlines))
 
 
 def _overlapping(outlines: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -32,11 +31,6 @@ def _overlapping(outlines: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArr
     left, right = left[once], right[once]
     shared = shapely.area(shapely.intersection(outlines[left], outlines[right])) > MIN_SHARED_M2
     return left[shared], right[shared]
-
-
-def _groups(left: NDArray[np.intp], right: NDArray[np.intp], count: int) -> NDArray[np.int64]:
-    links = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(count, count))
-    return connected_components(links, directed=False)[1].astype(np.int64)
 
 
 def slump_groups(parts: gpd.GeoDataFrame) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -54,7 +48,7 @@ def slump_groups(parts: gpd.GeoDataFrame) -> tuple[NDArray[np.int64], NDArray[np
     present = np.flatnonzero(~gone)
     left, right = _overlapping(outlines[present])
     links = np.concatenate([present[left], new]), np.concatenate([present[right], old])
-    return _groups(*links, len(parts)), gone
+    return components(len(parts), *links), gone
 
 
 def unite_overlapping(parts: gpd.GeoDataFrame, merge: Callable[[pd.DataFrame], dict[str, Any]]) -> gpd.GeoDataFrame:

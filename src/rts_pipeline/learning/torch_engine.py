@@ -13,10 +13,11 @@ from torch import Tensor
 from rts_pipeline import machine
 from rts_pipeline.config import Predict
 from rts_pipeline.errors import UsageError
-from rts_pipeline.lattice import EXACT, FAULT, SCALE, Add, view_weights, views
+from rts_pipeline.lattice import EXACT, FAULT, Add, view_weights, views
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.learning.network import Ensemble, Exported, build_network
 from rts_pipeline.learning.weights import load_weights, read_state
+from rts_pipeline.metrics.pixels import BINS
 
 if TYPE_CHECKING:
     from rts_pipeline.lattice import Pixels, Values
@@ -85,7 +86,7 @@ class TorchEngine:
             windows = [image[:, :, left : left + window] for left in lefts]
             for left, part in zip(lefts, self._parts(windows), strict=True):
                 sums[:, left : left + window] += part
-        done = add(sums).mul(SCALE).nan_to_num(FAULT).round().to(torch.uint8)
+        done = add(sums).mul(BINS).nan_to_num(FAULT).round().to(torch.uint8)
         values = torch.empty(done.shape, dtype=torch.uint8, pin_memory=on_gpu).copy_(done, non_blocking=True)
         if not on_gpu:
             return values.numpy

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from rts_pipeline.graph import components
 from rts_pipeline.metrics.outlines import require_same_crs, valid_polygons
 
 if TYPE_CHECKING:
@@ -148,9 +147,7 @@ def pairs_above(predicted: Geometries, truth: Geometries, min_iou: float) -> tup
 
 def _assign(rows: Indices, columns: Indices, iou: Floats, *, n_predicted: int, n_truth: int) -> tuple[Indices, Indices, Floats]:
     """Choose the optimal one-to-one subset of the pairs, component by component of their graph."""
-    size = n_predicted + n_truth
-    graph = coo_array((np.ones(len(rows)), (rows, columns + n_predicted)), shape=(size, size))
-    component = connected_components(graph, directed=False)[1][rows]
+    component = components(n_predicted + n_truth, rows, columns + n_predicted)[rows]
     alone = np.bincount(component, minlength=1)[component] == 1
     chosen = [np.flatnonzero(alone)]
     shared = np.flatnonzero(~alone)

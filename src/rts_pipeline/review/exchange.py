@@ -14,6 +14,7 @@ from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.io import sha256_json, write_gpkg
+from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.events import Event, events_path, make_event, read_events, record
 from rts_pipeline.review.folding import Folded, decision_of, fold, revise
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
@@ -62,13 +63,10 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
         {"possibility": pd.Series(dtype="float64"), "note": pd.Series(dtype="str")},
         geometry=gpd.GeoSeries([], crs=candidates.crs),
     )
-    write_gpkg(out, {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed, KNOWN_LAYER: _known_outlines(judged)})
-
-
-def _known_outlines(candidates: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return what is known where a slump changed: nothing in rounds from before that was asked."""
-    rows = candidates[candidates["known_ids"] != ""] if "known" in candidates else candidates.iloc[:0].assign(known=None)
-    return gpd.GeoDataFrame({"candidate_id": rows["candidate_id"]}, geometry=gpd.GeoSeries(rows["known"], crs=candidates.crs))
+    write_gpkg(
+        out,
+        {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed, KNOWN_LAYER: known_outlines(judged)[["candidate_id", "geometry"]]},
+    )
 
 
 def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd.GeoDataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import read_json, sha256_file, write_parquet
+from rts_pipeline.io import sha256_file, write_parquet
 from rts_pipeline.review.events import read_round
 from rts_pipeline.review.folding import Folded, Verdict, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
@@ -30,6 +30,7 @@ from rts_pipeline.review.rounds import (
     read_draft,
     read_signoffs,
     round_folder,
+    waiting_outlines,
 )
 
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
@@ -93,7 +94,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
             n_candidates=draft.n_candidates,
             n_new=int((slumps & (rows["known_ids"] == "")).sum()),
             n_changed=int((slumps & (rows["known_ids"] != "")).sum()),
-            n_cut=_cut(folder),
+            n_cut=waiting_outlines(folder / SUMMARY),
             cells=tuple(grid.cells_touching(rows.geometry)) if len(rows) else (),
             at=at,
             reviewers=tuple(sorted({name for names in rows["reviewers"] for name in names.split(",") if name})),
@@ -123,12 +124,6 @@ def verify(reviews: Path, results: Path, round: str) -> Signoff:
             do="the judged ones are kept in the reviews folder; review the new ones as another round",
         )
     return signoff
-
-
-def _cut(folder: Path) -> int:
-    """Return how many outlines were left for a later round: none where the review was started before any could be."""
-    path = folder / SUMMARY
-    return int(read_json(path)["outlines"]["cut"]) if path.exists() else 0
 
 
 def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:

@@ -101,6 +101,11 @@ class Signoff(_Record):
     n_cut: int = 0
 
 
+def waiting_outlines(summary: Path) -> int:
+    """Return how many outlines a round's `SUMMARY` says were left for a later one: none for a round from before it was kept."""
+    return int(read_json(summary)["outlines"]["cut"]) if summary.exists() else 0
+
+
 def round_name(number: int) -> str:
     """Return the name of a round: 1 -> "01"."""
     return f"{number:02d}"

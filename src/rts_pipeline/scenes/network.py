@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from rts_pipeline.graph import components
+
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -30,13 +32,6 @@ of ordinary contrast (standard deviation 200) outweighs it several hundred times
 
 GAIN_RANGE, LEVEL_LIMIT = (0.5, 2.0), 1000.0
 """No two satellites differ by more: such an item has been compared with cloud or haze."""
-
-
-def components(n: int, first: Indexes, second: Indexes) -> Indexes:
-    """Return the number of the component of each of n nodes, given the links from `first` to `second`."""
-    links = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
-    found: Indexes = sparse.csgraph.connected_components(links, directed=False)[1].astype(np.int64)
-    return found
 
 
 def solve_shifts(n: int, first: Indexes, second: Indexes, shifts: Floats, weights: Floats, fixed: int | None) -> Floats:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from rts_pipeline.progress import track
 from rts_pipeline.validate.choice import Choice, choose
 from rts_pipeline.validate.figures import write_precision_recall, write_reliability
 from rts_pipeline.validate.ground import JUDGED, Block, Known, blocks_of
-from rts_pipeline.validate.judge import Judged, Predicted, judge, outlined, summary
-from rts_pipeline.validate.objects import Objects, Tally, tally
+from rts_pipeline.validate.judge import Judged, Predicted, judge, summary
+from rts_pipeline.validate.objects import Tally, tally
 from rts_pipeline.validate.windows import TRUE_COLOUR, Drawn, Scored, worst_and_best, write_windows
 
 
@@ -64,8 +63,7 @@ def validate(
         choice = _choose(blocks, predicted, options)
         judged = [judge(block, predicted, choice, simplify_px) for block in blocks]
         with Mosaics(mosaics, grid, TRUE_COLOUR) as reader:
-            outlines = partial(outlined, choice=choice, simplify_px=simplify_px)
-            _write_windows(out / "windows.png", dict(zip(blocks, judged, strict=True)), predicted, outlines, reader)
+            _write_windows(out / "windows.png", dict(zip(blocks, judged, strict=True)), predicted, reader)
     table, counts = pd.DataFrame([one.row for one in judged]), np.stack([one.counts for one in judged])
     splits = {name: (table["split"] == name).to_numpy() for name in JUDGED}
     write_parquet(out / "blocks.parquet", table)
@@ -124,18 +122,15 @@ def _said(choice: Choice, recall: float | None) -> dict[str, Any]:
     }
 
 
-def _write_windows(
-    path: Path, judged: dict[Block, Judged], predicted: Predicted, outlines: Callable[..., Objects], reader: Mosaics
-) -> None:
+def _write_windows(path: Path, judged: dict[Block, Judged], predicted: Predicted, reader: Mosaics) -> None:
     """Draw the worst and the best validation windows."""
     owner = {window: block for block, one in judged.items() for window in one.windows if block.split == "validation"}
 
     def drawn(window: Scored) -> tuple[Scored, Drawn]:
         block = owner[window]
-        ground, probability = predicted.look(block)
-        here = outlines(ground, probability)
+        ground, _ = predicted.look(block)
         unjudged = ground.classes[block.box.slices_of(window.box)] > 1
-        return window, Drawn(predicted.known.near(window.box), here.whole, unjudged)
+        return window, Drawn(predicted.known.near(window.box), judged[block].outlines, unjudged)
 
     worst, best = worst_and_best(list(owner))
     rows = {"Worst": [drawn(window) for window in worst], "Best": [drawn(window) for window in best]}

@@ -19,7 +19,7 @@ from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.inventory.unite import overlap_groups
 from rts_pipeline.io import read_geoparquet
 from rts_pipeline.labels import IGNORE, LabelRaster
-from rts_pipeline.lattice import NODATA
+from rts_pipeline.metrics.pixels import NODATA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

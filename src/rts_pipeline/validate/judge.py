@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
     Floats = NDArray[np.float64]
     Counts = NDArray[np.int64]
+    Geometries = NDArray[np.object_]
 
 CONFUSION = {"tp": "true_positives", "fp": "false_positives", "fn": "false_negatives", "tn": "true_negatives"}
 
@@ -65,23 +66,19 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a block says: its row of blocks.parquet, its pixels by class and level, and its windows."""
+    """What a block says: its row of blocks.parquet, its pixels by class and level, its windows, and the outlines there."""
 
     row: dict[str, Any]
     counts: Counts
     windows: list[Scored]
-
-
-def outlined(ground: Ground, probability: Bytes, choice: Choice, simplify_px: float) -> Objects:
-    """Return the objects of a block at the settings that were chosen."""
-    pieces = traced(ground, probability, choice.threshold)
-    return objects(pieces, ground, choice.hole_m2, simplify_px).at(choice.seed_threshold, choice.min_area_m2)
+    outlines: Geometries
 
 
 def judge(block: Block, predicted: Predicted, choice: Choice, simplify_px: float) -> Judged:
     """Judge a block at the settings that were chosen."""
     ground, probability = predicted.look(block)
-    here = outlined(ground, probability, choice, simplify_px)
+    pieces = traced(ground, probability, choice.threshold)
+    here = objects(pieces, ground, choice.hole_m2, simplify_px).at(choice.seed_threshold, choice.min_area_m2)
     counts = count_pixels(probability, ground.classes)
     pixels = pixels_at(counts, level_of(choice.threshold))
     confusion = {f"px_{short}": pixels[name] for short, name in CONFUSION.items()}
@@ -89,7 +86,7 @@ def judge(block: Block, predicted: Predicted, choice: Choice, simplify_px: float
     inside = np.zeros(ground.box.shape, np.uint8)
     if len(here.whole):
         rasterize(here.whole, out=inside, transform=ground.box.transform)
-    return Judged(row, counts, scored(block.windows, block.box, inside > 0, ground.classes))
+    return Judged(row, counts, scored(block.windows, block.box, inside > 0, ground.classes), here.whole)
 
 
 def _objects(here: Objects, ground: Ground) -> dict[str, Any]:
