@@ -1,0 +1,12 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a worker of pytest-xdist ended that didn't end by itself: a negative code is the signal that killed it."""
+    if error:
+        print(f"{node.gateway.id} ended with {node.gateway._io.popen.wait(timeout=10)}", file=sys.stderr)
