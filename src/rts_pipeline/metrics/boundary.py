@@ -52,15 +52,23 @@ def boundary_distance_m(predicted: Geometries, truth: Geometries, step_m: float)
 
 def _directed(lines: Geometries, others: Geometries, step_m: float) -> Floats:
     """Return the mean distance along each line to its partner, shape (n,)."""
-    points, length, pair = _points(lines, step_m)
+    points, length, pair = boundary_points(lines, step_m)
     # A boundary with more corners has more points there: weights make the mean one over its length.
     total = np.bincount(pair, length * shapely.distance(points, others[pair]), minlength=len(lines))
     whole = np.bincount(pair, length, minlength=len(lines))
     return np.divide(total, whole, out=np.full(len(lines), np.nan), where=whole > 0)
 
 
-def _points(lines: Geometries, step_m: float) -> tuple[Geometries, Floats, NDArray[np.intp]]:
-    """Return middles of pieces of at most `step_m` of all lines, the pieces' lengths, and the line each belongs to."""
+def boundary_points(lines: Geometries, step_m: float) -> tuple[Geometries, Floats, NDArray[np.intp]]:
+    """Return middles of pieces of at most `step_m` of all lines, the pieces' lengths, and the line each belongs to.
+
+    Args:
+        lines: boundaries of one CRS in metres, shape (n,).
+        step_m: largest length of a piece in metres.
+
+    Returns:
+        Points, object; metres, float64; positions in `lines`; each of shape (pieces,).
+    """
     parts, line = shapely.get_parts(shapely.segmentize(lines, step_m), return_index=True)
     corners, part = shapely.get_coordinates(parts, return_index=True)
     along = part[1:] == part[:-1]
