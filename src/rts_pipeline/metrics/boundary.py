@@ -50,25 +50,37 @@ def boundary_distance_m(predicted: Geometries, truth: Geometries, step_m: float)
     return distance
 
 
+def offsets_m(outlines: Geometries, references: Geometries, step_m: float) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Return how far along their boundaries outlines lie from those of their references.
+
+    Args:
+        outlines: polygons of one CRS in metres, shape (n,). Holes have boundaries as well.
+        references: a polygon for each, shape (n,).
+        step_m: largest length of a piece in metres.
+
+    Returns:
+        Distance in metres from the middle of each piece of a boundary to the nearest point of the reference's boundary,
+        positive outside the reference, negative inside, float64; the piece's length; the outline that it belongs to. Each of
+        shape (pieces,).
+    """
+    points, length, owner = _points(shapely.boundary(outlines), step_m)
+    distance = shapely.distance(points, shapely.boundary(references)[owner])
+    shapely.prepare(references)
+    inside = shapely.contains_properly(references[owner], points)
+    return np.where(inside, -distance, distance), length, owner
+
+
 def _directed(lines: Geometries, others: Geometries, step_m: float) -> Floats:
     """Return the mean distance along each line to its partner, shape (n,)."""
-    points, length, pair = boundary_points(lines, step_m)
+    points, length, pair = _points(lines, step_m)
     # A boundary with more corners has more points there: weights make the mean one over its length.
     total = np.bincount(pair, length * shapely.distance(points, others[pair]), minlength=len(lines))
     whole = np.bincount(pair, length, minlength=len(lines))
     return np.divide(total, whole, out=np.full(len(lines), np.nan), where=whole > 0)
 
 
-def boundary_points(lines: Geometries, step_m: float) -> tuple[Geometries, Floats, NDArray[np.intp]]:
-    """Return middles of pieces of at most `step_m` of all lines, the pieces' lengths, and the line each belongs to.
-
-    Args:
-        lines: boundaries of one CRS in metres, shape (n,).
-        step_m: largest length of a piece in metres.
-
-    Returns:
-        Points, object; metres, float64; positions in `lines`; each of shape (pieces,).
-    """
+def _points(lines: Geometries, step_m: float) -> tuple[Geometries, Floats, NDArray[np.intp]]:
+    """Return middles of pieces of at most `step_m` of all lines, the pieces' lengths, and the line each belongs to."""
     parts, line = shapely.get_parts(shapely.segmentize(lines, step_m), return_index=True)
     corners, part = shapely.get_coordinates(parts, return_index=True)
     along = part[1:] == part[:-1]

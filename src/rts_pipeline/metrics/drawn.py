@@ -54,9 +54,13 @@ def pairwise(
     for one, other in pairs:
         common = None if looked is None else shapely.intersection(looked[one], looked[other])
         sides = [(outlines[person == who], block[person == who]) for who in (one, other)]
-        for name, value in {**_objects(*sides, n_blocks, common), **_ground(*sides, n_blocks, common)}.items():
+        for name, value in {
+            **_objects(sides[0], sides[1], n_blocks, common),
+            **_ground(sides[0], sides[1], n_blocks, common),
+        }.items():
             counts.setdefault(name, []).append(value)
-    parts = {f"f1_{iou * 100:.0f}": (f"twice_matched_{iou * 100:.0f}", "outlines") for iou in IOUS} | {"iou": ("both", "either")}
+    parts = {f"f1_{iou * 100:.0f}": (f"twice_matched_{iou * 100:.0f}", "outlines") for iou in IOUS}
+    parts["iou"] = "both", "either"
     rows: list[dict[str, Any]] = [{"reviewers": [reviewers[one], reviewers[other]]} for one, other in pairs]
     mean = {}
     for name, (part, whole) in parts.items():

@@ -1,6 +1,6 @@
 """Agreement of any number of raters on nominal categories, from the table that says how many gave each unit which category.
 
-The table (Fleiss 1971) is shape (units, categories); its rows need not have equal sums, so that a rater may have left out units.
+The table (Fleiss 1971) has shape (units, categories). Its rows need not have equal sums: a rater may have left out units.
 Every coefficient is a function of sums over the units, which is what the bootstrap needs.
 """
 

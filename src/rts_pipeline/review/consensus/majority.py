@@ -1,9 +1,9 @@
-"""The outline that most people agree on, and how far from it they drew."""
+"""The outline that most of those who drew a slump agree on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -11,23 +11,18 @@ import shapely
 from rts_pipeline.graph import components
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.lineage import MIN_SHARED_M2
-from rts_pipeline.metrics.boundary import boundary_points
-from rts_pipeline.review.drawings import GRID_M
-from rts_pipeline.review.matching import COVERED, Pieces, gather
+from rts_pipeline.progress import track
+from rts_pipeline.review.consensus.drawings import GRID_M
+from rts_pipeline.review.consensus.matching import COVERED, Pieces, gather
 from rts_pipeline.review.outlines import overlaps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Geometries = NDArray[np.object_]
-
-STEP_M = 1.0
-"""Distance between the points of a boundary at which its distance is measured: a third of a PlanetScope pixel."""
-QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
-"""Median, and the ends of the middle 68 % and 95 %: one and two standard deviations, were distances normal."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +44,15 @@ class Agreed:
     outer: Geometries
 
 
-def covered_by(outlines: Sequence[shapely.Geometry]) -> list[shapely.Geometry]:
+def covered_by(outlines: Iterable[Any]) -> list[Any]:
     """Return the regions that at least 1, 2, ..., n of n polygons cover, exact to GRID_M.
 
     Args:
         outlines: valid polygons of one CRS in metres, with vertices on a grid of GRID_M.
     """
-    regions: list[shapely.Geometry] = [shapely.Polygon() for _ in outlines]
+    regions: list[Any] = []
     for number, outline in enumerate(outlines):
+        regions.append(shapely.Polygon())
         for level in range(number, 0, -1):
             both = shapely.intersection(regions[level - 1], outline, grid_size=GRID_M)
             regions[level] = shapely.union(regions[level], _area(both), grid_size=GRID_M)
@@ -64,8 +60,10 @@ def covered_by(outlines: Sequence[shapely.Geometry]) -> list[shapely.Geometry]:
     return [_area(region) for region in regions]
 
 
-def _area(geometry: shapely.Geometry) -> shapely.Geometry:
-    return only_polygons(np.array([geometry], dtype=object))[0]
+def _area(geometry: Any) -> Any:
+    area = only_polygons(np.array([geometry], dtype=object))[0]
+    # An empty collection can't be overlaid on a grid.
+    return shapely.Polygon() if shapely.is_empty(area) else area
 
 
 def agree(pieces: Pieces, min_area_m2: float) -> Agreed:
@@ -80,7 +78,8 @@ def agree(pieces: Pieces, min_area_m2: float) -> Agreed:
         min_area_m2: smallest area of a part.
     """
     while True:
-        levels = [covered_by(group) for group in _by_slump(pieces)]
+        by_slump = np.split(pieces.geometry, np.flatnonzero(np.diff(pieces.slump)) + 1)
+        levels = [covered_by(shapes) for shapes in track(by_slump, len(by_slump), "consensus outlines", "slumps")]
         # Where no ground is common to so many (small outlines side by side in a large one), the most that there is.
         n_agree = np.array([min(len(level) // 2 + 1, sum(not part.is_empty for part in level)) for level in levels])
         outline = np.array([level[number - 1] for level, number in zip(levels, n_agree, strict=True)], dtype=object)
@@ -90,7 +89,8 @@ def agree(pieces: Pieces, min_area_m2: float) -> Agreed:
         merged = (shared_m2 > COVERED * shapely.area(outline)[weak]) | ~_drawn_apart(pieces, strong, weak)
         if not merged.any():
             for place in np.argsort(strength):
-                outline[place] = _area(shapely.difference(outline[place], shapely.union_all(outline[strong[weak == place]])))
+                others = shapely.union_all(outline[strong[weak == place]])
+                outline[place] = _area(shapely.difference(outline[place], others, grid_size=GRID_M))
             gone = shapely.is_empty(outline)
             if not gone.any():
                 break
@@ -100,10 +100,6 @@ def agree(pieces: Pieces, min_area_m2: float) -> Agreed:
         pieces = gather(place[pieces.slump], pieces.person, pieces.geometry, pieces.shared, pieces.members)
     inner, outer = (np.array([level[end] for level in levels], dtype=object) for end in (-1, 0))
     return Agreed(pieces, np.array([_parts(shape, min_area_m2) for shape in outline], dtype=object), n_agree, inner, outer)
-
-
-def _by_slump(pieces: Pieces) -> list[Geometries]:
-    return np.split(pieces.geometry, np.flatnonzero(np.diff(pieces.slump)) + 1)
 
 
 def _overlapping(outline: Geometries, strength: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
@@ -117,36 +113,10 @@ def _drawn_apart(pieces: Pieces, first: NDArray[np.intp], second: NDArray[np.int
     """Return for each pair of slumps whether anybody drew both, with different outlines."""
     own = np.zeros((int(pieces.slump.max()) + 1, int(pieces.person.max()) + 1), dtype=bool)
     own[pieces.slump[~pieces.shared], pieces.person[~pieces.shared]] = True
-    return (own[first] & own[second]).any(axis=1)
+    return np.any(own[first] & own[second], axis=1)
 
 
 def _parts(outline: shapely.Geometry, min_area_m2: float) -> shapely.Geometry:
     parts = shapely.get_parts(outline)
     areas = shapely.area(parts)
     return shapely.union_all(parts[(areas >= min_area_m2) | (areas == areas.max())])
-
-
-def offsets_m(outlines: Geometries, references: Geometries) -> tuple[Floats, Floats, NDArray[np.intp]]:
-    """Return how far along their boundaries outlines lie from those of their references.
-
-    Args:
-        outlines: polygons of one CRS in metres, shape (n,). Holes have boundaries as well.
-        references: a polygon for each, shape (n,).
-
-    Returns:
-        Distance in metres to the nearest point of the reference's boundary at points STEP_M apart, positive outside the
-        reference, negative inside, float64, shape (points,); the length of boundary that each point stands for; the outline
-        that it lies on.
-    """
-    points, length, owner = boundary_points(shapely.boundary(outlines), STEP_M)
-    distance = shapely.distance(points, shapely.boundary(references)[owner])
-    shapely.prepare(references)
-    inside = shapely.contains_properly(references[owner], points)
-    return np.where(inside, -distance, distance), length, owner
-
-
-def weighted_quantiles(values: Floats, weights: Floats, quantiles: Sequence[float]) -> Floats:
-    """Return quantiles of values that each stand for as much as their weight, between the middles of the weights."""
-    order = np.argsort(values, kind="stable")
-    heights = np.cumsum(weights[order]) - weights[order] / 2
-    return np.interp(quantiles, heights / weights.sum(), values[order])

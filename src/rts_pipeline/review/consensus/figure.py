@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, log10
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -23,26 +23,27 @@ from rts_pipeline.report.palette import dated
 if TYPE_CHECKING:
     import geopandas as gpd
 
+    from rts_pipeline.review.consensus.layers import Layers
+
 PANELS = 11
 """Most panels of places, beside the one with counts; the largest places are shown."""
 COLUMNS = 4
 WIDTH = 9.0
-BAND = "#e4e7e9"
+ALL, SOME = "#b9c4cb", "#e9edef"
+"""Ground that all who drew a slump drew, and that some of them did."""
 MARGIN = 0.08
 """Free border of a panel, of its edge."""
 
 
-def draw(path: Path, slumps: gpd.GeoDataFrame, drawn: gpd.GeoDataFrame, band: gpd.GeoDataFrame, reviewers: Sequence[str]) -> None:
+def draw(path: Path, layers: Layers, reviewers: Sequence[str]) -> None:
     """Draw one panel for each place (slumps whose outlines overlap are at one place), and how many slumps so many people drew.
 
     Args:
         path: the PNG.
-        slumps: layer "consensus", in a CRS in metres.
-        drawn: layer "drawn", in the same CRS.
-        band: layer "band", in the same CRS.
+        layers: the slumps, what was drawn of them, and the ground between, in a CRS in metres.
         reviewers: names of all people.
     """
-    places = _places(slumps, drawn)
+    places = _places(layers.consensus, layers.drawn)
     shown = places[:PANELS]
     rows = ceil((len(shown) + 1) / COLUMNS)
     # dated() gives colours that stay apart to any number of classes.
@@ -53,9 +54,9 @@ def draw(path: Path, slumps: gpd.GeoDataFrame, drawn: gpd.GeoDataFrame, band: gp
         for axis in axes[len(shown) + 1 :]:
             axis.set_axis_off()
         for axis, ids in zip(axes, shown, strict=False):
-            _place(axis, ids, slumps, drawn, band, colours)
-        _counts(axes[len(shown)], slumps, len(reviewers))
-        figure.legend(handles=_legend(colours), loc="outside lower center", ncols=min(len(colours) + 2, 8), fontsize=8.5)
+            _place(axis, ids, layers, colours)
+        _counts(axes[len(shown)], layers.consensus, len(reviewers))
+        figure.legend(handles=_legend(colours), loc="outside lower center", ncols=5, fontsize=8.5)
         if len(places) > len(shown):
             figure.suptitle(f"The {len(shown)} largest of {len(places)} places", fontsize=9)
         save(figure, path)
@@ -70,28 +71,24 @@ def _places(slumps: gpd.GeoDataFrame, drawn: gpd.GeoDataFrame) -> list[list[int]
     return sorted(groups, key=lambda ids: (-slumps["outer_m2"].to_numpy()[np.array(ids) - 1].sum(), ids))
 
 
-def _place(
-    axis: Axes,
-    ids: list[int],
-    slumps: gpd.GeoDataFrame,
-    drawn: gpd.GeoDataFrame,
-    band: gpd.GeoDataFrame,
-    colours: dict[str, str],
-) -> None:
-    own = drawn[drawn["slump_id"].isin(ids)]
-    for shape in band.geometry[band["slump_id"].isin(ids)]:
-        axis.add_patch(PathPatch(_path(shape), facecolor=BAND, edgecolor="none", zorder=1))
-    for row in slumps[slumps["slump_id"].isin(ids)].itertuples():
-        axis.add_patch(PathPatch(_path(row.geometry), facecolor="none", edgecolor=DARK, lw=2.4, zorder=2))
+def _place(axis: Axes, ids: list[int], layers: Layers, colours: dict[str, str]) -> None:
+    slumps, own, band = (frame[frame["slump_id"].isin(ids)] for frame in (layers.consensus, layers.drawn, layers.band))
+    for shape in slumps.geometry:
+        axis.add_patch(PathPatch(_path(shape), facecolor=ALL, edgecolor="none", zorder=1))
+    # Over the consensus, so that what is left of its colour is what all drew.
+    for shape in band.geometry:
+        axis.add_patch(PathPatch(_path(shape), facecolor=SOME, edgecolor="none", zorder=2))
+    for shape in slumps.geometry:
+        axis.add_patch(PathPatch(_path(shape), facecolor="none", edgecolor=DARK, lw=2.4, zorder=3))
     for row in own.itertuples():
-        axis.add_patch(PathPatch(_path(row.geometry), facecolor="none", edgecolor=colours[row.reviewer], lw=0.9, zorder=3))
+        axis.add_patch(PathPatch(_path(row.geometry), facecolor="none", edgecolor=colours[row.reviewer], lw=0.9, zorder=4))
     west, south, east, north = own.total_bounds
     half = max(east - west, north - south) / 2 / (1 - 2 * MARGIN)
     axis.set(xlim=((west + east) / 2 - half, (west + east) / 2 + half), xticks=[], yticks=[], aspect="equal")
     axis.set_ylim((south + north) / 2 - half, (south + north) / 2 + half)
     axis.spines[:].set_visible(True)
     axis.spines[:].set_color("#c4ccd1")
-    texts = [f"{row.slump_id}: {row.n_drew} of {row.n_looked}" for row in slumps[slumps["slump_id"].isin(ids)].itertuples()]
+    texts = [f"{row.slump_id}: {row.n_drew} of {row.n_looked}" for row in slumps.itertuples()]
     axis.set_title(", ".join(texts[:3]) + (", …" if len(texts) > 3 else ""), fontsize=9)
     _scale_bar(axis, 2 * half)
 
@@ -105,7 +102,8 @@ def _scale_bar(axis: Axes, width_m: float) -> None:
     """Draw a bar of 1, 2 or 5 x 10^n metres, at most a third of the panel, below the panel's lower edge."""
     power = 10 ** int(np.floor(log10(width_m / 3)))
     length = max(step * power for step in (1, 2, 5) if step * power <= width_m / 3)
-    axis.plot([0, length / width_m], [-0.035, -0.035], color=DARK, lw=2, transform=axis.transAxes, clip_on=False, solid_capstyle="butt")
+    style: dict[str, Any] = {"color": DARK, "lw": 2, "solid_capstyle": "butt"}
+    axis.plot([0, length / width_m], [-0.035, -0.035], transform=axis.transAxes, clip_on=False, **style)
     text = f"{length:g} m" if length < 1000 else f"{length / 1000:g} km"
     axis.text(length / width_m + 0.03, -0.035, text, transform=axis.transAxes, va="center", fontsize=8)
 
@@ -124,4 +122,5 @@ def _counts(axis: Axes, slumps: gpd.GeoDataFrame, n_reviewers: int) -> None:
 def _legend(colours: dict[str, str]) -> list[Line2D | Patch]:
     people = [Line2D([], [], color=colour, lw=1.4, label=name) for name, colour in colours.items()]
     majority = Line2D([], [], color=DARK, lw=2.4, label="consensus")
-    return [*people, majority, Patch(facecolor=BAND, label="drawn by some of them")]
+    ground = [Patch(facecolor=colour, label=f"drawn by {who} of them") for colour, who in ((ALL, "all"), (SOME, "some"))]
+    return [*people, majority, *ground]

@@ -91,18 +91,24 @@ def read_drawings(files: Sequence[Path], *, column: str | None, looked: Path | N
         crs,
         shared.pop() if len(shared) == 1 else crs,
         np.array([areas[name] for name in reviewers], dtype=object) if areas else None,
-        [
-            {"reviewer": name, "feature": int(feature), "area_m2": round(float(area), 1)}
-            for name, feature, area in rows.loc[small, ["name", "feature", "area_m2"]].itertuples(index=False)
-        ],
+        _left_out(rows[small]),
     )
+
+
+def _left_out(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = rows.sort_values(["name", "feature"])
+    return [
+        {"reviewer": name, "feature": int(feature), "area_m2": round(float(area_m2), 1)}
+        for name, feature, area_m2 in zip(rows["name"], rows["feature"], rows["area_m2"], strict=True)
+    ]
 
 
 def _named(path: Path, column: str | None) -> gpd.GeoDataFrame:
     """Return the file's outlines with `name` and `feature`."""
     frame = read_outlines(path, "a reviewer's outlines")
     names = [path.stem] * len(frame) if column is None else _column(path, frame, column)
-    return gpd.GeoDataFrame({"name": names, "feature": range(1, len(frame) + 1)}, geometry=frame.geometry.to_numpy(), crs=frame.crs)
+    columns = {"name": names, "feature": range(1, len(frame) + 1)}
+    return gpd.GeoDataFrame(columns, geometry=frame.geometry.to_numpy(), crs=frame.crs)
 
 
 def _column(path: Path, frame: gpd.GeoDataFrame, column: str) -> list[str]:
@@ -144,7 +150,9 @@ def _local_crs(files: Sequence[Path], frames: Sequence[gpd.GeoDataFrame]) -> Any
     for path, frame in sorted(zip(files, frames, strict=True), key=lambda pair: (sorted(set(pair[1]["name"])), str(pair[0]))):
         corners = shapely.get_coordinates(frame.geometry.to_crs("EPSG:4326").to_numpy())
         if not np.isfinite(corners).all():
-            raise InputError(path, f"has outlines with no place on Earth in {frame.crs.name}", expected="the CRS it was drawn in")
+            raise InputError(
+                path, f"has outlines with no place on Earth in {frame.crs.name}", expected="the CRS it was drawn in"
+            )
         places.append(np.radians(corners))
     longitude, latitude = np.concatenate(places).T
     # A mean of directions: one of longitudes fails at the 180th meridian.
@@ -154,11 +162,15 @@ def _local_crs(files: Sequence[Path], frames: Sequence[gpd.GeoDataFrame]) -> Any
     return gpd.GeoSeries([], crs=f"+proj=laea +lat_0={latitude_0:g} +lon_0={longitude_0:g} +datum=WGS84 +units=m").crs
 
 
+def _nowhere(path: Path, frame: gpd.GeoDataFrame) -> InputError:
+    return InputError(path, f"has outlines with no place on Earth in {frame.crs.name}", expected="the CRS that it was drawn in")
+
+
 def _placed(path: Path, frame: gpd.GeoDataFrame, crs: Any) -> pd.DataFrame:
     """Return name, feature, outline (in `crs`), its area, and its WKB by which rows are sorted."""
     outlines = shapely.normalize(_on_grid(frame.geometry, crs))
     if not np.isfinite(shapely.bounds(outlines[~shapely.is_empty(outlines)])).all():
-        raise InputError(path, f"has outlines with no place on Earth in {frame.crs.name}", expected="the CRS it was drawn in")
+        raise _nowhere(path, frame)
     columns = {"outline": outlines, "area_m2": shapely.area(outlines), "wkb": shapely.to_wkb(outlines)}
     return pd.DataFrame({"name": frame["name"], "feature": frame["feature"], **columns})
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from rts_pipeline.review.outlines import records
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from rich.table import Table
 
-TITLES = {
-    "slumps": "Slumps",
-    "reviewers": "Reviewers",
-    "agreement": "Agreement",
-}
 NAMES = {
     "percent_agreement": "percent agreement",
     "fleiss_kappa": "Fleiss' kappa",
@@ -29,21 +25,21 @@ Rows = list[list[str]]
 
 def slump_rows(slumps: gpd.GeoDataFrame) -> Rows:
     """Return the header and one row a slump: areas in hectares, offsets in metres."""
-    header = ["slump", "drew", "possibility", "area", "drawn areas", "CV", "offset", "68 %", "95 %"]
+    header = ["slump", "drew", "possibility", "area", "drawn areas", "CV", "distance", "68 %", "95 %"]
     rows = [header]
-    for row in pd.DataFrame(slumps.drop(columns="geometry")).itertuples(index=False):
-        one = row.n_drew == 1
+    for row in records(slumps):
+        one = row["n_drew"] == 1
         rows.append(
             [
-                str(row.slump_id),
-                f"{row.n_drew} of {row.n_looked}",
-                f"{row.possibility:g} {row.possibility_class}",
-                f"{row.area_m2 / 1e4:.2f}",
-                "–" if one else f"{row.area_min_m2 / 1e4:.2f}–{row.area_max_m2 / 1e4:.2f}",
-                "–" if one else f"{row.area_cv:.2f}",
-                "–" if one else f"{row.distance_median_m:.1f}",
-                _span(row.offset_p16_m, row.offset_p84_m),
-                _span(row.offset_p2_5_m, row.offset_p97_5_m),
+                str(row["slump_id"]),
+                f"{row['n_drew']} of {row['n_looked']}",
+                f"{row['possibility']:g} {row['possibility_class']}",
+                f"{row['area_m2'] / 1e4:.2f}",
+                "–" if one else f"{row['area_min_m2'] / 1e4:.2f}–{row['area_max_m2'] / 1e4:.2f}",
+                "–" if one else f"{row['area_cv']:.2f}",
+                "–" if one else f"{row['distance_median_m']:.1f}",
+                _span(row["offset_p16_m"], row["offset_p84_m"]),
+                _span(row["offset_p2_5_m"], row["offset_p97_5_m"]),
             ]
         )
     return rows
@@ -62,7 +58,7 @@ def reviewer_rows(statistics: dict[str, Any]) -> Rows:
                 str(row["n_alone"]),
                 f"{row['n_found_of_most_others']} of {row['n_of_most_others']}",
                 f"{row['area_m2'] / 1e4:.2f}",
-                "–" if offset is None else f"{offset:+.1f}",
+                "–" if offset is None else _signed(offset),
             ]
         )
     return rows
@@ -97,7 +93,7 @@ def tables(slumps: gpd.GeoDataFrame, statistics: dict[str, Any]) -> list[Table]:
     for title, rows in _all(slumps, statistics).items():
         view = Table(title=title, title_justify="left", padding=(0, 1))
         for number, column in enumerate(rows[0]):
-            view.add_column(column, justify="left" if number == 0 or title == TITLES["agreement"] and number == 1 else "right")
+            view.add_column(column, justify="left" if number == 0 or column == "statistic" else "right")
         for row in rows[1:]:
             view.add_row(*row)
         views.append(view)
@@ -117,19 +113,24 @@ def markdown(slumps: gpd.GeoDataFrame, statistics: dict[str, Any]) -> str:
 
 
 UNITS = (
-    "Areas in hectares on the ellipsoid; `drawn areas` are the smallest and the largest, `CV` their coefficient of variation. "
-    "Offsets in metres from the consensus outline: of a slump the median distance and the ranges that hold the middle 68 % and "
-    "95 % of the outlines' length, of a reviewer the median over slumps; negative is inside."
+    "Areas in hectares on the ellipsoid; `drawn areas` are the smallest and the largest, `CV` is their coefficient of "
+    "variation. `distance` is the median distance (m) of what was drawn from the consensus outline; `68 %` and `95 %` are "
+    "where the middle of the signed distances lies, positive outside. `offset` (m) is a reviewer's signed median, over slumps; "
+    "`of what most others drew`: how many of the slumps that more than half of the others drew."
 )
 
 
 def _all(slumps: gpd.GeoDataFrame, statistics: dict[str, Any]) -> dict[str, Rows]:
-    rows = slump_rows(slumps), reviewer_rows(statistics), agreement_rows(statistics)
-    return dict(zip(TITLES.values(), rows, strict=True))
+    return {"Slumps": slump_rows(slumps), "Reviewers": reviewer_rows(statistics), "Agreement": agreement_rows(statistics)}
 
 
 def _span(low: float, high: float) -> str:
-    return "–" if pd.isna(low) else f"{low:+.1f} to {high:+.1f}"
+    return "–" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
+
+
+def _signed(metres: float) -> str:
+    # Without the minus of what rounds to zero.
+    return f"{round(metres, 1) + 0.0:+.1f}"
 
 
 def _number(value: float | None) -> str:

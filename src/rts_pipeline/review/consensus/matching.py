@@ -106,7 +106,8 @@ def _objects(outlines: Geometries, person: Positions, place: NDArray[np.integer]
     # Numbered by their first outline: ties are decided by the order of the outlines.
     rank = np.argsort(np.argsort(start))
     owner = rank[owner]
-    members = [tuple(group.tolist()) for group in np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])]
+    groups = np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
+    members = [tuple(group.tolist()) for group in groups]
     geometry = only_polygons(united(outlines, owner, len(start)))
     first, second, iou, shared_m2 = overlaps(geometry, geometry)
     real = shared_m2 > MIN_SHARED_M2
