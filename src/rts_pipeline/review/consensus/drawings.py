@@ -76,7 +76,7 @@ def read_drawings(files: Sequence[Path], *, column: str | None, looked: Path | N
         raise UsageError(
             str(files[0]), f"only one reviewer ({reviewers[0]})", expected="two or more", do="give a file for each, or --column"
         )
-    rows = pd.concat([_placed(path, frame, crs) for path, frame in zip(files, frames, strict=True)], ignore_index=True)
+    rows = pd.concat([_placed(frame, crs) for frame in frames], ignore_index=True)
     rows = rows.sort_values(["name", "wkb", "feature"], ignore_index=True)
     _check_copies(rows)
     small = rows["area_m2"].to_numpy() < min_area_m2
@@ -149,10 +149,10 @@ def _local_crs(files: Sequence[Path], frames: Sequence[gpd.GeoDataFrame]) -> Any
     places = []
     for path, frame in sorted(zip(files, frames, strict=True), key=lambda pair: (sorted(set(pair[1]["name"])), str(pair[0]))):
         corners = shapely.get_coordinates(frame.geometry.to_crs("EPSG:4326").to_numpy())
-        if not np.isfinite(corners).all():
-            raise InputError(
-                path, f"has outlines with no place on Earth in {frame.crs.name}", expected="the CRS it was drawn in"
-            )
+        # Infinite and missing values fail this too.
+        if not (np.abs(corners[:, 1]) <= 90).all():
+            problem = f"has outlines with no place on Earth in {frame.crs.name}"
+            raise InputError(path, problem, expected="the CRS that it was drawn in")
         places.append(np.radians(corners))
     longitude, latitude = np.concatenate(places).T
     # A mean of directions: one of longitudes fails at the 180th meridian.
@@ -162,15 +162,9 @@ def _local_crs(files: Sequence[Path], frames: Sequence[gpd.GeoDataFrame]) -> Any
     return gpd.GeoSeries([], crs=f"+proj=laea +lat_0={latitude_0:g} +lon_0={longitude_0:g} +datum=WGS84 +units=m").crs
 
 
-def _nowhere(path: Path, frame: gpd.GeoDataFrame) -> InputError:
-    return InputError(path, f"has outlines with no place on Earth in {frame.crs.name}", expected="the CRS that it was drawn in")
-
-
-def _placed(path: Path, frame: gpd.GeoDataFrame, crs: Any) -> pd.DataFrame:
+def _placed(frame: gpd.GeoDataFrame, crs: Any) -> pd.DataFrame:
     """Return name, feature, outline (in `crs`), its area, and its WKB by which rows are sorted."""
     outlines = shapely.normalize(_on_grid(frame.geometry, crs))
-    if not np.isfinite(shapely.bounds(outlines[~shapely.is_empty(outlines)])).all():
-        raise _nowhere(path, frame)
     columns = {"outline": outlines, "area_m2": shapely.area(outlines), "wkb": shapely.to_wkb(outlines)}
     return pd.DataFrame({"name": frame["name"], "feature": frame["feature"], **columns})
 

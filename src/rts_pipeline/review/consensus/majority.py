@@ -54,15 +54,15 @@ def covered_by(outlines: Iterable[Any]) -> list[Any]:
     for number, outline in enumerate(outlines):
         regions.append(shapely.Polygon())
         for level in range(number, 0, -1):
-            both = shapely.intersection(regions[level - 1], outline, grid_size=GRID_M)
-            regions[level] = shapely.union(regions[level], _area(both), grid_size=GRID_M)
-        regions[0] = shapely.union(regions[0], outline, grid_size=GRID_M)
-    return [_area(region) for region in regions]
+            both = _area(shapely.intersection(regions[level - 1], outline, grid_size=GRID_M))
+            regions[level] = _area(shapely.union(regions[level], both, grid_size=GRID_M))
+        regions[0] = _area(shapely.union(regions[0], outline, grid_size=GRID_M))
+    return regions
 
 
 def _area(geometry: Any) -> Any:
+    # What collapsed on the grid becomes a line, and neither that nor an empty collection can be overlaid there.
     area = only_polygons(np.array([geometry], dtype=object))[0]
-    # An empty collection can't be overlaid on a grid.
     return shapely.Polygon() if shapely.is_empty(area) else area
 
 
