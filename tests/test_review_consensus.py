@@ -231,7 +231,7 @@ def test_the_files_crs_does_not_matter(people, tmp_path):
         assert crs == name
         assert np.allclose(other, own, rtol=2e-3, atol=0.02, equal_nan=True)
     mixed, crs = figures("mixed", ada="EPSG:4326", eve="EPSG:3857")
-    assert crs.to_dict()["proj"] == "laea"
+    assert crs.coordinate_operation.method_name == "Lambert Azimuthal Equal Area"
     assert np.allclose(mixed, own, rtol=2e-3, atol=0.02, equal_nan=True)
 
 

@@ -120,7 +120,7 @@ def _counts(axis: Axes, slumps: gpd.GeoDataFrame, n_reviewers: int) -> None:
 
 
 def _legend(colours: dict[str, str]) -> list[Line2D | Patch]:
-    people = [Line2D([], [], color=colour, lw=1.4, label=name) for name, colour in colours.items()]
+    people = [Line2D([], [], color=colour, lw=1.4, label=name.replace("$", r"\$")) for name, colour in colours.items()]
     majority = Line2D([], [], color=DARK, lw=2.4, label="consensus")
     ground = [Patch(facecolor=colour, label=f"drawn by {who} of them") for colour, who in ((ALL, "all"), (SOME, "some"))]
     return [*people, majority, *ground]

@@ -87,15 +87,16 @@ def summary(statistics: dict[str, Any]) -> str:
 
 def tables(slumps: gpd.GeoDataFrame, statistics: dict[str, Any]) -> list[Table]:
     """Return the tables for the terminal."""
+    from rich.markup import escape
     from rich.table import Table
 
     views = []
     for title, rows in _all(slumps, statistics).items():
         view = Table(title=title, title_justify="left", padding=(0, 1))
         for number, column in enumerate(rows[0]):
-            view.add_column(column, justify="left" if number == 0 or column == "statistic" else "right")
+            view.add_column(column, justify="left" if _is_text(number, column) else "right")
         for row in rows[1:]:
-            view.add_row(*row)
+            view.add_row(*map(escape, row))
         views.append(view)
     return views
 
@@ -104,8 +105,8 @@ def markdown(slumps: gpd.GeoDataFrame, statistics: dict[str, Any]) -> str:
     """Return the same in Markdown, with the units and the notes."""
     parts = [summary(statistics) + "."]
     for title, rows in _all(slumps, statistics).items():
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        rule = "|---" + "|---:" * (len(rows[0]) - 1) + "|"
+        lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+        rule = "|" + "".join("---|" if _is_text(number, column) else "---:|" for number, column in enumerate(rows[0]))
         parts.append(f"**{title}**\n\n" + "\n".join([lines[0], rule, *lines[1:]]))
     parts.append(UNITS)
     parts += [f"- {note}" for note in statistics["notes"]]
@@ -122,6 +123,10 @@ UNITS = (
 
 def _all(slumps: gpd.GeoDataFrame, statistics: dict[str, Any]) -> dict[str, Rows]:
     return {"Slumps": slump_rows(slumps), "Reviewers": reviewer_rows(statistics), "Agreement": agreement_rows(statistics)}
+
+
+def _is_text(number: int, column: str) -> bool:
+    return number == 0 or column == "statistic"
 
 
 def _span(low: float, high: float) -> str:
