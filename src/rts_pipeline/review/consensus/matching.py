@@ -88,15 +88,19 @@ def match_people(outlines: Geometries, person: Positions) -> Pieces:
         outlines: valid polygons in an equal-area CRS in metres, shape (n,), in an order that decides ties.
         person: who drew each, shape (n,).
     """
-    everything = _objects(outlines, person, np.arange(len(outlines)))
-    same_person = everything.person[everything.first] == everything.person[everything.second]
-    twice = same_person & everything.covers & (everything.first != everything.second)
-    objects = _objects(outlines, person, components(len(outlines), everything.first[twice], everything.second[twice]))
-    place = components(len(objects.person), *_drawn_as_one(objects))
-    of_outline = np.empty(len(outlines), dtype=np.intp)
-    for number, members in enumerate(objects.members):
-        of_outline[list(members)] = place[number]
-    objects = _objects(outlines, person, of_outline)
+    place = np.arange(len(outlines), dtype=np.int64)
+    objects = _objects(outlines, person, place)
+    twice = (objects.person[objects.first] == objects.person[objects.second]) & objects.covers
+    # Overlaps are dear: they are sought again only if outlines were united.
+    if (twice & (objects.first != objects.second)).any():
+        place = components(len(outlines), objects.first[twice], objects.second[twice])
+        objects = _objects(outlines, person, place)
+    one = _drawn_as_one(objects)
+    if len(one[0]):
+        merged = components(len(objects.person), *one)
+        for number, members in enumerate(objects.members):
+            place[list(members)] = merged[number]
+        objects = _objects(outlines, person, place)
     return _pieces(objects, _references(objects))
 
 
