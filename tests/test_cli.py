@@ -70,6 +70,7 @@ def test_help_imports_nothing_heavy():
         "polygonize",
         "candidates",
         "evidence",
+        "review.consensus.build",
         "review.finish",
         "review.simulated",
         "inventory.build",

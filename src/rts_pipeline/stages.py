@@ -42,7 +42,7 @@ STAGES = {
     "labels": Stage(2, "labels", "dd6e3bf5b7d69ab2"),
     "chips": Stage(2, "chips", "af723ad167430d31"),
     "train": Stage(4, "learning.train", "5776d0792192b7c5"),
-    "validate": Stage(4, "validate.build", "44e482b2b2677fd9"),
+    "validate": Stage(4, "validate.build", "6ba28d4036bcbf44"),
     "crossvalidate": Stage(1, "crossvalidate", "45e3e6026fc20bb9"),
     "predict": Stage(2, "predict", "eaef05a1321a74f6"),
     "polygonize": Stage(3, "polygonize", "0a1bcfa131856c6a"),

@@ -161,3 +161,31 @@ def verify(
 
     signoff = verify(reviews, results, round)
     write_json(out, {"round": round, "candidates_sha256": signoff.candidates_sha256, "n_candidates": signoff.n_candidates})
+
+
+@review.command()
+def consensus(
+    files: Annotated[list[Path], typer.Argument(help="Outlines, a vector file for each reviewer (its name) or --column.")],
+    out: Annotated[Path, typer.Option(help="GeoPackage to write; statistics, table and picture lie beside it.")],
+    column: Annotated[str | None, typer.Option(help="Column that names who drew each outline.")] = None,
+    looked: Annotated[
+        Path | None,
+        typer.Option(help="Areas that were looked at: by whom, in the column of --column or 'reviewer', else by all."),
+    ] = None,
+    min_area: Annotated[float, typer.Option(min=0, help="Smallest outline, m2; smaller ones are left out and named.")] = 100.0,
+) -> None:
+    """Derive slumps, possibility and certain outlines from what several people drew freely, and how far they agree.
+
+    Example: rts-pipeline review consensus ada.gpkg ben.shp eve.geojson --looked aoi.gpkg --out consensus.gpkg
+    """
+    from rich.console import Console
+
+    from rts_pipeline.review.consensus import table
+    from rts_pipeline.review.consensus.build import consensus as derived
+
+    found = derived(files, out, column=column, looked=looked, min_area_m2=min_area)
+    for view in table.tables(found.layers.consensus, found.statistics):
+        Console().print(view)
+    for row in found.statistics["left_out"]:
+        typer.echo("Left out: {reviewer}, feature {feature} ({area_m2:g} m2)".format(**row))
+    typer.echo(f"{table.summary(found.statistics)}; {out}, and .json, .md and .png beside it")
