@@ -47,7 +47,7 @@ STAGES = {
     "predict": Stage(2, "predict", "eaef05a1321a74f6"),
     "polygonize": Stage(3, "polygonize", "0a1bcfa131856c6a"),
     "candidates": Stage(8, "candidates", "ef70a8fc00f9cc35"),
-    "evidence": Stage(3, "evidence", "5cc0b22f99902356"),
+    "evidence": Stage(4, "evidence.build", "5cc0b22f99902356"),
     "inventory": Stage(2, "inventory.build", "4b91e3014ea35977"),
     "attributes": Stage(2, "inventory.attributes", "7dd16201638169f3"),
     "export": Stage(1, "inventory.export", "2dfa467044663f13"),

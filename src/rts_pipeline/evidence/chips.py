@@ -1,4 +1,4 @@
-"""Image chips of every year around each candidate: what a reviewer looks at.
+"""Image chips of a candidate in every year.
 
 All chips of a candidate show the same ground with the same stretch, so that what differs between the years is the land. The
 outline is not drawn into them. Where a known slump changed, a further picture of each year shows both outlines: the
@@ -9,29 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from io import BytesIO
 from itertools import groupby
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import shapely
 
 from rts_pipeline.config import Time
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.imagery import COLOURS, Limits, Values, compose, stretch
-from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_parquet
-from rts_pipeline.options import EvidenceOptions
-from rts_pipeline.progress import track
 from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.reader import MeasuredItem, levelled
 from rts_pipeline.scenes.usable import OUTSIDE, USABLE
 
 if TYPE_CHECKING:
-    import geopandas as gpd
     from numpy.typing import NDArray
     from PIL import Image
     from shapely.geometry.base import BaseGeometry
@@ -40,27 +36,25 @@ if TYPE_CHECKING:
 
 MAX_EDGE_PX = 2048
 """Largest edge of a chip, read and on the screen; larger ground is shown with larger pixels."""
-BATCH = 16
-"""Candidates (neighbours) worked on together, so that each raster is opened once for all of them."""
 QUALITY, WEBP_METHOD = 80, 1
 NEW, KNOWN = "#56B4E9", "#F0E442"
 """Colours of a candidate's outline and of what is known there."""
-TYPES = {
-    "candidate_id": "str",
-    "year": "int64",
-    "item_id": "str",
-    "acquired": "str",
-    "true_colour": "str",
-    "false_colour": "str",
-    "outlined": "str",
-    "usable_fraction": "float64",
-    "reason": "str",
-}
 
 
 @dataclass
 class Chip:
-    """A candidate in a year: the ground, outlines to draw by colour, items that may show it, and what was made of it."""
+    """A candidate in a year: the ground, outlines to draw by colour, items that may show it, and what was made of it.
+
+    Attributes:
+        candidate_id: the candidate.
+        year: the year.
+        box: the pixels of the ground.
+        items: used items of the season that may show it.
+        outlines: to be drawn into a further picture, by colour.
+        item: the item that is shown, or None.
+        fraction: share of the ground that it shows usable; nan without items.
+        pictures: WebP files by kind: true_colour, false_colour, outlined.
+    """
 
     candidate_id: str
     year: int
@@ -69,55 +63,16 @@ class Chip:
     outlines: dict[str, BaseGeometry]
     item: MeasuredItem | None = None
     fraction: float = float("nan")
-    true_colour: str | None = None
-    false_colour: str | None = None
-    outlined: str | None = None
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
-    def row(self) -> dict[str, Any]:
-        """Return its row of evidence.parquet."""
-        item = self.item
-        return {
-            "candidate_id": self.candidate_id,
-            "year": self.year,
-            "item_id": item.id if item else None,
-            "acquired": item.acquired if item else None,
-            "true_colour": self.true_colour,
-            "false_colour": self.false_colour,
-            "outlined": self.outlined,
-            "usable_fraction": self.fraction,
-            "reason": self._reason(),
-        }
-
-    def _reason(self) -> str:
+    @property
+    def reason(self) -> str:
+        """Why no item shows it; "" where one does."""
         if not self.items:
             return f"no image in the season of {self.year}"
         if self.item is None:
             return f"no usable pixel in {len(self.items)} image(s) of the season of {self.year}"
         return ""
-
-
-def build_evidence(candidates: Path, catalog: Path, out: Path, options: EvidenceOptions) -> None:
-    """Write the folder `out`: chips as WebP and `evidence.parquet` with a row a candidate and year.
-
-    Args:
-        candidates: `candidates.parquet` of a round.
-        catalog: `catalog.parquet` of the stage scenes.
-        out: folder, replaced as a whole when all of it is written.
-        options: years, extent, enlargement, season and target date.
-
-    Raises:
-        InputError: a table, an item or one of its rasters can't be read.
-    """
-    import rasterio
-
-    grid = options.grid.grid()
-    frame = read_geoparquet(candidates)
-    chips = _chips(frame, _items(read_geoparquet(catalog), catalog, grid, options), grid, options)
-    order = frame.geometry.hilbert_distance().to_numpy().argsort(kind="stable") if len(frame) else []
-    with new_folder(out) as folder, rasterio.Env(**GDAL_OPTIONS):
-        list(track(_work(folder, [chips[i] for i in order], options), len(frame), "evidence", "candidates"))
-        rows = [chip.row() for years in chips for chip in years]
-        write_parquet(folder / "evidence.parquet", pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES))
 
 
 def ground(bounds: tuple[float, float, float, float], grid: Grid, margin_m: float, min_size_px: int) -> GeoBox:
@@ -130,52 +85,7 @@ def ground(bounds: tuple[float, float, float, float], grid: Grid, margin_m: floa
     return GeoBox("chip", grid.crs, pixel, column, row, size, size)
 
 
-def _items(catalog: gpd.GeoDataFrame, path: Path, grid: Grid, options: EvidenceOptions) -> dict[int, gpd.GeoDataFrame]:
-    """Return for each year the used items of its season, footprints in the grid's CRS."""
-    used = catalog[(catalog["status"] == "used") & catalog["item_json"].notna()].to_crs(grid.crs)
-    used = used.assign(item=[MeasuredItem.load(_found(Path(name), path)) for name in used["item_json"]])
-    years = options.evidence.years
-    return {year: used[[options.time.in_season(acquired, year) for acquired in used["acquired"]]] for year in years}
-
-
-def _found(item: Path, catalog: Path) -> Path:
-    return item if item.exists() else catalog.parent / item
-
-
-def _chips(
-    candidates: gpd.GeoDataFrame, items: dict[int, gpd.GeoDataFrame], grid: Grid, options: EvidenceOptions
-) -> list[list[Chip]]:
-    """Return the chips to make: for each candidate one a year."""
-    margin, size = options.evidence.margin_m, options.evidence.min_size_px
-    boxes = [ground(tuple(bounds), grid, margin, size) for bounds in candidates.bounds.to_numpy()]
-    grounds = np.array([box.polygon for box in boxes], dtype=object)
-    drawn = [
-        {NEW: new, KNOWN: known} if status == "changed" else {}
-        for status, new, known in zip(candidates["status"], candidates.geometry, candidates["known"], strict=True)
-    ]
-    chips: list[list[Chip]] = [[] for _ in boxes]
-    for year, table in sorted(items.items()):
-        seen: list[list[MeasuredItem]] = [[] for _ in boxes]
-        for item, index in np.transpose(shapely.STRtree(grounds).query(table.geometry.to_numpy(), predicate="intersects")):
-            seen[index].append(table["item"].iloc[item])
-        for years, name, box, may_show, over in zip(chips, candidates["candidate_id"], boxes, seen, drawn, strict=True):
-            years.append(Chip(name, year, box, may_show, over))
-    return chips
-
-
-def _work(folder: Path, chips: list[list[Chip]], options: EvidenceOptions) -> Iterator[None]:
-    """Write the chips, batch by batch; yields once a candidate."""
-    for start in range(0, len(chips), BATCH):
-        batch = chips[start : start + BATCH]
-        _choose([chip for years in batch for chip in years], options.time)
-        stretches: dict[str, Limits] = {}
-        first = {id(chip) for years in batch if (chip := _stretched(years, options.time.target_year))}
-        for again in (False, True):
-            _write(folder, [c for years in batch for c in years if c.item and (id(c) in first) != again], stretches, options)
-        yield from (None for _ in batch)
-
-
-def _choose(chips: list[Chip], time: Time) -> None:
+def choose(chips: Iterable[Chip], time: Time) -> None:
     """Choose for each chip the item with most usable pixels, then nearest to the target date, then by id."""
     best: dict[int, tuple[float, int, str]] = {}
     wanted = [(item, chip) for chip in chips for item in chip.items]
@@ -187,6 +97,29 @@ def _choose(chips: list[Chip], time: Time) -> None:
                 if key < best.get(id(chip), (1.0, 0, "")):
                     best[id(chip)], chip.fraction = key, fraction
                     chip.item = item if fraction > 0 else None
+
+
+def draw(candidates: list[list[Chip]], target_year: int, scale: int) -> None:
+    """Draw the pictures of candidates, each a list of its chips with the items chosen; those of a batch share open files."""
+    stretches: dict[str, Limits] = {}
+    first = {id(chip) for years in candidates if (chip := _stretched(years, target_year))}
+    for again in (False, True):
+        _draw([c for years in candidates for c in years if c.item and (id(c) in first) != again], stretches, scale)
+
+
+def as_webp(image: Image.Image) -> bytes:
+    """Return a picture as the bytes of a WebP file."""
+    file = BytesIO()
+    image.save(file, "webp", quality=QUALITY, method=WEBP_METHOD)
+    return file.getvalue()
+
+
+def enlarged(pixels: NDArray[np.uint8], scale: int) -> Image.Image:
+    """Return square pixels (n, n, 3) or (n, n) as an image of `scale` screen pixels for one, within MAX_EDGE_PX."""
+    from PIL import Image
+
+    edge = pixels.shape[0] * max(1, min(scale, MAX_EDGE_PX // pixels.shape[0]))
+    return Image.fromarray(pixels).resize((edge, edge), Image.Resampling.BICUBIC)
 
 
 def _days_off(acquired: str, time: Time) -> int:
@@ -207,8 +140,8 @@ def _by_item(wanted: Iterable[tuple[MeasuredItem, Chip]]) -> Iterator[tuple[Meas
         yield pairs[0][0], [chip for _, chip in pairs]
 
 
-def _write(folder: Path, chips: list[Chip], stretches: dict[str, Limits], options: EvidenceOptions) -> None:
-    """Write the images of the chips; a candidate without a stretch gets the one of the first of its chips."""
+def _draw(chips: list[Chip], stretches: dict[str, Limits], scale: int) -> None:
+    """Draw the pictures of chips; a candidate without a stretch gets the one of the first of its chips."""
     for item, users in _by_item((chip.item, chip) for chip in chips if chip.item):
         with _on_grid(item, item.usable, "nearest") as read:
             classes = [read([1], chip.box)[0] for chip in users]
@@ -218,25 +151,16 @@ def _write(folder: Path, chips: list[Chip], stretches: dict[str, Limits], option
                 values = dict(zip(item.bands, bands, strict=True))
                 if chip.candidate_id not in stretches:
                     stretches[chip.candidate_id] = stretch(values, seen == USABLE)
-                _draw(folder, chip, values, seen != OUTSIDE, stretches[chip.candidate_id], options.evidence.scale)
+                _draw_one(chip, values, seen != OUTSIDE, stretches[chip.candidate_id], scale)
 
 
-def _draw(folder: Path, chip: Chip, values: Values, observed: NDArray[np.bool_], limits: Limits, scale: int) -> None:
-    from PIL import Image
-
-    edge = chip.box.width * max(1, min(scale, MAX_EDGE_PX // chip.box.width))
+def _draw_one(chip: Chip, values: Values, observed: NDArray[np.bool_], limits: Limits, scale: int) -> None:
     for colour, bands in COLOURS.items():
-        image = Image.fromarray(compose(values, bands, limits, observed)).resize((edge, edge), Image.Resampling.BICUBIC)
-        setattr(chip, f"{colour}_colour", _save(folder, chip, colour, image))
+        image = enlarged(compose(values, bands, limits, observed), scale)
+        chip.pictures[f"{colour}_colour"] = as_webp(image)
         if colour == "true" and chip.outlines:
             _outline(image, chip)
-            chip.outlined = _save(folder, chip, "outlined", image)
-
-
-def _save(folder: Path, chip: Chip, what: str, image: Image.Image) -> str:
-    name = f"{chip.candidate_id}_{chip.year}_{what}.webp"
-    image.save(folder / name, quality=QUALITY, method=WEBP_METHOD)
-    return name
+            chip.pictures["outlined"] = as_webp(image)
 
 
 def _outline(image: Image.Image, chip: Chip) -> None:
