@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import shapely
 
 from rts_pipeline import stages
 from rts_pipeline.config import Inference
 from rts_pipeline.evidence.cache import Cache
+from rts_pipeline.evidence.candidate import Candidate
 from rts_pipeline.evidence.change import summary
 from rts_pipeline.evidence.chips import KNOWN, NEW, Chip, choose, draw, ground
 from rts_pipeline.evidence.images import Images
 from rts_pipeline.evidence.measure import Outlining, Zones, measure
 from rts_pipeline.evidence.network import Look, Network
-from rts_pipeline.evidence.tables import CHIP, YEAR, change_table, evidence_table
+from rts_pipeline.evidence.tables import change_table, evidence_table
 from rts_pipeline.evidence.terrain import Elevation, opened, pictures, uphill
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.io import GDAL_OPTIONS, canonical_json, new_folder, read_geoparquet, write_parquet
+from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_parquet
 from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.polygonize import chosen_values
 from rts_pipeline.progress import track
@@ -30,37 +27,9 @@ from rts_pipeline.scenes.reader import Readers
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    from shapely.geometry.base import BaseGeometry
 
 BATCH = 16
 """Candidates (neighbours) worked on together, so that each raster is opened once for all of them."""
-
-
-@dataclass
-class Candidate:
-    """A candidate, what it is to be made of, and what was made.
-
-    Attributes:
-        id: its name.
-        outline: in the grid's CRS.
-        chips: one a year, ascending.
-        ground: the pixels that the pictures show.
-        box: the pixels on which it is measured.
-        terrain: pictures of the terrain by kind.
-        terrain_reason: why there are none.
-        uphill: direction in radians clockwise from grid north, or why it isn't known.
-        numbers: of the years with an image, see `measure`.
-    """
-
-    id: str
-    outline: BaseGeometry
-    chips: list[Chip]
-    ground: GeoBox
-    box: GeoBox
-    terrain: dict[str, bytes] = field(default_factory=dict)
-    terrain_reason: str = ""
-    uphill: float | str = ""
-    numbers: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +83,7 @@ def build_evidence(
         kept = Cache(cache)
         list(track(_work(folder, [everything[i] for i in order], source, kept), len(frame), "evidence", "candidates"))
         kept.prune()
-        rows = [_rows(candidate, images) for candidate in everything]
+        rows = [candidate.rows(images) for candidate in everything]
         told = [summary(years, c.outline, c.uphill, grid.pixel_m) for years, c in zip(rows, everything, strict=True)]
         write_parquet(folder / "evidence.parquet", evidence_table([row for years in rows for row in years], grid.crs))
         write_parquet(folder / "change.parquet", change_table(told, frame))
@@ -153,7 +122,7 @@ def _work(folder: Path, candidates: list[Candidate], source: Source, cache: Cach
         _picture(batch, source, cache)
         _measure(batch, source, cache)
         for candidate in batch:
-            _write(folder, candidate)
+            candidate.write(folder)
             yield
 
 
@@ -161,7 +130,13 @@ def _picture(batch: list[Candidate], source: Source, cache: Cache) -> None:
     """Draw the pictures of the candidates that the cache doesn't hold."""
     options = source.options
     made_from = {candidate.id: _pictures_from(candidate, source) for candidate in batch}
-    new = [candidate for candidate in batch if not _restored(candidate, cache.get(made_from[candidate.id]))]
+    new = []
+    for candidate in batch:
+        kept = cache.get(made_from[candidate.id])
+        if kept is None:
+            new.append(candidate)
+        else:
+            candidate.restore_pictures(kept)
     choose([chip for candidate in new for chip in candidate.chips], options.time)
     draw([candidate.chips for candidate in new], options.time.target_year, options.evidence.scale)
     for candidate in new:
@@ -170,7 +145,7 @@ def _picture(batch: list[Candidate], source: Source, cache: Cache) -> None:
             candidate.terrain_reason = gradient
         else:
             candidate.terrain = pictures(gradient, options.evidence.scale)
-        cache.put(made_from[candidate.id], _kept(candidate))
+        cache.put(made_from[candidate.id], candidate.kept_pictures())
 
 
 def _pictures_from(candidate: Candidate, source: Source) -> dict[str, Any]:
@@ -191,31 +166,6 @@ def _place(box: GeoBox) -> list[Any]:
     return [box.crs, box.pixel_m, box.column, box.row, box.width, box.height]
 
 
-def _kept(candidate: Candidate) -> dict[str, bytes]:
-    """Return what of the pictures goes into the cache."""
-    told = {
-        "terrain_reason": candidate.terrain_reason,
-        "years": [[c.item.id if c.item else None, None if np.isnan(c.fraction) else c.fraction] for c in candidate.chips],
-    }
-    shown = {f"{chip.year}_{kind}": picture for chip in candidate.chips for kind, picture in chip.pictures.items()}
-    return {"told.json": canonical_json(told).encode(), **shown, **candidate.terrain}
-
-
-def _restored(candidate: Candidate, files: dict[str, bytes] | None) -> bool:
-    """Give a candidate what the cache held of its pictures; return whether it did."""
-    if files is None:
-        return False
-    told = json.loads(files.pop("told.json"))
-    candidate.terrain_reason = told["terrain_reason"]
-    for chip, (shown, fraction) in zip(candidate.chips, told["years"], strict=True):
-        chip.item = next((item for item in chip.items if item.id == shown), None)
-        chip.fraction = np.nan if fraction is None else fraction
-        prefix = f"{chip.year}_"
-        chip.pictures = {name.removeprefix(prefix): files[name] for name in list(files) if name.startswith(prefix)}
-    candidate.terrain = {name: picture for name, picture in files.items() if not name[0].isdigit()}
-    return True
-
-
 def _measure(batch: list[Candidate], source: Source, cache: Cache) -> None:
     """Measure the candidates whose numbers the cache doesn't hold, all years of all of them together."""
     made_from = {candidate.id: _numbers_from(candidate, source) for candidate in batch}
@@ -224,7 +174,7 @@ def _measure(batch: list[Candidate], source: Source, cache: Cache) -> None:
     for candidate in batch:
         kept = cache.get(made_from[candidate.id])
         if kept is not None:
-            _numbers_back(candidate, kept)
+            candidate.restore_numbers(kept)
             continue
         zones = _zones(candidate, source)
         new.append((candidate, zones))
@@ -234,7 +184,7 @@ def _measure(batch: list[Candidate], source: Source, cache: Cache) -> None:
     for candidate, zones in new:
         shown = [chip.year for chip in candidate.chips if chip.item]
         candidate.numbers = {year: measure(looks[candidate.id, year], zones, source.rule) for year in shown}
-        cache.put(made_from[candidate.id], _numbers_kept(candidate))
+        cache.put(made_from[candidate.id], candidate.kept_numbers())
 
 
 def _zones(candidate: Candidate, source: Source) -> Zones:
@@ -260,62 +210,3 @@ def _numbers_from(candidate: Candidate, source: Source) -> dict[str, Any]:
         "network": source.network.sha256,
         "dem": source.elevation.stamp,
     }
-
-
-def _numbers_kept(candidate: Candidate) -> dict[str, bytes]:
-    years = {str(year): {name: _plain(value) for name, value in numbers.items()} for year, numbers in candidate.numbers.items()}
-    return {"numbers.json": canonical_json({"uphill": candidate.uphill, "years": years}).encode()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, shapely.Geometry):
-        return str(shapely.to_wkb(value, hex=True))
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
-def _numbers_back(candidate: Candidate, files: dict[str, bytes]) -> None:
-    told = json.loads(files["numbers.json"])
-    candidate.uphill = told["uphill"]
-    for year, numbers in told["years"].items():
-        outline = numbers["outline"]
-        back = {name: np.nan if value is None and YEAR[name] == "float64" else value for name, value in numbers.items()
-                if name != "outline"}  # fmt: skip
-        candidate.numbers[int(year)] = {**back, "outline": shapely.from_wkb(outline) if outline else None}
-
-
-def _write(folder: Path, candidate: Candidate) -> None:
-    """Write the pictures; from here on a picture is its name."""
-    shown = {_name(chip, kind): picture for chip in candidate.chips for kind, picture in chip.pictures.items()}
-    shown |= {f"{candidate.id}_{kind}.webp": picture for kind, picture in candidate.terrain.items()}
-    for name, picture in shown.items():
-        (folder / name).write_bytes(picture)
-    for chip in candidate.chips:
-        chip.pictures = dict.fromkeys(chip.pictures, b"")
-    candidate.terrain = dict.fromkeys(candidate.terrain, b"")
-
-
-def _name(chip: Chip, kind: str) -> str:
-    return f"{chip.candidate_id}_{chip.year}_{kind.removesuffix('_colour')}.webp"
-
-
-def _rows(candidate: Candidate, images: Images) -> list[dict[str, Any]]:
-    """Return the candidate's rows of `evidence.parquet`, without `headwall_m`."""
-    rows = []
-    for chip in candidate.chips:
-        row: dict[str, Any] = {
-            "candidate_id": candidate.id,
-            "year": chip.year,
-            "item_id": chip.item.id if chip.item else None,
-            "acquired": chip.item.acquired if chip.item else None,
-            **{kind: _name(chip, kind) if kind in chip.pictures else None for kind in CHIP},
-            "usable_fraction": chip.fraction,
-            "reason": chip.reason,
-            **{k: f"{candidate.id}_{k}.webp" if k in candidate.terrain else None for k in ("hillshade", "slope")},
-            "terrain_reason": candidate.terrain_reason,
-            "misregistration_m": images.errors_m[chip.item.id] if chip.item else np.nan,
-            "seen": None,
-            "outline": None,
-            "numbers_reason": chip.reason,
-        }
-        rows.append(row | candidate.numbers.get(chip.year, {}))
-    return rows

@@ -46,7 +46,8 @@ def two_years(years: Sequence[int], seen: Sequence[bool | None]) -> bool | None:
     pairs = [(told.get(year), told.get(year + 1)) for year in range(years[0] - 1, years[-1] + 1)]
     if (True, True) in pairs:
         return True
-    possible = any(True in pair and False not in pair for pair in pairs) or (None, None) in pairs[1:-1]
+    possible = any(True in pair and False not in pair for pair in pairs)
+    possible |= any(told[year] is None and told.get(year + 1, False) is None for year in years)
     return None if possible else False
 
 
@@ -100,14 +101,25 @@ def headwalls(outlines: Sequence[BaseGeometry], reference: BaseGeometry, uphill:
     origin = shapely.get_coordinates(reference.centroid)[0]
     turned = [shapely.transform(outline, lambda xy: (xy - origin) @ axes) for outline in everything]
     bounds = shapely.bounds(turned)
-    west, east, low, high = bounds[:, 0].max(), bounds[:, 2].min(), bounds[:, 1].min() - 1, bounds[:, 3].max() + 1
-    xs = np.arange(west + step_m / 2, east, step_m)
-    rays = shapely.linestrings(np.stack([np.repeat(xs[:, None], 2, axis=1), np.tile([low, high], (len(xs), 1))], axis=-1))
-    tops = np.array([shapely.bounds(shapely.intersection(rays, outline))[:, 3] for outline in turned]).reshape(len(turned), -1)
+    rays = np.arange(bounds[:, 0].max() + step_m / 2, bounds[:, 2].min(), step_m)
+    tops = np.stack([_tops(outline, rays) for outline in turned])
     crossed = np.isfinite(tops).all(axis=0)
     if crossed.sum() < FEW_RAYS:
         return np.full(len(outlines), np.nan)
-    return np.asarray(np.median(tops[:-1, crossed] - tops[-1, crossed], axis=1), dtype=float)
+    displaced: Floats = np.median(tops[:-1, crossed] - tops[-1, crossed], axis=1)
+    return displaced
+
+
+def _tops(outline: BaseGeometry, rays: Floats) -> Floats:
+    """Return the largest y at which an outline crosses each of the lines x = rays, -inf where it doesn't."""
+    rings = shapely.get_rings(shapely.get_parts(outline))
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    edges = np.stack([points[:-1], points[1:]], axis=1)[ring[:-1] == ring[1:]]
+    (x0, y0), (x1, y1) = edges[:, 0].T, edges[:, 1].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along = (rays[:, None] - x0) / (x1 - x0)
+        y = np.where((along >= 0) & (along <= 1), y0 + along * (y1 - y0), -np.inf)
+    return np.max(y, axis=1, initial=-np.inf)
 
 
 def retreat(at: Floats, headwall_m: Floats, error_m: Floats) -> tuple[float, float]:
@@ -132,7 +144,7 @@ def retreat(at: Floats, headwall_m: Floats, error_m: Floats) -> tuple[float, flo
 def decimal_years(acquired: Sequence[str]) -> Floats:
     """Return acquisition times (ISO 8601) in years since 2000."""
     passed = pd.to_datetime(pd.Series(list(acquired), dtype="str"), utc=True, format="ISO8601") - pd.Timestamp("2000", tz="UTC")
-    return (passed / pd.Timedelta(days=DAYS_A_YEAR)).to_numpy(float)
+    return np.asarray(passed / pd.Timedelta(days=DAYS_A_YEAR), dtype=float)
 
 
 def summary(rows: Sequence[dict[str, Any]], candidate: BaseGeometry, uphill: float | str, step_m: float) -> dict[str, Any]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_EDGE_PX = 2048
 """Largest edge of a chip, read and on the screen; larger ground is shown with larger pixels."""
+PERCENTILES = (0.5, 99.5)
+"""Of a candidate's ground, shown as black and white: its headwall and fresh debris are a few per cent of it at most."""
 QUALITY, WEBP_METHOD = 80, 1
 NEW, KNOWN = "#56B4E9", "#F0E442"
 """Colours of a candidate's outline and of what is known there."""
@@ -150,7 +152,7 @@ def _draw(chips: list[Chip], stretches: dict[str, Limits], scale: int) -> None:
                 bands = levelled(read(list(item.bands.values()), chip.box), item.gain, item.offset)
                 values = dict(zip(item.bands, bands, strict=True))
                 if chip.candidate_id not in stretches:
-                    stretches[chip.candidate_id] = stretch(values, seen == USABLE)
+                    stretches[chip.candidate_id] = stretch(values, seen == USABLE, PERCENTILES)
                 _draw_one(chip, values, seen != OUTSIDE, stretches[chip.candidate_id], scale)
 
 

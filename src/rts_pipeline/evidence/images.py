@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import shapely
 
+from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io import read_geoparquet, read_json, sha256_file
 from rts_pipeline.options import EvidenceOptions
+from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.reader import MeasuredItem
 
 if TYPE_CHECKING:
@@ -85,11 +88,11 @@ def place_error_m(told: dict[str, Any], pixel_m: float) -> float:
 
 
 def _stamp(path: Path, item: MeasuredItem) -> list[str | int]:
-    try:
-        usable = item.usable.stat()
-    except FileNotFoundError:  # told when it is read
-        return [item.id, sha256_file(path)]
-    return [item.id, sha256_file(path), usable.st_size, usable.st_mtime_ns]
+    stamp: list[str | int] = [item.id, sha256_file(path)]
+    for raster in (item.reflectance, item.usable):
+        with suppress(InputError):  # told when it is read
+            stamp += delivered.stamp(raster)
+    return stamp
 
 
 def _found(item: Path, catalog: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from rts_pipeline.config import BANDS, Inference, Predict
 from rts_pipeline.engines import model_facts, open_engine
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.lattice import answered
+from rts_pipeline.lattice import Engine, answered
 from rts_pipeline.metrics.pixels import NODATA
 from rts_pipeline.scenes.reader import MeasuredItem, Readers
 
@@ -63,29 +64,38 @@ class Network:
     """The network of a round, on a CPU or a GPU."""
 
     def __init__(self, model: Path, setting: Predict, where: Inference) -> None:
-        """Open the model in the folder `model`.
+        """Take the model in the folder `model`; it is loaded when first needed.
 
         Raises:
             InputError: files of the model that are missing or were changed.
-            UsageError: a GPU that isn't there.
         """
         # Windows whose overlap is half of them have no pixel that only one of them sees.
         self._setting = setting.model_copy(update={"overlap_px": min(setting.overlap_px, setting.window_px // 4)})
-        facts = model_facts(model)
-        self.sha256: dict[str, str] = facts["sha256"]
-        self._bands = [BANDS.index(band) for band in facts["bands"]]
-        self._engine = open_engine(model, facts, self._setting, where)
+        self._facts = model_facts(model)
+        self._model, self._where = model, where
+        self._bands = [BANDS.index(band) for band in self._facts["bands"]]
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Checksums of the model's files."""
+        return dict(self._facts["sha256"])
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return open_engine(self._model, self._facts, self._setting, self._where)
 
     def look(self, looks: Sequence[Look], readers: Readers) -> None:
         """Read the pixels of each look, and compute its probabilities.
 
         Raises:
             InputError: a raster that can't be read, or a network whose answer is no number.
+            UsageError: a GPU that isn't there.
         """
         parts = [(look, part) for look in looks for part in look.box.windows(self._inner)]
         waiting: Callable[[], None] = lambda: None  # noqa: E731
-        for start in range(0, len(parts), self._engine.wide):
-            ended = self._started(parts[start : start + self._engine.wide], readers)
+        while parts:
+            ended = self._started(parts[: self._engine.wide], readers)
+            parts = parts[self._engine.wide :]
             waiting()
             waiting = ended
         waiting()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 CHIP = ("true_colour", "false_colour", "outlined")
+TERRAIN = ("hillshade", "slope")
 YEAR = {
     "candidate_id": "str",
     "year": "int64",
@@ -22,8 +23,7 @@ YEAR = {
     **dict.fromkeys(CHIP, "str"),
     "usable_fraction": "float64",
     "reason": "str",
-    "hillshade": "str",
-    "slope": "str",
+    **dict.fromkeys(TERRAIN, "str"),
     "terrain_reason": "str",
     "observed_fraction": "float64",
     "seen": "boolean",
