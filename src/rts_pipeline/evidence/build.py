@@ -81,7 +81,8 @@ def build_evidence(
         everything = _candidates(frame, source, grid)
         order = frame.geometry.hilbert_distance().to_numpy().argsort(kind="stable") if len(frame) else []
         kept = Cache(cache)
-        list(track(_work(folder, [everything[i] for i in order], source, kept), len(frame), "evidence", "candidates"))
+        work = _work(folder, [everything[i] for i in order], source, kept)
+        list(track(work, len(frame), "evidence", "candidates", size=len))
         kept.prune()
         rows = [candidate.rows(images) for candidate in everything]
         told = [summary(years, c.outline, c.uphill, grid.pixel_m) for years, c in zip(rows, everything, strict=True)]
@@ -115,15 +116,15 @@ def _measured(bounds: tuple[float, float, float, float], grid: Grid, margin_m: f
     return GeoBox("measured", grid.crs, grid.pixel_m, left, top, right - left, bottom - top)
 
 
-def _work(folder: Path, candidates: list[Candidate], source: Source, cache: Cache) -> Iterator[None]:
-    """Make everything of the candidates and write their pictures, batch by batch; yields once a candidate."""
+def _work(folder: Path, candidates: list[Candidate], source: Source, cache: Cache) -> Iterator[list[Candidate]]:
+    """Make everything of the candidates and write their pictures, batch by batch; yields each batch."""
     for start in range(0, len(candidates), BATCH):
         batch = candidates[start : start + BATCH]
         _picture(batch, source, cache)
         _measure(batch, source, cache)
         for candidate in batch:
             candidate.write(folder)
-            yield
+        yield batch
 
 
 def _picture(batch: list[Candidate], source: Source, cache: Cache) -> None:
