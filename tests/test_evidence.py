@@ -123,6 +123,16 @@ def test_many_candidates_over_batches_and_nothing_left_behind(tmp_path, monkeypa
     assert not list(tmp_path.glob(".*"))
 
 
+def test_no_item_that_can_be_used(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000), status="rejected")]
+    table = build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif"))
+    assert table["reason"].tolist() == [f"no image in the season of {year}" for year in (2018, 2019)]
+    assert table["hillshade"].notna().all() and table["seen"].isna().all()
+    told = change(tmp_path).iloc[0]
+    assert (told["n_images"], told["n_seen"], told["rank"]) == (0, 0, 1)
+    assert np.isnan(told["growth_m2_yr"]) and told["two_years"] is not False
+
+
 def test_no_candidates(tmp_path):
     table = build(tmp_path, [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))], outlines=())
     assert (len(table), list(table.columns[:2])) == (0, ["item_id", "acquired"])
