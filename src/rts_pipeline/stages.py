@@ -47,7 +47,7 @@ STAGES = {
     "predict": Stage(2, "predict", "6ac5bf3d7b509716"),
     "polygonize": Stage(3, "polygonize", "0a1bcfa131856c6a"),
     "candidates": Stage(8, "candidates", "7a9db65cc9bfcdfa"),
-    "evidence": Stage(4, "evidence.build", "9c8398495222b602"),
+    "evidence": Stage(4, "evidence.build", "2be0b41a2f385cc9"),
     "inventory": Stage(2, "inventory.build", "4b91e3014ea35977"),
     "attributes": Stage(2, "inventory.attributes", "0ba98cb168a2b187"),
     "export": Stage(1, "inventory.export", "2dfa467044663f13"),
