@@ -1,3 +1,5 @@
+import shutil
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -118,8 +120,11 @@ def test_many_candidates_over_batches_and_nothing_left_behind(tmp_path, monkeypa
     first = {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()}
     assert table.index.get_level_values(0).tolist() == [f"r01-{n:04d}" for n in range(1, 6)]
     assert len(first) == 12
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr("rts_pipeline.machine.threads", lambda: 1)
+    monkeypatch.setattr("rts_pipeline.evidence.build.BATCH", 5)
     build(tmp_path, items, outlines, years=(2019,))
-    assert {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()} == first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()} == first, "however it is divided"
     assert not list(tmp_path.glob(".*"))
 
 
