@@ -11,7 +11,8 @@ from rts_pipeline import io
 from rts_pipeline.config import Review
 from rts_pipeline.grid import Grid
 from rts_pipeline.review import rounds
-from rts_pipeline.review.events import append, make_event
+from rts_pipeline.review.events import make_event
+from rts_pipeline.review.store import append
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS, 3.0, 128, 2)
@@ -90,7 +91,7 @@ class Case:
 
     def decide(self, number, decision="accept", reviewer="ann", **fields):
         event = self.event(number, decision, reviewer, **fields)
-        append(self.reviews, "01", reviewer, [event])
+        append(self.reviews, "01", reviewer, [event], role=event.role)
         return event
 
     def decide_all(self, decisions=("accept", "reject", "unsure", "accept"), reviewer="ann"):

@@ -9,8 +9,9 @@ from rts_pipeline import workflow
 from rts_pipeline.config import Review, validate_config
 from rts_pipeline.grid import Grid
 from rts_pipeline.review import rounds
-from rts_pipeline.review.events import append, make_event
+from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
+from rts_pipeline.review.store import append
 
 VALUES = {
     "area": {"aoi": "aoi.gpkg"},

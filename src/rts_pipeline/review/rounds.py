@@ -8,8 +8,11 @@ outlined, and what of it was left for later), `model/` (the network that propose
 from __future__ import annotations
 
 import fcntl
+import os
+import platform
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass
@@ -21,7 +24,7 @@ from rts_pipeline.io import atomic, read_json, sha256_file, write_json
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
-SUMMARY = "candidates.json"
+SUMMARY, LOCK = "candidates.json", ".lock"
 POSITIVE = ("accept", "edit", "missed")
 """Decisions that say: a slump."""
 JUDGED = ("validation/validation.json", "validation/reliability.png", "validation/precision_recall.png")
@@ -291,13 +294,24 @@ def _count(path: Path) -> int:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the one lock of a round's review folder; who else wants it waits. It ends with the process.
+    """Be the one process that writes in a round's review folder; it ends with the process.
 
     Every write below the folder happens inside, so temporary files found at the entry are those of killed processes.
+
+    Raises:
+        RefusedError: another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            raise RefusedError(folder, f"is in use by {who}", do="end that first, then try again") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()} ({Path(sys.argv[0]).name} {' '.join(sys.argv[1:4])})")
+        file.flush()
         for suffix in ("json", "jsonl", "parquet"):
             for leftover in folder.glob(f".tmp-*.{suffix}"):
                 leftover.unlink()
