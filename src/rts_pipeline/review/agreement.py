@@ -101,9 +101,8 @@ def _level(event: Event) -> int:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """Return what `agreement` found as lines of text."""
-    said = [
-        f"Round {found['round']}: " + (", ".join(f"{who} {n}" for who, n in found["pairs"].items()) or "nobody judged twice")
-    ]
+    pairs = [f"{names} {n}" for names, n in found["pairs"].items()]
+    said = [f"Round {found['round']}: {', '.join(pairs) or 'nothing was judged twice'}"]
     for name, of in (("all that two judged", found["all"]), ("of these the random sample", found["random"])):
         if of is None or not of["n"]:
             continue
