@@ -150,16 +150,22 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from rts_pipeline.review.status import status
 
     settings = load_config(config)
-    table = Table("round", "state", "candidates", "decided by", "open", "forks", "disagree", "read once", "added", "new")
+    table = Table(
+        "round", "state", "candidates", "not judged", "forks", "disagree", "read once", "added", "new", padding=(0, 0)
+    )
+    people = Table("round", "reviewer", "role", "judged")
     rows = status(Path(settings.reviews), Path(settings.results))
     for row in rows:
-        decided = ", ".join(f"{name} {count} ({role})" for (name, role), count in row.decided.items())
         conflicts = (len(row.forks), len(row.disagreements), len(row.once))
         new = "" if row.n_new is None else row.n_new
-        columns = (row.round, row.state, row.n_candidates, decided, row.undecided, *conflicts, row.n_missed, new)
+        columns = (row.round, row.state, row.n_candidates, row.undecided, *conflicts, row.n_missed, new)
         table.add_row(*(str(value) for value in columns))
+        for (reviewer, role), count in row.decided.items():
+            people.add_row(row.round, reviewer, role, str(count))
     console = Console()
     console.print(table)
+    if people.row_count:
+        console.print(people)
     for row in rows:
         if row.state == "open":
             for what, names in (
