@@ -20,7 +20,7 @@ REDRAW = "redraw it (a CSV can't hold one: use a GeoPackage, GeoJSON or Shapefil
 SHOWN = 10
 
 
-def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFrame:
+def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) -> gpd.GeoDataFrame:
     """Return the rows that carry a decision, `possibility` as numbers, outlines 2D, after all checks.
 
     Args:
@@ -28,6 +28,7 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFr
         said: what the file says.
         known: index candidate_id; columns base_sha256, base (the candidate's outline) and drawn (the outline that
             this reviewer's recorded decision has: the same as base unless it is "edit").
+        whole: whether there must be a row for every candidate.
 
     Raises:
         InputError: the first problem, with its row, the value and what is allowed.
@@ -39,7 +40,7 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFr
         rows.refuse(decision == MISSED, "decision", "needs an outline", do="draw it in a GeoPackage, GeoJSON or Shapefile")
     rows.refuse(~ids.isin(known.index), "candidate_id", "is unknown in this round", do=AGAIN)
     rows.refuse(ids.duplicated(), "candidate_id", "is there twice", do="keep one row a candidate")
-    if said.layered and (absent := sorted(set(known.index) - set(ids))):
+    if whole and (absent := sorted(set(known.index) - set(ids))):
         raise InputError(
             file,
             f"{len(absent)} of {len(known)} candidates are missing: {', '.join(absent[:10])}",
