@@ -43,9 +43,9 @@ class ImportResult:
 def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path, *, role: Role = "primary") -> None:
     """Write what a reviewer has to judge in the open round, with the decisions so far, to be filled in and imported.
 
-    Which candidates these are says `queue_of`. Layer "candidates": one row a candidate; fill `decision` (accept, reject, edit, unsure; empty = not yet reviewed),
-    optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed": draw
-    slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
+    Layer "candidates": one row for each candidate of `queue_of`; fill `decision` (accept, reject, edit, unsure; empty = not
+    yet reviewed), optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed":
+    draw slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
     outlines whose place a candidate of status "changed" would take; to look at.
 
     Raises:
