@@ -48,10 +48,10 @@ STAGES = {
     "polygonize": Stage(3, "polygonize", "0a1bcfa131856c6a"),
     "candidates": Stage(8, "candidates", "7a9db65cc9bfcdfa"),
     "evidence": Stage(4, "evidence.build", "2be0b41a2f385cc9"),
-    "inventory": Stage(2, "inventory.build", "4b91e3014ea35977"),
+    "inventory": Stage(2, "inventory.build", "475b10182c0c1ba5"),
     "attributes": Stage(2, "inventory.attributes", "0ba98cb168a2b187"),
     "export": Stage(1, "inventory.export", "2dfa467044663f13"),
-    "report": Stage(7, "report.build", "05ccce07a03830c0"),
+    "report": Stage(7, "report.build", "597e39f3344bbc7a"),
 }
 
 
