@@ -27,9 +27,10 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from rts_pipeline import io
+from rts_pipeline import io, machine
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import GridSection, Inference, Predict
+from rts_pipeline.engines import QUEUED, _compile
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.lattice import probabilities
 
@@ -94,7 +95,7 @@ def make_case(case: Case, ground: np.ndarray) -> None:
             name = f"e{column:04d}_n{row:04d}"
             places[case.whole.with_name(f"{name}.tif")] = grid.cell(name)
     for path, place in places.items():
-        with io.new_cog(path, count=4, dtype="uint16", nodata=0, **place.profile) as target:
+        with io.new_cog(path, count=4, compress="zstd", dtype="uint16", nodata=0, **place.profile) as target:
             target.write(pixels[(slice(None), *case.block.slices_of(place))])
             target.descriptions = ("blue", "green", "red", "nir")
 
@@ -124,21 +125,17 @@ def ours(case: Case, model: Path) -> Start:
 
 
 def bare(case: Case, model: Path) -> Start:
-    """The forward pass of the windows that hold a usable pixel, whose values are given to the engine as they are needed."""
-    from rts_pipeline.engines import CpuEngine
+    """The forward pass of the windows that hold a usable pixel, as OpenVINO's users run it: their values lie in memory."""
+    import openvino
 
     with rasterio.open(case.whole) as dataset:
         pixels = dataset.read(window=((1024, 1024 + 512), (0, 2048))).astype(np.float32)
-    windows = [np.ascontiguousarray(pixels[:, :, left : left + SETTING.window_px]) for left in range(0, 1537, 192)]
+    windows = [np.ascontiguousarray(pixels[None, :, :, left : left + SETTING.window_px]) for left in range(0, 1537, 192)]
     start = time.perf_counter(), os.times()
-    requests = CpuEngine(model / "network.onnx", len(pixels), SETTING).requests
+    queue = openvino.AsyncInferQueue(_compile(model / "network.onnx", len(pixels), SETTING), QUEUED * machine.threads())
     for number in range(case.n_windows):
-        request = requests[number % len(requests)]
-        request.wait()
-        request.get_input_tensor().data[0] = windows[number % len(windows)]
-        request.start_async()
-    for request in requests:
-        request.wait()
+        queue.start_async([windows[number % len(windows)]], share_inputs=True)
+    queue.wait_all()
     return start
 
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -34,26 +35,23 @@ def model_facts(model: Path) -> Any:
     """Return what model.json says.
 
     Raises:
-        InputError: it is missing or says too little, or a file that it describes is missing or was changed.
+        InputError: it is missing or says too little.
     """
     path = model / "model.json"
     facts = io.read_json(path)
     missing = [name for name in ("bands", "sha256") if not isinstance(facts, dict) or name not in facts]
     if missing:
         raise InputError(path, f"doesn't say {', '.join(missing)}", do="train the round again")
-    for name, expected in facts["sha256"].items():
-        path = model / name
-        if not path.exists():
-            raise InputError(path, "no such file", expected="the file that model.json describes", do="train the round again")
-        found = io.sha256_file(path)
-        if found != expected:
-            raise InputError(
-                path,
-                f"sha256 {found[:12]}... differs from model.json",
-                expected=f"{expected[:12]}...",
-                do="train the round again",
-            )
     return facts
+
+
+def _check_file(path: Path, facts: Any) -> None:
+    """Raise when a file of the model isn't the one that model.json describes."""
+    expected, found = facts["sha256"].get(path.name), io.sha256_file(path)
+    if found != expected:
+        raise InputError(
+            path, f"sha256 {found[:12]}... differs from model.json", expected=f"{str(expected)[:12]}...", do="train the round again"
+        )
 
 
 def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> Engine:
@@ -66,7 +64,7 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         where: the device.
 
     Raises:
-        InputError: a network that can't be used.
+        InputError: a network that is missing, was changed or can't be used; on a CPU the last is said at the first row of windows.
         UsageError: a GPU that isn't there.
     """
     gpus = machine.gpus() if where.device != "cpu" else 0
@@ -75,8 +73,14 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         raise UsageError(
             "predict.device", f"'{where.device}', but this machine has {gpus} GPUs", do="set it to 'auto' or 'cpu'"
         )
+    path = model / ("weights.pt" if gpus else "network.onnx")
+    if not path.exists():
+        raise InputError(path, "no such file", expected="the file that model.json describes", do="train the round again")
     if not gpus:
-        return CpuEngine(model / "network.onnx", len(facts["bands"]), setting)
+        engine = CpuEngine(path, len(facts["bands"]), setting)
+        _check_file(path, facts)
+        return engine
+    _check_file(path, facts)
     from rts_pipeline.learning.torch_engine import TorchEngine
 
     return TorchEngine(model, facts, setting, f"cuda:{number or _free_gpu(gpus)}", where.batch_size)
@@ -108,40 +112,28 @@ class CpuEngine:
     """
 
     def __init__(self, path: Path, bands: int, setting: Predict) -> None:
-        """Compile the network for windows of one size.
-
-        Raises:
-            InputError: the file isn't a network for that many bands.
-        """
+        """Begin to compile the network for windows of one size; that takes one core, while files are opened and read."""
         self.readers, self.wide = 1, 8
-        core = openvino.Core()
-        precision = setting.precision
-        if precision == "auto":
-            precision = "bf16" if machine.has_bf16() else "f32"
-        properties = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_NUM_THREADS": machine.threads(),
-            "NUM_STREAMS": machine.threads(),
-        }
-        try:
-            network = core.read_model(path)
-            network.reshape([1, bands, setting.window_px, setting.window_px])
-            compiled = core.compile_model(network, "CPU", properties)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise InputError(path, f"not a network for {bands} bands ({reason})", do="train the round again") from None
-        self.requests = [compiled.create_infer_request() for _ in range(QUEUED * machine.threads())]
-        self._idle = list(self.requests)
+        pool = ThreadPoolExecutor(1)
+        self._compiled = pool.submit(_compile, path, bands, setting)
+        pool.shutdown(wait=False)
+        self._idle: list[Any] = []
         self._busy: deque[tuple[Any, NDArray[np.float32], tuple[int, int]]] = deque()
         self._started = self._collected = 0
         self._weights, self._views = view_weights(setting), views(setting)
         self._part = np.empty_like(self._weights)
+        self._sums = deque([np.empty((0, 0), np.float32)])
 
     def start(self, pixels: Pixels, lefts: Sequence[int], add: Add) -> Callable[[], Values]:
-        """Begin with a row of windows (see `Engine`)."""
-        window = len(self._weights)
-        sums = np.zeros(pixels.shape[1:], np.float32)
+        """Begin with a row of windows (see `Engine`).
+
+        Raises:
+            InputError: the file isn't a network for that many bands.
+        """
+        compiled = self._compiled.result()
+        if not self._idle and not self._busy:
+            self._idle = [compiled.create_infer_request() for _ in range(QUEUED * machine.threads())]
+        window, sums = len(self._weights), self._next_sums(pixels.shape[2])
         for left in lefts:
             for rows, columns in self._views:
                 request = self._idle.pop() if self._idle else self._collect()
@@ -154,11 +146,21 @@ class CpuEngine:
         def wait() -> Values:
             while self._collected < end:
                 self._idle.append(self._collect())
-            done: NDArray[np.float32] = add(sums) * np.float32(BINS)
+            done: NDArray[np.float32] = add(sums)
+            done *= np.float32(BINS)
             done[np.isnan(done)] = FAULT
             return np.rint(done, out=done).astype(np.uint8)
 
         return wait
+
+    def _next_sums(self, width: int) -> NDArray[np.float32]:
+        """Return zeros (window, width). Three such arrays go round: a row's, its predecessor's and what that took from the north."""
+        if self._sums[0].shape[1] < width:
+            self._sums = deque(np.empty((len(self._weights), width), np.float32) for _ in range(3))
+        self._sums.rotate()
+        sums = self._sums[0][:, :width]
+        sums[:] = 0
+        return sums
 
     def _collect(self) -> Any:
         """Add the window that was started first; return the request that is free then."""
@@ -170,3 +172,23 @@ class CpuEngine:
         target += part
         self._collected += 1
         return request
+
+
+def _compile(path: Path, bands: int, setting: Predict) -> openvino.CompiledModel:
+    precision = setting.precision
+    if precision == "auto":
+        precision = "bf16" if machine.has_bf16() else "f32"
+    properties = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": machine.threads(),
+        "NUM_STREAMS": machine.threads(),
+    }
+    core = openvino.Core()
+    try:
+        network = core.read_model(path)
+        network.reshape([1, bands, setting.window_px, setting.window_px])
+        return core.compile_model(network, "CPU", properties)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(path, f"not a network for {bands} bands ({reason})", do="train the round again") from None
