@@ -90,7 +90,7 @@ def bare(items: list[Path], out: Path) -> None:
                 mask.read(1, window=window)
                 values[:, : part.shape[1], : part.shape[2]] = part
     placed = {"nodata": 0, **CELL.profile}
-    with io.new_cog(out, count=4, compress="zstd", dtype="uint16", **placed) as target:
+    with io.new_cog(out, count=4, dtype="uint16", **placed) as target:
         target.write(values)
     with io.new_cog(out.with_name("source.tif"), count=1, dtype="uint16", overview_resampling="nearest", **placed) as target:
         target.write(values[0], 1)

@@ -86,7 +86,7 @@ def write_mosaic(world, name, bands=("blue", "green", "red", "nir")):
     cell = world.grid.cell(name)
     top, left = cell.row - world.row, cell.column - world.column
     part = world.pixels[: len(bands), top : top + cell.height, left : left + cell.width]
-    with io.new_cog(world.mosaic(name), count=len(bands), compress="zstd", dtype="uint16", nodata=0, **cell.profile) as dataset:
+    with io.new_cog(world.mosaic(name), count=len(bands), dtype="uint16", nodata=0, **cell.profile) as dataset:
         dataset.write(part)
         dataset.descriptions = bands
     return world.mosaic(name)

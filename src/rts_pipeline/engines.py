@@ -50,7 +50,10 @@ def _check_file(path: Path, facts: Any) -> None:
     expected, found = facts["sha256"].get(path.name), io.sha256_file(path)
     if found != expected:
         raise InputError(
-            path, f"sha256 {found[:12]}... differs from model.json", expected=f"{str(expected)[:12]}...", do="train the round again"
+            path,
+            f"sha256 {found[:12]}... differs from model.json",
+            expected=f"{str(expected)[:12]}...",
+            do="train the round again",
         )
 
 
@@ -64,7 +67,7 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         where: the device.
 
     Raises:
-        InputError: a network that is missing, was changed or can't be used; on a CPU the last is said at the first row of windows.
+        InputError: a network that is missing, was changed or can't be used (on a CPU said at the first row of windows).
         UsageError: a GPU that isn't there.
     """
     gpus = machine.gpus() if where.device != "cpu" else 0
@@ -113,9 +116,9 @@ class CpuEngine:
 
     def __init__(self, path: Path, bands: int, setting: Predict) -> None:
         """Begin to compile the network for windows of one size; that takes one core, while files are opened and read."""
-        self.readers, self.wide = 1, 8
+        self.readers, self.wide = 1, 4
         pool = ThreadPoolExecutor(1)
-        self._compiled = pool.submit(_compile, path, bands, setting)
+        self._compiled = pool.submit(compile_network, path, bands, setting)
         pool.shutdown(wait=False)
         self._idle: list[Any] = []
         self._busy: deque[tuple[Any, NDArray[np.float32], tuple[int, int]]] = deque()
@@ -154,7 +157,7 @@ class CpuEngine:
         return wait
 
     def _next_sums(self, width: int) -> NDArray[np.float32]:
-        """Return zeros (window, width). Three such arrays go round: a row's, its predecessor's and what that took from the north."""
+        """Return zeros (window, width); three arrays go round: this row's, the last one's, and the one that it adds to."""
         if self._sums[0].shape[1] < width:
             self._sums = deque(np.empty((len(self._weights), width), np.float32) for _ in range(3))
         self._sums.rotate()
@@ -174,7 +177,12 @@ class CpuEngine:
         return request
 
 
-def _compile(path: Path, bands: int, setting: Predict) -> openvino.CompiledModel:
+def compile_network(path: Path, bands: int, setting: Predict) -> openvino.CompiledModel:
+    """Return the network for windows of one size, one stream of them a core.
+
+    Raises:
+        InputError: the file isn't a network for that many bands.
+    """
     precision = setting.precision
     if precision == "auto":
         precision = "bf16" if machine.has_bf16() else "f32"

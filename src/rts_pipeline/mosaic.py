@@ -56,7 +56,7 @@ def build_mosaic(cell: GeoBox, items: Sequence[Path], out: Path, out_source: Pat
     pixels = np.zeros(len(chosen) + 1, np.int64)
     placed: dict[str, Any] = {"nodata": 0, "dtype": "uint16", **cell.profile}
     with (
-        io.new_cog(out, count=len(BANDS), compress="zstd", **placed) as target,
+        io.new_cog(out, count=len(BANDS), **placed) as target,
         io.new_cog(out_source, count=1, overview_resampling="nearest", **placed) as source_target,
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
         Readers() as readers,
