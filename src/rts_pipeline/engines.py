@@ -45,16 +45,20 @@ def model_facts(model: Path) -> Any:
     return facts
 
 
-def _check_file(path: Path, facts: Any) -> None:
+def _check_files(model: Path, facts: Any) -> None:
     """Raise when a file of the model isn't the one that model.json describes."""
-    expected, found = facts["sha256"].get(path.name), io.sha256_file(path)
-    if found != expected:
-        raise InputError(
-            path,
-            f"sha256 {found[:12]}... differs from model.json",
-            expected=f"{str(expected)[:12]}...",
-            do="train the round again",
-        )
+    for name, expected in facts["sha256"].items():
+        path = model / name
+        if not path.exists():
+            raise InputError(path, "no such file", expected="the file that model.json describes", do="train the round again")
+        found = io.sha256_file(path)
+        if found != expected:
+            raise InputError(
+                path,
+                f"sha256 {found[:12]}... differs from model.json",
+                expected=f"{expected[:12]}...",
+                do="train the round again",
+            )
 
 
 def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> Engine:
@@ -67,7 +71,8 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         where: the device.
 
     Raises:
-        InputError: a network that is missing, was changed or can't be used (on a CPU said at the first row of windows).
+        InputError: a file of the model that is missing or was changed, or a network that can't be used (on a CPU the last
+            is said at the first row of windows).
         UsageError: a GPU that isn't there.
     """
     gpus = machine.gpus() if where.device != "cpu" else 0
@@ -76,14 +81,12 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         raise UsageError(
             "predict.device", f"'{where.device}', but this machine has {gpus} GPUs", do="set it to 'auto' or 'cpu'"
         )
-    path = model / ("weights.pt" if gpus else "network.onnx")
-    if not path.exists():
-        raise InputError(path, "no such file", expected="the file that model.json describes", do="train the round again")
     if not gpus:
-        engine = CpuEngine(path, len(facts["bands"]), setting)
-        _check_file(path, facts)
+        # Compiling has begun when the files are looked at.
+        engine = CpuEngine(model / "network.onnx", len(facts["bands"]), setting)
+        _check_files(model, facts)
         return engine
-    _check_file(path, facts)
+    _check_files(model, facts)
     from rts_pipeline.learning.torch_engine import TorchEngine
 
     return TorchEngine(model, facts, setting, f"cuda:{number or _free_gpu(gpus)}", where.batch_size)
