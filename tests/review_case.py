@@ -11,7 +11,9 @@ from rts_pipeline import io
 from rts_pipeline.config import Review
 from rts_pipeline.grid import Grid
 from rts_pipeline.review import rounds
-from rts_pipeline.review.events import append, make_event
+from rts_pipeline.review.events import make_event
+from rts_pipeline.review.start import KEPT, start
+from rts_pipeline.review.store import append
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS, 3.0, 128, 2)
@@ -57,7 +59,7 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
         geometry=gpd.GeoSeries(outlines, crs=CRS),
     )
     path = results / "rounds" / round / "candidates.parquet"
-    for name in rounds.KEPT[:-1]:
+    for name in KEPT[:-1]:
         io.write_text(path.parent / name, f"{name} of round {round}")
     io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"cut": cut}})
     io.write_parquet(path, frame)
@@ -70,7 +72,7 @@ class Case:
     def __init__(self, folder: Path, outlines=None, known=None):
         self.results, self.reviews = folder / "results", folder / "reviews"
         write_candidates(self.results, outlines=outlines, known=known)
-        rounds.start(self.reviews, self.results, "01", at=AT)
+        start(self.reviews, self.results, "01", at=AT)
         self.folder = self.reviews / "round_01"
 
     def event(self, number, decision="accept", reviewer="ann", **fields):
@@ -90,7 +92,7 @@ class Case:
 
     def decide(self, number, decision="accept", reviewer="ann", **fields):
         event = self.event(number, decision, reviewer, **fields)
-        append(self.reviews, "01", reviewer, [event])
+        append(self.reviews, "01", reviewer, [event], role=event.role)
         return event
 
     def decide_all(self, decisions=("accept", "reject", "unsure", "accept"), reviewer="ann"):

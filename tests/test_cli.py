@@ -16,7 +16,7 @@ from typer.main import get_command
 import review_case
 from items import write_item
 from rts_pipeline.cli import app
-from rts_pipeline.review import rounds
+from rts_pipeline.review.start import start
 from workflow_case import BIN, Case
 
 CRS = "EPSG:32646"
@@ -253,7 +253,7 @@ def open_review(case):
     """The project with a review of four candidates under way."""
     results, reviews = case.folder / "results", case.folder / "reviews"
     review_case.write_candidates(results)
-    rounds.start(reviews, results, "01", at=review_case.AT)
+    start(reviews, results, "01", at=review_case.AT)
     case.cli("review", "export", "01", "--reviewer", "ann", "--out", "ann.gpkg", "--config", case.config)
     return case
 

@@ -10,11 +10,11 @@ from shapely import MultiPolygon, Point, Polygon, box
 from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import InputError, RefusedError
-from rts_pipeline.review.events import read_round
 from rts_pipeline.review.exchange import ImportResult, export_gpkg, import_gpkg
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson, to_geojson
+from rts_pipeline.review.store import read_round
 
 LAYERS = [["candidates", "MultiPolygon"], ["missed", "MultiPolygon"], ["known", "MultiPolygon"]]
 

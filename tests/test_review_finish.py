@@ -15,10 +15,11 @@ from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import sha256_file
-from rts_pipeline.review.events import append, make_event, read_round
+from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import COLUMNS, finish
 from rts_pipeline.review.outlines import to_geojson
 from rts_pipeline.review.rounds import open_draft, read_signoffs
+from rts_pipeline.review.store import append, read_round
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from shapely.affinity import translate
 
 from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline.errors import InputError
-from rts_pipeline.review.events import read_round
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson
 from rts_pipeline.review.simulated import Errors, judge, simulate_review
+from rts_pipeline.review.store import read_round
 
 
 def write_truth(path, outlines, years=None, crs=CRS):

@@ -33,11 +33,19 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     Example: rts-pipeline review start 01
     """
-    from rts_pipeline.review import rounds
+    from rts_pipeline.review import start
+    from rts_pipeline.review.readings import Draw
 
     settings = load_config(config)
-    draft = rounds.start(
-        Path(settings.reviews), Path(settings.results), round, at=now(), guideline_version=settings.review.guideline_version
+    policy = settings.review
+    draw = Draw(policy.second_share, policy.second_seed, policy.second_margin, settings.polygonize.threshold)
+    draft = start.start(
+        Path(settings.reviews),
+        Path(settings.results),
+        round,
+        at=now(),
+        guideline_version=policy.guideline_version,
+        second=draw if draw.share else None,
     )
     typer.echo(f"Round {round}: {draft.n_candidates} candidates to judge; chips in {settings.results}/rounds/{round}/evidence")
 

@@ -15,10 +15,11 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.io import sha256_json, write_gpkg
 from rts_pipeline.lineage import known_outlines
-from rts_pipeline.review.events import Event, events_path, make_event, read_events, record
+from rts_pipeline.review.events import Event, check_reviewer, make_event
 from rts_pipeline.review.folding import Folded, decision_of, fold, revise
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
 from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.store import open_round, read_round
 from rts_pipeline.review.verdicts import (
     CANDIDATES_LAYER,
     KNOWN_LAYER,
@@ -56,9 +57,8 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
         InputError: a damaged record.
     """
     read_draft(reviews, round)
-    path = events_path(reviews, round, reviewer)
     judged = read_candidates(reviews, round)
-    candidates = _current(judged, fold(read_events(path)), reviewer)
+    candidates = _current(judged, fold(_own(reviews, round, reviewer)), reviewer)
     missed = gpd.GeoDataFrame(
         {"possibility": pd.Series(dtype="float64"), "note": pd.Series(dtype="str")},
         geometry=gpd.GeoSeries([], crs=candidates.crs),
@@ -67,6 +67,11 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
         out,
         {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed, KNOWN_LAYER: known_outlines(judged)[["candidate_id", "geometry"]]},
     )
+
+
+def _own(reviews: Path, round: str, reviewer: str) -> list[Event]:
+    check_reviewer(reviewer)
+    return [event for event in read_round(reviews, round) if event.reviewer == reviewer]
 
 
 def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd.GeoDataFrame:
@@ -151,7 +156,11 @@ def import_gpkg(
             counts[kind if new else "unchanged"] += 1
         return [event for new, _ in events for event in new]
 
-    record(reviews, round, reviewer, make, dry_run=dry_run)
+    if dry_run:
+        make(_own(reviews, round, reviewer))
+    else:
+        with open_round(reviews, round, reviewer, role=role) as store:
+            store.append(make(store.events()))
     return ImportResult(**counts)
 
 

@@ -13,7 +13,6 @@ from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import sha256_file, write_parquet
-from rts_pipeline.review.events import read_round
 from rts_pipeline.review.folding import Folded, Verdict, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
 from rts_pipeline.review.rounds import (
@@ -32,6 +31,7 @@ from rts_pipeline.review.rounds import (
     round_folder,
     waiting_outlines,
 )
+from rts_pipeline.review.store import read_round
 
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
 """Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""

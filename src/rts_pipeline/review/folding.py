@@ -59,12 +59,12 @@ def decision_of(event: Event) -> str:
 
 def fold(events: Iterable[Event]) -> Folded:
     """Fold the events of one round, of any number of reviewers, in any order."""
-    groups: dict[tuple[str, str], dict[str, Event]] = defaultdict(dict)
+    groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
-        groups[event.candidate_id, event.reviewer][event.event_id] = event
+        groups[event.candidate_id, event.reviewer].append(event)
     heads: dict[str, dict[str, list[Event]]] = defaultdict(dict)
     for (candidate, reviewer), group in sorted(groups.items()):
-        if standing := _standing(group):
+        if standing := standing_of(group):
             heads[candidate][reviewer] = standing
     verdicts: dict[str, Verdict] = {}
     forks: list[tuple[str, str]] = []
@@ -80,7 +80,9 @@ def fold(events: Iterable[Event]) -> Folded:
     return Folded(verdicts, forks, disagreements, dict(heads))
 
 
-def _standing(group: dict[str, Event]) -> list[Event]:
+def standing_of(events: Iterable[Event]) -> list[Event]:
+    """Return the standing decisions in one reviewer's events on one candidate, in time: in a fork several that differ."""
+    group = {event.event_id: event for event in events}
     retracted = {event.parent_event_id for event in group.values() if event.action == "retract"}
     live = [e for e in group.values() if e.action in ("decide", "add_missed") and e.event_id not in retracted]
     superseded: set[str] = set()

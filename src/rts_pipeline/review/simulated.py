@@ -15,10 +15,11 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import read_outlines
-from rts_pipeline.review.events import REJECT_REASONS, Event, make_event, record
+from rts_pipeline.review.events import REJECT_REASONS, Event, make_event
 from rts_pipeline.review.folding import fold, revise
 from rts_pipeline.review.outlines import overlaps, to_geojson
 from rts_pipeline.review.rounds import Draft, read_candidates, read_draft
+from rts_pipeline.review.store import open_round
 
 NO_OVERLAP = 0.1
 """A candidate that truth covers less than this, and with a smaller IoU, has nothing to do with a slump."""
@@ -81,17 +82,15 @@ def simulate_review(
     known = candidates["known"].to_numpy() if "known" in candidates else np.full(len(candidates), None)
     verdicts = judge(candidates.geometry.to_numpy(), outlines, errors, accept_iou, known)
 
-    def make(known: list[Event]) -> list[Event]:
-        standing = fold(known).heads
-        return [
+    with open_round(reviews, round, reviewer) as store:
+        standing = fold(store.events()).heads
+        store.append(
             event
             for candidate, verdict in zip(_named(candidates), verdicts, strict=True)
             for event in revise(
                 _event(draft, reviewer, at, candidate, verdict), standing.get(candidate[0], {}).get(reviewer, [])
             )
-        ]
-
-    record(reviews, round, reviewer, make)
+        )
     decisions = [verdict["decision"] for verdict in verdicts]
     return {decision: decisions.count(decision) for decision in ("accept", "reject", "edit", "unsure")}
 

@@ -55,8 +55,8 @@ def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
 
 
 def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
-    from rts_pipeline.review.events import read_round
     from rts_pipeline.review.folding import fold
+    from rts_pipeline.review.store import read_round
 
     ids = set(_ids(round_folder(reviews, round) / CANDIDATES))
     folded = fold(read_round(reviews, round))
