@@ -23,9 +23,10 @@ from review_case import AT, CRS, GRID, place, square
 from rts_pipeline import io
 from rts_pipeline.config import Evidence
 from rts_pipeline.evidence import ground
-from rts_pipeline.review import rounds
-from rts_pipeline.review.events import append
 from rts_pipeline.review.finish import finish
+from rts_pipeline.review.folding import decision_of, fold
+from rts_pipeline.review.start import start
+from rts_pipeline.review.store import append, read_round
 
 YEARS = [2018, 2019, 2020]
 OPTIONS = Evidence(years=YEARS, margin_m=90, min_size_px=64, scale=2)
@@ -88,7 +89,7 @@ class Project:
         self.servers = []
         earlier = [place(box(0, 0, 90, 90), 300.0 * i, -400) for i in range(4)]
         review_case.write_candidates(self.results, "01", earlier)
-        rounds.start(self.reviews, self.results, "01", at=AT)
+        start(self.reviews, self.results, "01", at=AT)
         case = object.__new__(review_case.Case)
         for number, (outline, decision) in enumerate(zip(earlier, ("accept", "reject", "accept", "reject"), strict=True)):
             values = {"base_sha256": review_case.sha(outline), "candidate_id": f"r01-{number + 1:04d}"}
@@ -98,7 +99,7 @@ class Project:
         self.outlines = [square(number) for number in range(n)]
         known = {2: place(box(20, 20, 80, 80), 600.0)}
         review_case.write_candidates(self.results, "02", self.outlines, known=known)
-        rounds.start(self.reviews, self.results, "02", at=AT)
+        start(self.reviews, self.results, "02", at=AT)
         self.names = [f"r02-{number + 1:04d}" for number in range(n)]
         write_chips(self.results, "01", earlier, [f"r01-{number + 1:04d}" for number in range(4)])
         write_chips(self.results, "02", self.outlines, self.names)
@@ -127,13 +128,9 @@ class Project:
         return server
 
     def events(self, reviewer="ann"):
-        from rts_pipeline.review.events import read_round
-
         return [event for event in read_round(self.reviews, "02") if event.reviewer == reviewer]
 
     def decisions(self, reviewer="ann"):
-        from rts_pipeline.review.folding import decision_of, fold
-
         heads = fold(self.events(reviewer)).heads
         return {name: decision_of(by[reviewer][-1]) for name, by in sorted(heads.items())}
 

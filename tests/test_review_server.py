@@ -355,7 +355,7 @@ def test_deep_and_odd_json_is_refused(server):
 
 
 def test_nothing_of_another_reviewer_is_in_any_response(fresh):
-    bob = desk(fresh, "bob", "second")
+    bob = desk(fresh, "bob")
     drawn = place(box(5, 5, 95, 88))
     bob.decide(Verdict(candidate_id="r02-0001", decision="edit", geometry=geojson(drawn), note=SECRET, possibility=0.25))
     bob.decide(Verdict(candidate_id="r02-0002", decision="reject", reject_reason="stable scar", note=SECRET))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -21,17 +22,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io import read_geoparquet, sha256_json
-from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, append, events_path, make_event, read_events
-from rts_pipeline.review.folding import decision_of, fold, revise
+from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, make_event
+from rts_pipeline.review.folding import decision_of, revise, standing_of
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
+from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.store import Role, Store, open_round
 
-Role = Literal["primary", "second", "adjudicator"]
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "score", "expected_area_m2", "known_m")
 """What the network says of a candidate: shown after the verdict."""
 MAX_AROUND = 400
 """Outlines of a kind that the map gets at once; nearer ones first."""
 MAX_NOTE = 4000
+WAIT_S = 20.0
+"""How long a verdict waits for the servers of other reviewers, which write a few milliseconds each."""
 
 Text = Annotated[str, Field(max_length=MAX_NOTE)]
 Possibility = Annotated[float, Field(ge=0, le=1)]
@@ -93,12 +97,16 @@ class Desk:
         self.reviews, self.results, self.round, self.reviewer, self.role = reviews, results, round, reviewer, role
         self.draft = read_draft(reviews, round)
         candidates = read_candidates(reviews, round)
+        if role != "primary":
+            queue = queue_of(reviews, round, reviewer, role=role)
+            candidates = candidates[candidates["candidate_id"].isin(queue)].reset_index(drop=True)
         self.candidates = candidates.sort_values("rank", ignore_index=True) if "rank" in candidates else candidates
         self.position = {name: index for index, name in enumerate(self.candidates["candidate_id"])}
         self._lock = Lock()
         self._events: dict[str, list[Event]] = defaultdict(list)
-        for event in read_events(events_path(reviews, round, reviewer)):
-            self._events[event.candidate_id].append(event)
+        with self._opened() as store:
+            for event in store.events():
+                self._events[event.candidate_id].append(event)
 
     # What there is
 
@@ -192,7 +200,7 @@ class Desk:
         if given.geometry is not None:
             fields["geometry"] = self.checked(Drawn(geometry=given.geometry, candidate_id=given.candidate_id))
         event = make_event(**self._common, **fields, action="decide", base_sha256=row["base_sha256"])
-        self._write(given.candidate_id, lambda: revise(event, self._heads(given.candidate_id)))
+        self._write(given.candidate_id, lambda standing: revise(event, standing))
         return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
 
     def add_missed(self, given: Given) -> dict[str, Any]:
@@ -210,7 +218,7 @@ class Desk:
             raise UsageError(given.candidate_id, "is no slump that you added")
         fields = given.model_dump(exclude_none=True) | {"geometry": geometry, "candidate_id": name}
         event = make_event(**self._common, **fields, action="add_missed")
-        self._write(name, lambda: revise(event, self._heads(name)))
+        self._write(name, lambda standing: revise(event, standing))
         return {"candidate_id": name, **self.told(name)}
 
     def retract(self, given: Retraction) -> dict[str, Any]:
@@ -224,7 +232,7 @@ class Desk:
         if given.event_id not in {event.event_id for event in self._events.get(name, [])}:
             raise UsageError(name, f"no verdict {given.event_id[:8]} of yours")
 
-        def make() -> list[Event]:
+        def make(standing: list[Event]) -> list[Event]:
             retracted = {event.parent_event_id for event in self._events[name] if event.action == "retract"}
             if given.event_id in retracted:
                 return []
@@ -262,23 +270,26 @@ class Desk:
             "guideline_version": self.draft.guideline_version,
         }
 
-    def _write(self, name: str, make: Callable[[], Sequence[Event]]) -> None:
-        """Append what `make` returns; folded and written under one lock, so that no two successors of a verdict arise."""
-        with self._lock:
-            known = self._events[name]
+    def _opened(self) -> AbstractContextManager[Store]:
+        """Open the record for a moment: other reviewers of the round have servers of their own."""
+        return open_round(self.reviews, self.round, self.reviewer, role=self.role, wait_s=WAIT_S)
+
+    def _write(self, name: str, make: Callable[[list[Event]], Sequence[Event]]) -> None:
+        """Append what `make` returns for what stands, as the one writer, so that no two successors of a verdict arise."""
+        with self._lock, self._opened() as store:
+            # another program of this reviewer's, an import say, may have been here meanwhile
+            known = self._events[name] = store.events_of(name)
             # what was taken back and is said again within the same second would be the event that was taken back
-            again = {event.event_id for event in known}
+            ids = {event.event_id for event in known}
             new = [
-                make_event(**{**event.plain, "parent_event_id": known[-1].event_id}) if event.event_id in again else event
-                for event in make()
+                make_event(**{**event.plain, "parent_event_id": known[-1].event_id}) if event.event_id in ids else event
+                for event in make(standing_of(known))
             ]
             if new:
-                append(self.reviews, self.round, self.reviewer, new)
-                known += new
+                known += store.append(new)
 
     def _heads(self, name: str) -> list[Event]:
-        events = self._events.get(name)
-        return fold(events).heads.get(name, {}).get(self.reviewer, []) if events else []
+        return standing_of(self._events.get(name, []))
 
     def _missed(self) -> list[str]:
         return [name for name in list(self._events) if name not in self.position and self._heads(name)]

@@ -13,11 +13,12 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.io import read_json, sha256_file, write_json
@@ -245,22 +246,27 @@ def read_draft(reviews: Path, round: str) -> Draft:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait_s: float = 0) -> Iterator[None]:
     """Be the one process that writes in a round's review folder; it ends with the process.
 
     Every write below the folder happens inside, so temporary files found at the entry are those of killed processes.
+
+    Args:
+        folder: the round's review folder.
+        wait_s: how long to wait for another process; servers of several reviewers hold it for one verdict each.
 
     Raises:
         RefusedError: another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            who = file.read().strip() or "another process"
-            raise RefusedError(folder, f"is in use by {who}", do="end that first, then try again") from None
+        end = time.monotonic() + wait_s
+        while not _taken(file):
+            if time.monotonic() > end:
+                file.seek(0)
+                who = file.read().strip() or "another process"
+                raise RefusedError(folder, f"is in use by {who}", do="end that first, then try again")
+            time.sleep(0.01)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} ({Path(sys.argv[0]).name} {' '.join(sys.argv[1:4])})")
         file.flush()
@@ -268,6 +274,14 @@ def locked(folder: Path) -> Iterator[None]:
             for leftover in folder.glob(f".tmp-*.{suffix}"):
                 leftover.unlink()
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read_candidates(reviews: Path, round: str) -> Any:
