@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,8 +86,9 @@ class Project:
     """The project, and servers of it."""
 
     def __init__(self, folder: Path, n=N):
-        self.folder, self.results, self.reviews = folder, folder / "results", folder / "reviews"
-        self.servers = []
+        self._lie(folder)
+        self.outlines = [square(number) for number in range(n)]
+        self.names = [f"r02-{number + 1:04d}" for number in range(n)]
         earlier = [place(box(0, 0, 90, 90), 300.0 * i, -400) for i in range(4)]
         review_case.write_candidates(self.results, "01", earlier)
         start(self.reviews, self.results, "01", at=AT)
@@ -96,11 +98,9 @@ class Project:
             reason = "water" if decision == "reject" else None
             append(self.reviews, "01", "ann", [case.event(number, decision, reject_reason=reason, **values)])
         finish(self.reviews, "01", policy=review_case.STRICT, grid=GRID, at=AT)
-        self.outlines = [square(number) for number in range(n)]
         known = {2: place(box(20, 20, 80, 80), 600.0)}
         review_case.write_candidates(self.results, "02", self.outlines, known=known)
         start(self.reviews, self.results, "02", at=AT)
-        self.names = [f"r02-{number + 1:04d}" for number in range(n)]
         write_chips(self.results, "01", earlier, [f"r01-{number + 1:04d}" for number in range(4)])
         write_chips(self.results, "02", self.outlines, self.names)
         write_mosaic(self.results, self.outlines + earlier)
@@ -110,6 +110,10 @@ class Project:
         )
         io.write_parquet(self.results / "rounds" / "02" / "labels.parquet", labels)
         (folder / "secret.webp").write_bytes(b"secret")
+
+    def _lie(self, folder):
+        self.folder, self.results, self.reviews = folder, folder / "results", folder / "reviews"
+        self.servers = []
         self.config = folder / "config.yaml"
         values = {
             "results": str(self.results),
@@ -121,6 +125,14 @@ class Project:
             "evidence": OPTIONS.model_dump(mode="json"),
         }
         self.config.write_text(yaml.safe_dump(values))
+
+    def copied(self, folder):
+        """Return a project like this one in another folder."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        copy = object.__new__(Project)
+        copy.outlines, copy.names = self.outlines, self.names
+        copy._lie(folder)
+        return copy
 
     def serve(self, reviewer="ann", **options):
         server = Server(self, reviewer, **options)

@@ -106,7 +106,7 @@ export function paint(
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, 0, 0, edge, edge);
   } else hatch(context, edge);
-  if (ground) for (const line of lines) stroke(context, edge, ground, line);
+  if (ground && bitmap) for (const line of lines) stroke(context, edge, ground, line);
   context.restore();
 }
 

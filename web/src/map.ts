@@ -205,6 +205,8 @@ export class ReviewMap {
 
   start(drawing: Drawing, tool: Tool): void {
     this.drawing = drawing;
+    // pixels and coordinates have no relation before the first frame
+    this.map.renderSync();
     this.own.getFeatures().forEach((f) => f.get("kind") === "drawn" && this.own.removeFeature(f));
     this.place(this.map.getView().getCenter() as XY);
     this.refresh();
@@ -368,6 +370,8 @@ export class ReviewMap {
 
   private place(at: XY): void {
     this.cross.setGeometry(new Point(at));
+    const element = this.map.getTargetElement();
+    if (element) element.dataset.cross = at.join(" ");
     const size = this.map.getSize();
     const pixel = this.map.getPixelFromCoordinate(at);
     if (size && pixel && (pixel[0]! < 20 || pixel[1]! < 20 || pixel[0]! > size[0]! - 20 || pixel[1]! > size[1]! - 20))

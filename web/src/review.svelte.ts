@@ -516,21 +516,23 @@ export class Review {
     if (found?.geometry) this.begin(id, found.geometry, "shape");
   }
 
-  private begin(target: string, start: Outline | null, tool: Tool): void {
+  private begin(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
     this.view = "map";
     this.drawing = new Drawing(start);
     this.drawingFor = target;
     this.message = "";
-    requestAnimationFrame(() => {
-      if (this.drawing) this.map.start(this.drawing, tool);
-    });
     this.tool = tool;
+    // the map needs its place on the page first
+    requestAnimationFrame(() => {
+      if (!this.drawing) return;
+      this.map.start(this.drawing, tool);
+      then();
+    });
   }
 
   private restore(draft: Draft): void {
-    this.begin(draft.target, draft.geometry, draft.tool);
-    requestAnimationFrame(() => {
-      if (draft.sketch.length) this.map.resume(draft.sketch);
+    this.begin(draft.target, draft.geometry, draft.tool, () => {
+      this.map.resume(draft.sketch);
       this.say("Your unsaved drawing is back");
     });
   }
@@ -562,7 +564,8 @@ export class Review {
       try {
         const problem = await this.tried(op);
         if (problem) return this.say(problem);
-      } catch {
+      } catch (error) {
+        if (error instanceof Refused) return this.say(error.message);
         // no answer: it waits in the queue like any other verdict
       }
     }
@@ -578,13 +581,8 @@ export class Review {
 
   /** Ask whether an outline can be recorded, without recording it. */
   private async tried(op: Op): Promise<string> {
-    try {
-      await post("/api/check", { geometry: op.body.geometry, candidate_id: op.path === "/api/verdict" ? op.candidate : null });
-      return "";
-    } catch (error) {
-      if (error instanceof Refused) return error.message;
-      throw error;
-    }
+    const candidate_id = op.path === "/api/verdict" ? op.candidate : null;
+    return (await post<{ problem: string }>("/api/check", { geometry: op.body.geometry, candidate_id })).problem;
   }
 
   /** Leave the outline mode; the drawing is dropped. */

@@ -36,7 +36,10 @@ HEADERS = {
     b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
 }
 NO_STORE = b"no-store"
-ENTERED = b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Review</title>'
+ENTERED = (
+    b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/"><title>Review</title>'
+    b'<link rel="icon" href="/assets/icon.svg">'
+)
 """The page that sets the cookie: a redirect that another site began would not get it back (SameSite=Strict)."""
 
 

@@ -55,8 +55,12 @@ def make_app(desk: Desk, pictures: Pictures, mosaic: Mosaic, target_year: int) -
         return desk.add_missed(given)
 
     @app.post("/api/check")
-    def check(given: Drawn) -> dict[str, Any]:
-        return {"geometry": desk.checked(given)}
+    def check(given: Drawn) -> dict[str, str]:
+        try:
+            desk.checked(given)
+        except UsageError as error:
+            return {"problem": str(error)}
+        return {"problem": ""}
 
     @app.post("/api/retract")
     def retract(given: Retraction) -> dict[str, Any]:
