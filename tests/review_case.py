@@ -51,6 +51,7 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
             "known": gpd.GeoSeries([(known or {}).get(i) for i in range(n)], crs=CRS),
             "prob_mean": [0.7] * n,
             "prob_max": [0.9] * n,
+            "cell_id": [f"e0000_n{i // 2:04d}" for i in range(n)],
             "longitude": [93.0] * n,
             "latitude": [35.0] * n,
             "base_sha256": [sha(o) for o in outlines],
@@ -96,4 +97,5 @@ class Case:
         return event
 
     def decide_all(self, decisions=("accept", "reject", "unsure", "accept"), reviewer="ann"):
-        return [self.decide(i, decision, reviewer) for i, decision in enumerate(decisions)]
+        events = [self.event(i, decision, reviewer) for i, decision in enumerate(decisions)]
+        return append(self.reviews, "01", reviewer, events)

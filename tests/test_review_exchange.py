@@ -10,7 +10,7 @@ from shapely import MultiPolygon, Point, Polygon, box
 from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import InputError, RefusedError
-from rts_pipeline.review.exchange import ImportResult, export_gpkg, import_gpkg
+from rts_pipeline.review.exchange import ImportResult, export_gpkg, import_verdicts
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson, to_geojson
@@ -48,7 +48,7 @@ def fill(file, change=None, missed=None):
 
 
 def back(case, file, **options):
-    return import_gpkg(case.reviews, "01", "ann", file, at=AT, **options)
+    return import_verdicts(case.reviews, "01", "ann", file, at=AT, **options)
 
 
 def test_export(case, file):
@@ -76,7 +76,7 @@ def test_import_twice(case, file):
     accept, reject = read_round(case.reviews, "01")
     assert (accept.decision, accept.possibility, accept.note, accept.source) == ("accept", 0.75, "clear headwall", "import")
     assert (reject.decision, reject.reject_reason, reject.possibility, reject.note) == ("reject", "water", None, None)
-    assert import_gpkg(case.reviews, "01", "ann", file, at="2021-01-01T00:00:00Z").unchanged == 2
+    assert import_verdicts(case.reviews, "01", "ann", file, at="2021-01-01T00:00:00Z").unchanged == 2
     assert len(read_round(case.reviews, "01")) == 2
 
 

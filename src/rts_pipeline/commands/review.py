@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, ConfigFile, Out, Round
 from rts_pipeline.config import load_config
-from rts_pipeline.errors import RefusedError
+from rts_pipeline.errors import RefusedError, UsageError
+from rts_pipeline.review.events import Role
+
+SHOWN = 10
+"""Candidates of one kind that `status` names."""
 
 review = typer.Typer(help="Judge a round's candidates and sign it off.", no_args_is_help=True)
 
@@ -52,34 +56,49 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 @review.command()
 def export(round: Round, reviewer: Reviewer, out: Out, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Write the candidates as a GeoPackage with verdict columns, to be filled in QGIS.
+    """Write the candidates as a GeoPackage to be filled in with QGIS, or a reviewer's events as .jsonl for another machine.
 
     Example: rts-pipeline review export 01 --reviewer ada --out ada.gpkg
     """
-    from rts_pipeline.review.exchange import export_gpkg
+    from rts_pipeline.review.exchange import export_events, export_gpkg
 
-    export_gpkg(Path(load_config(config).reviews), round, reviewer, out)
-    typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then rts-pipeline review import {round} {out}")
+    reviews = Path(load_config(config).reviews)
+    if out.suffix == ".jsonl":
+        count = export_events(reviews, round, reviewer, out)
+        typer.echo(f"{out}: {count} events by {reviewer}; elsewhere: rts-pipeline review import {round} {out.name}")
+    elif out.suffix == ".gpkg":
+        export_gpkg(reviews, round, reviewer, out)
+        typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then rts-pipeline review import {round} {out}")
+    else:
+        raise UsageError(out, "not a kind of file that is written", expected=".gpkg or .jsonl")
 
 
 @review.command("import")
 def import_(
     round: Round,
-    file: Annotated[Path, typer.Argument(help="GeoPackage with verdicts.")],
-    reviewer: Reviewer,
+    file: Annotated[Path, typer.Argument(help="Verdicts as .gpkg, .geojson, .shp or .csv, or events as .jsonl.")],
+    reviewer: Annotated[str | None, typer.Option(help="Who judged; a .jsonl says it itself.")] = None,
+    role: Annotated[Role, typer.Option(help="primary, second, or adjudicator.")] = "primary",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Take a reviewer's verdicts from a GeoPackage: all rows or none.
+    """Take a reviewer's verdicts from a file: all rows or none; what is recorded already is left out.
 
     Example: rts-pipeline review import 01 ada.gpkg --reviewer ada --dry-run
     """
-    from rts_pipeline.review.exchange import import_gpkg
+    from rts_pipeline.review.exchange import import_events, import_verdicts
 
-    result = import_gpkg(Path(load_config(config).reviews), round, reviewer, file, at=now(), dry_run=dry_run)
+    reviews, ending = Path(load_config(config).reviews), " (dry run: nothing written)" if dry_run else ""
+    if file.suffix == ".jsonl":
+        new, known = import_events(reviews, round, file, reviewer=reviewer, dry_run=dry_run)
+        typer.echo(f"{file}: {new} new events, {known} known before{ending}")
+        return
+    if reviewer is None:
+        raise UsageError("--reviewer", "missing", expected="who judged")
+    result = import_verdicts(reviews, round, reviewer, file, at=now(), role=role, dry_run=dry_run)
     typer.echo(
         f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {result.unchanged} known before, "
-        f"{result.undecided} undecided{' (dry run: nothing written)' if dry_run else ''}"
+        f"{result.undecided} undecided{ending}"
     )
 
 
@@ -87,9 +106,7 @@ def import_(
 def serve(
     reviewer: Reviewer,
     round: Annotated[str | None, typer.Option(help="Round: 01, 02, ...; default: the open one.")] = None,
-    role: Annotated[
-        Literal["primary", "second", "adjudicator"], typer.Option(help="In which role; recorded with every verdict.")
-    ] = "primary",
+    role: Annotated[Role, typer.Option(help="In which role; recorded with every verdict.")] = "primary",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on this machine; default: a free one.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -152,14 +169,44 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from rts_pipeline.review.status import status
 
     settings = load_config(config)
-    table = Table("round", "state", "candidates", "decided by", "open", "disputed", "added", "new")
-    for row in status(Path(settings.reviews), Path(settings.results)):
-        decided = ", ".join(f"{name} {count}" for name, count in row.decided.items())
-        conflicts = len(row.disagreements) + len(row.forks)
+    table = Table("round", "state", "candidates", "decided by", "open", "forks", "disagree", "read once", "added", "new")
+    rows = status(Path(settings.reviews), Path(settings.results))
+    for row in rows:
+        decided = ", ".join(f"{name} {count} ({role})" for (name, role), count in row.decided.items())
+        conflicts = (len(row.forks), len(row.disagreements), len(row.once))
         new = "" if row.n_new is None else row.n_new
-        columns = (row.round, row.state, row.n_candidates, decided, row.undecided, conflicts, row.n_missed, new)
+        columns = (row.round, row.state, row.n_candidates, decided, row.undecided, *conflicts, row.n_missed, new)
         table.add_row(*(str(value) for value in columns))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row.state == "open":
+            for what, names in (
+                ("forks", [f"{candidate} ({reviewer})" for candidate, reviewer in row.forks]),
+                ("disagreements", row.disagreements),
+                ("read once, to be read twice", row.once),
+            ):
+                if names:
+                    shown = ", ".join(names[:SHOWN]) + (f", ... ({len(names)})" if len(names) > SHOWN else "")
+                    console.print(f"Round {row.round}, {what}: {shown}", soft_wrap=True, highlight=False)
+
+
+@review.command()
+def agreement(
+    round: Round,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Show how far the reviewers of a round agree on what two of them judged, with 95 % intervals.
+
+    Example: rts-pipeline review agreement 01 --json
+    """
+    import json
+
+    from rts_pipeline.review.agreement import agreement, lines
+
+    found = agreement(Path(load_config(config).reviews), round)
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
 
 
 @review.command()

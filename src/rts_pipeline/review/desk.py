@@ -22,12 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io import read_geoparquet, sha256_json
-from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, make_event
+from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event
 from rts_pipeline.review.folding import decision_of, revise, standing_of
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft
-from rts_pipeline.review.store import Role, Store, open_round
+from rts_pipeline.review.store import Store, open_round
 
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "score", "expected_area_m2", "known_m")
 """What the network says of a candidate: shown after the verdict."""

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.io import canonical_json, sha256_json, write_text
-from rts_pipeline.review.rounds import round_folder
+from rts_pipeline.io import canonical_json, sha256_json
 
 Decision = Literal["accept", "reject", "edit", "unsure"]
 DECISIONS: tuple[Decision, ...] = ("accept", "reject", "edit", "unsure")
+Role = Literal["primary", "second", "adjudicator"]
 RejectReason = Literal[
     "bare ground", "gully or river bank", "road or mine", "water", "snow or cloud", "no-data edge", "stable scar", "other"
 ]
@@ -80,7 +80,7 @@ class Content(BaseModel):
     candidate_id: Annotated[str, Field(min_length=1)]
     base_sha256: Sha256 | None = None
     reviewer: Annotated[str, AfterValidator(_reviewer)]
-    role: Literal["primary", "second", "adjudicator"] = "primary"
+    role: Role = "primary"
     at: Annotated[str, AfterValidator(_utc)]
     source: Literal["web", "qgis", "import", "simulated"]
     guideline_version: str
@@ -151,16 +151,11 @@ def make_event(**fields: Any) -> Event:
     return Event(event_id=sha256_json(plain), **plain)
 
 
-def events_path(reviews: Path, round: str, reviewer: str) -> Path:
-    """Return the exchange file of a reviewer's events."""
-    return round_folder(reviews, round) / f"{check_reviewer(reviewer)}.jsonl"
-
-
 def read_events(path: Path) -> list[Event]:
     """Read a reviewer's exchange file.
 
     Raises:
-        InputError: a line that is damaged or doesn't belong into this file; the line is named.
+        InputError: missing, or a line that is damaged; the line is named.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -185,7 +180,7 @@ def _parse(path: Path, number: int, line: str) -> Event:
     return event
 
 
-def write_events(path: Path, events: Iterable[Event]) -> None:
-    """Write an exchange file, atomically; equal sets of events give equal bytes."""
+def exchange_text(events: Iterable[Event]) -> str:
+    """Return the text of an exchange file, in time; equal sets of events give equal texts."""
     lines = {event.event_id: event for event in events}.values()
-    write_text(path, "".join(f"{event.line}\n" for event in sorted(lines, key=lambda event: event.order)))
+    return "".join(f"{event.line}\n" for event in sorted(lines, key=lambda event: event.order))

@@ -16,6 +16,9 @@ from typing import Any
 from rts_pipeline.io import canonical_json
 from rts_pipeline.review.events import Event, make_event
 
+POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
+"""Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -129,6 +132,34 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
         note="; ".join(dict.fromkeys(event.note for event in agreeing if event.note)),
         guideline_version=agreeing[-1].guideline_version,
     )
+
+
+def disputed(folded: Folded) -> dict[str, Verdict]:
+    """Return candidate_id -> a verdict "unsure" that says who decided what, for disagreements and forks on candidates."""
+    forked = {candidate for candidate, _ in folded.forks}
+    found = {}
+    for candidate in sorted({*forked, *folded.disagreements}):
+        readings = folded.heads[candidate]
+        heads = sorted(chain(*readings.values()), key=lambda e: e.order)
+        if any(event.decision is None for event in heads):
+            continue
+        said = "; ".join(f"{event.reviewer}: {decision_of(event)}" for event in heads)
+        agreeing = sum(all(event.decision == "unsure" for event in own) for own in readings.values())
+        found[candidate] = Verdict(
+            candidate_id=candidate,
+            decision="unsure",
+            possibility=None,
+            reject_reason="",
+            geometry=None,
+            base_sha256=heads[-1].base_sha256,
+            reviewers=tuple(sorted(readings)),
+            n_reviews=len(readings),
+            agreement=agreeing / len(readings) if len(readings) > 1 else None,
+            reviewed_at=heads[-1].at,
+            note=f"disputed ({said})",
+            guideline_version=heads[-1].guideline_version,
+        )
+    return found
 
 
 def revise(event: Event, standing: Sequence[Event]) -> list[Event]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import read_json
-from rts_pipeline.review.events import Event
+from rts_pipeline.review.events import Event, Role
 from rts_pipeline.review.folding import Folded, fold
 from rts_pipeline.review.rounds import CANDIDATES, CHOICE, SECOND, SecondReadings, read_draft, round_folder
-from rts_pipeline.review.store import Role, read_round
+from rts_pipeline.review.store import read_round
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def queue_of(reviews: Path, round: str, reviewer: str, *, role: Role = "primary"
         InputError: a damaged file.
     """
     read_draft(reviews, round)
-    ids = candidate_ids(reviews, round)
+    ids = sorted(columns_of(reviews, round, "candidate_id")[0])
     if role == "primary":
         return ids
     folded = fold(read_round(reviews, round))
     if role == "adjudicator":
         disputed = {*folded.disagreements, *(candidate for candidate, _ in folded.forks)}
-        wanted = disputed | {name for name, readings in folded.heads.items() if len(_readers(readings)) < len(readings)}
+        wanted = disputed | {name for name, readings in folded.heads.items() if len(readers_of(readings)) < len(readings)}
     else:
         wanted = twice(second_readings(reviews, round), folded, reviewer)
     return [name for name in ids if name in wanted]
@@ -100,7 +100,7 @@ def twice(second: SecondReadings | None, folded: Folded, reviewer: str | None = 
 
 def missing(second: SecondReadings | None, folded: Folded) -> list[str]:
     """Return the sorted ids of the candidates that were judged once, but have to be judged twice; not adjudicated ones."""
-    once = {name for name, readings in folded.heads.items() if len(readings) == 1 == len(_readers(readings))}
+    once = {name for name, readings in folded.heads.items() if len(readings) == 1 == len(readers_of(readings))}
     return sorted(twice(second, folded) & once)
 
 
@@ -110,18 +110,18 @@ def second_readings(reviews: Path, round: str) -> SecondReadings | None:
     return SecondReadings.read(path) if path.exists() else None
 
 
-def candidate_ids(reviews: Path, round: str) -> list[str]:
-    """Return the sorted ids of the candidates under review.
-
-    Raises:
-        InputError: a damaged file.
-    """
-    return sorted(_columns(round_folder(reviews, round) / CANDIDATES, "candidate_id")[0])
-
-
-def _readers(readings: dict[str, list[Event]]) -> list[str]:
+def readers_of(readings: dict[str, list[Event]]) -> list[str]:
     """Return who read a candidate without being its adjudicator."""
     return [name for name, heads in readings.items() if not any(event.role == "adjudicator" for event in heads)]
+
+
+def columns_of(reviews: Path, round: str, *names: str) -> list[list[Any]]:
+    """Return columns of the candidates under review, in the order of the file.
+
+    Raises:
+        InputError: a damaged file, or one without such a column.
+    """
+    return _columns(round_folder(reviews, round) / CANDIDATES, *names)
 
 
 def _columns(path: Path, *names: str) -> list[list[Any]]:

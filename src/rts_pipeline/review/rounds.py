@@ -290,3 +290,18 @@ def read_candidates(reviews: Path, round: str) -> Any:
 
     frame = read_geoparquet(round_folder(reviews, round) / CANDIDATES)
     return frame.sort_values("candidate_id", ignore_index=True)
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of candidates in a Parquet file.
+
+    Raises:
+        InputError: not a Parquet file.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    try:
+        return int(read_metadata(path).num_rows)
+    except (ArrowException, OSError) as error:
+        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run snakemake again") from None

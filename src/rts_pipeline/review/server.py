@@ -24,9 +24,9 @@ from rts_pipeline.config import Config
 from rts_pipeline.errors import InputError, PipelineError, RefusedError, UsageError
 from rts_pipeline.imagery import COLOURS
 from rts_pipeline.review.desk import Desk, Drawn, Given, Retraction, Verdict
+from rts_pipeline.review.events import Role
 from rts_pipeline.review.guard import ENTER, Guard
 from rts_pipeline.review.pictures import Pictures
-from rts_pipeline.review.store import Role
 from rts_pipeline.review.tiles import MAX_ZOOM, TILE_PX, Mosaic
 
 PAGE = Path(__file__).parent / "page"

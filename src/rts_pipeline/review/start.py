@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.errors import RefusedError
 from rts_pipeline.io import atomic, sha256_file
 from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.rounds import (
@@ -15,6 +15,7 @@ from rts_pipeline.review.rounds import (
     SECOND,
     SUMMARY,
     Draft,
+    count_rows,
     locked,
     open_draft,
     read_draft,
@@ -66,7 +67,7 @@ def start(
         draft = Draft(
             round=round,
             candidates_sha256=sha256_file(folder / CANDIDATES),
-            n_candidates=_count(folder / CANDIDATES),
+            n_candidates=count_rows(folder / CANDIDATES),
             started_at=at,
             guideline_version=guideline_version,
         )
@@ -90,13 +91,3 @@ def _continue(reviews: Path, round: str, source: Path) -> Draft:
             do=f"finish that review, or remove {round_folder(reviews, round) / DRAFT} and start again",
         )
     return draft
-
-
-def _count(path: Path) -> int:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_metadata
-
-    try:
-        return int(read_metadata(path).num_rows)
-    except (ArrowException, OSError) as error:
-        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run snakemake again") from None

@@ -13,16 +13,16 @@ clone, say) is whole.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Literal
 
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.io import sha256_file
-from rts_pipeline.review.events import Event, check_reviewer, read_events
+from rts_pipeline.io import sha256_file, write_text
+from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, read_events
 from rts_pipeline.review.folding import standing_of
 from rts_pipeline.review.rounds import locked, read_draft, round_folder
 
@@ -49,7 +49,6 @@ CREATE TRIGGER no_replace BEFORE INSERT ON events
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
-Role = Literal["primary", "second", "adjudicator"]
 
 
 class Store:
@@ -148,11 +147,37 @@ def read_round(reviews: Path, round: str) -> list[Event]:
     return _union(events, folder, taken)
 
 
+def merge(reviews: Path, round: str, events: list[Event]) -> list[Event]:
+    """Take up events of any reviewers of the round, from another machine, and return those that were new: a set union.
+
+    Raises:
+        RefusedError: the round isn't open for review, or another process has opened it.
+        InputError: a damaged database or exchange file.
+    """
+    with _writing(reviews, round) as connection:
+        return _insert(connection, events)
+
+
+def write_exchange(folder: Path, events: list[Event]) -> None:
+    """Write everybody's exchange file into the round's folder; for who holds its lock.
+
+    Args:
+        folder: the round's review folder.
+        events: all that `read_round` gives.
+    """
+    for reviewer in sorted({event.reviewer for event in events}):
+        text = exchange_text(event for event in events if event.reviewer == reviewer)
+        if (folder / STORE).exists():
+            with _connected(folder / STORE) as connection:
+                _insert(connection, [], taken=hashlib.sha256(text.encode()).hexdigest())
+        write_text(folder / f"{reviewer}.jsonl", text)
+
+
 def _union(events: list[Event], folder: Path, taken: set[str]) -> list[Event]:
     found = {event.event_id: event for event in events}
     for path in _exchange_files(folder):
         if sha256_file(path) not in taken:
-            found.update((event.event_id, event) for event in read_events(path) if event.event_id not in found)
+            found |= {event.event_id: event for event in _beside(path) if event.event_id not in found}
     return list(found.values())
 
 
@@ -160,8 +185,22 @@ def _exchange_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.jsonl") if not path.name.startswith("."))
 
 
+def _beside(path: Path) -> list[Event]:
+    """Read an exchange file in a round's folder, where its name says whose it is."""
+    events = read_events(path)
+    for number, event in enumerate(events, 1):
+        if f"round_{event.round}" != path.parent.name or event.reviewer != path.stem:
+            raise InputError(
+                f"{path}, line {number}",
+                f"is an event of round {event.round} by {event.reviewer}",
+                expected=f"{path.parent.name} by {path.stem}",
+                do="move it to the right file",
+            )
+    return events
+
+
 @contextmanager
-def _writing(reviews: Path, round: str, wait_s: float) -> Iterator[sqlite3.Connection]:
+def _writing(reviews: Path, round: str, wait_s: float = 0) -> Iterator[sqlite3.Connection]:
     read_draft(reviews, round)
     folder = round_folder(reviews, round)
     with locked(folder, wait_s=wait_s):
@@ -178,7 +217,7 @@ def _take_up(connection: sqlite3.Connection, folder: Path) -> None:
     for path in _exchange_files(folder):
         digest = sha256_file(path)
         if connection.execute("SELECT 1 FROM taken WHERE sha256 = ?", (digest,)).fetchone() is None:
-            _insert(connection, read_events(path), taken=digest)
+            _insert(connection, _beside(path), taken=digest)
 
 
 @contextmanager
@@ -190,7 +229,8 @@ def _connected(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connecti
         with closing(sqlite3.connect(uri, WAIT_S, isolation_level=None, check_same_thread=False, uri=True)) as connection:
             # Never WAL: its shared memory doesn't work on network file systems.
             connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = FULL")
+            # FULL, and the folder is synced too when the journal goes: else a power cut could bring it, and undo a commit.
+            connection.execute("PRAGMA synchronous = EXTRA")
             yield connection
     except sqlite3.DatabaseError as error:
         raise InputError(path, f"can't be used ({error})", do="restore it from a backup, or from the exchange files") from None
@@ -212,7 +252,7 @@ def _insert(connection: sqlite3.Connection, events: list[Event], *, taken: str |
             if row.rowcount:
                 new.append(event)
         if taken is not None:
-            connection.execute("INSERT INTO taken VALUES (?)", (taken,))
+            connection.execute("INSERT OR IGNORE INTO taken VALUES (?)", (taken,))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

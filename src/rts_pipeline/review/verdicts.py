@@ -1,10 +1,9 @@
-"""A filled-in GeoPackage of verdicts: reading it, and every way in which it can be wrong."""
+"""Every way in which a filled-in file of verdicts can be wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -14,60 +13,33 @@ from numpy.typing import NDArray
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.review.events import DECISIONS, REJECT_REASONS
+from rts_pipeline.review.formats import AGAIN, CANDIDATES_LAYER, MISSED, MISSED_LAYER, Filled
 from rts_pipeline.review.outlines import plain, problem_of, same
 
-CANDIDATES_LAYER, MISSED_LAYER, KNOWN_LAYER = "candidates", "missed", "known"
-VERDICT = ("decision", "possibility", "reject_reason", "note")
-NEEDED = {CANDIDATES_LAYER: ("candidate_id", "base_sha256", *VERDICT), MISSED_LAYER: ("possibility", "note")}
-AGAIN = "export the round again and fill in that file"
+REDRAW = "redraw it (a CSV can't hold one: use a GeoPackage, GeoJSON or Shapefile), or decide 'accept'"
+SHOWN = 10
 
 
-def read_filled(file: Path, crs: Any) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
-    """Read both layers in the CRS of the candidates; texts are stripped, empty ones are "".
-
-    Raises:
-        InputError: unreadable, or a layer, column or CRS is missing.
-    """
-    filled, missed = (_layer(file, name, crs) for name in NEEDED)
-    return filled, missed
-
-
-def _layer(file: Path, name: str, crs: Any) -> gpd.GeoDataFrame:
-    import pyogrio
-
-    try:
-        known = [str(layer) for layer, _ in pyogrio.list_layers(file)]
-        frame = pyogrio.read_dataframe(file, layer=name) if name in known else None
-    except (RuntimeError, ValueError, OSError, shapely.GEOSException) as error:
-        raise InputError(file, f"can't be read ({error})", expected="a GeoPackage of verdicts") from None
-    if frame is None:
-        raise InputError(file, f"has no layer '{name}' (has {', '.join(known) or 'none'})", do=AGAIN)
-    if absent := [column for column in NEEDED[name] if column not in frame]:
-        raise InputError(file, f"layer '{name}' has no column {', '.join(absent)}", do=AGAIN)
-    if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
-        raise InputError(file, f"layer '{name}' declares no CRS", expected="that of the candidates", do=AGAIN)
-    for column in set(NEEDED[name]) - {"possibility"}:
-        frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
-    return frame if frame.crs == crs else frame.to_crs(crs)
-
-
-def check_filled(file: Path, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> gpd.GeoDataFrame:
+def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFrame:
     """Return the rows that carry a decision, `possibility` as numbers, outlines 2D, after all checks.
 
     Args:
         file: for messages.
-        filled: the layer of the candidates.
+        said: what the file says.
         known: index candidate_id; columns base_sha256, base (the candidate's outline) and drawn (the outline that
             this reviewer's recorded decision has: the same as base unless it is "edit").
 
     Raises:
         InputError: the first problem, with its row, the value and what is allowed.
     """
-    rows = _Rows(file, CANDIDATES_LAYER, filled)
-    ids = filled["candidate_id"]
+    filled = said.candidates
+    rows = _Rows(file, CANDIDATES_LAYER if said.layered else None, filled)
+    ids, decision = filled["candidate_id"], filled["decision"]
+    if not said.layered:
+        rows.refuse(decision == MISSED, "decision", "needs an outline", do="draw it in a GeoPackage, GeoJSON or Shapefile")
     rows.refuse(~ids.isin(known.index), "candidate_id", "is unknown in this round", do=AGAIN)
     rows.refuse(ids.duplicated(), "candidate_id", "is there twice", do="keep one row a candidate")
-    if absent := sorted(set(known.index) - set(ids)):
+    if said.layered and (absent := sorted(set(known.index) - set(ids))):
         raise InputError(
             file,
             f"{len(absent)} of {len(known)} candidates are missing: {', '.join(absent[:10])}",
@@ -75,7 +47,6 @@ def check_filled(file: Path, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> g
         )
     bases = known["base_sha256"].reindex(ids).to_numpy()
     rows.refuse(filled["base_sha256"].to_numpy() != bases, "base_sha256", "is of another version of the outline", do=AGAIN)
-    decision = filled["decision"]
     rows.refuse(~decision.isin(["", *DECISIONS]), "decision", "is unknown", expected=f"{', '.join(DECISIONS)} or empty")
     filled = filled.assign(possibility=rows.possibilities())
     rows.refuse(
@@ -88,9 +59,10 @@ def check_filled(file: Path, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> g
     for column in ("possibility", "note"):
         given = filled[column].notna() & (filled[column] != "")
         rows.refuse(given & (decision == ""), column, "without a decision", do="decide (at least 'unsure') or clear it")
-    filled = filled.set_geometry(rows.outlines())
-    _check_changes(rows, filled, known)
-    return filled[decision != ""]
+    drawn = rows.outlines() if "geometry" in filled else known["drawn"].reindex(ids).to_numpy()
+    outlined = gpd.GeoDataFrame(filled.drop(columns="geometry", errors="ignore"), geometry=drawn)
+    _check_changes(rows, outlined, known)
+    return outlined[decision != ""]
 
 
 def _check_changes(rows: _Rows, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> None:
@@ -102,38 +74,45 @@ def _check_changes(rows: _Rows, filled: gpd.GeoDataFrame, known: pd.DataFrame) -
     rows.refuse(
         ~edit & ~as_base & ~as_drawn, "decision", "but the outline was redrawn", expected="'edit'", do="or restore the outline"
     )
-    rows.refuse(edit & as_base, "decision", "but the outline is the candidate's own", do="redraw it, or decide 'accept'")
+    rows.refuse(edit & as_base, "decision", "but the outline is the candidate's own", do=REDRAW)
 
 
-def check_missed(file: Path, missed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def check_missed(file: Path, said: Filled) -> gpd.GeoDataFrame:
     """Return the added slumps, `possibility` as numbers, outlines 2D, after all checks.
 
     Raises:
         InputError: the first problem, with its row and value.
     """
-    rows = _Rows(file, MISSED_LAYER, missed)
+    missed = said.missed
+    rows = _Rows(file, MISSED_LAYER if said.layered else None, missed)
+    if not said.layered:
+        rows.refuse(missed["candidate_id"] != "", "candidate_id", "of an added slump", expected="none: it gets one")
+        rows.refuse(missed["reject_reason"] != "", "reject_reason", "without decision 'reject'")
     return missed.assign(possibility=rows.possibilities()).set_geometry(rows.outlines())
 
 
 class _Rows:
-    """The rows of a layer, for checks that name the first bad one."""
+    """The rows of a table, for checks that name the bad ones; its index is the row in the file, from 0."""
 
-    def __init__(self, file: Path, layer: str, frame: gpd.GeoDataFrame) -> None:
+    def __init__(self, file: Path, layer: str | None, frame: pd.DataFrame) -> None:
         self.file, self.layer, self.frame = file, layer, frame
 
     def refuse(self, bad: Iterable[bool], column: str, problem: str, *, expected: str = "", do: str = "") -> None:
-        """Raise InputError for the first bad row."""
+        """Raise InputError for the first bad row, naming its value and the other bad rows."""
         rows = np.flatnonzero(np.asarray(bad, dtype=bool))
         if len(rows):
             value = self.frame[column].iloc[rows[0]]
-            self.fail(int(rows[0]), f"{column} '{value}' {problem}", len(rows), expected, do)
+            self.fail(rows.tolist(), f"{column} '{value}' {problem}", expected, do)
 
-    def fail(self, row: int, problem: str, count: int, expected: str = "", do: str = "") -> None:
-        """Raise InputError for a row."""
-        name = f" ({self.frame['candidate_id'].iloc[row]})" if "candidate_id" in self.frame else ""
-        others = f" (and {count - 1} more rows)" if count > 1 else ""
-        where = f"{self.file}, layer '{self.layer}', row {row + 1}{name}"
-        raise InputError(where, problem + others, expected=expected, do=do)
+    def fail(self, rows: list[int], problem: str, expected: str = "", do: str = "") -> None:
+        """Raise InputError for rows, given by place in the table."""
+        first, *others = [int(self.frame.index[row]) + 1 for row in rows]
+        identifier = self.frame["candidate_id"].iloc[rows[0]] if "candidate_id" in self.frame else ""
+        name = f" ({identifier})" if identifier else ""
+        shown = ", ".join(map(str, others[:SHOWN])) + (", ..." if len(others) > SHOWN else "")
+        also = f" (and in {len(others)} more: row {shown})" if others else ""
+        layer = f", layer '{self.layer}'" if self.layer else ""
+        raise InputError(f"{self.file}{layer}, row {first}{name}", problem + also, expected=expected, do=do)
 
     def possibilities(self) -> pd.Series:
         """Return the column as float64, NaN where empty."""
@@ -146,9 +125,9 @@ class _Rows:
 
     def outlines(self) -> NDArray[np.object_]:
         """Return the outlines in 2D, normalized."""
-        problems = [problem_of(outline) for outline in self.frame.geometry]
+        problems = [problem_of(outline) for outline in self.frame["geometry"]]
         if bad := [row for row, problem in enumerate(problems) if problem]:
-            self.fail(bad[0], problems[bad[0]], len(bad), "a valid polygon", "QGIS: 'Fix geometries'")
+            self.fail(bad, problems[bad[0]], "a valid polygon", "QGIS: 'Fix geometries'")
         outlines: NDArray[np.object_] = np.empty(len(self.frame), dtype=object)
-        outlines[:] = [plain(outline) for outline in shapely.force_2d(self.frame.geometry.to_numpy())]
+        outlines[:] = [plain(outline) for outline in shapely.force_2d(self.frame["geometry"].to_numpy())]
         return outlines
