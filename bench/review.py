@@ -133,6 +133,7 @@ def worked(page: Page, address: str) -> dict[str, Any]:
     page.wait_for_selector("canvas[data-shows]", state="attached")
     opened = [1000 * (time.perf_counter() - begin)]
     page.wait_for_timeout(1500)
+    page.evaluate("() => performance.setResourceTimingBufferSize(100000)")
     paces = {}
     for pace, pause in (("a verdict a second", 1000), ("at once", 0)):
         times = []

@@ -112,10 +112,17 @@ class Desk:
 
     def columns(self) -> dict[str, list[Any]]:
         """Return all candidates, by column, in the order of their rank; coordinates in whole metres."""
+        decisions: list[str | None] = [None] * len(self.position)
+        for name in list(self._events):
+            if name in self.position and (state := self.state(name)):
+                decisions[self.position[name]] = state["decision"]
+        return {**self._fixed, "decision": decisions, "missed": [self.state(name) for name in self._missed()]}
+
+    @cached_property
+    def _fixed(self) -> dict[str, list[Any]]:
         frame = self.candidates
         centre = frame.geometry.centroid
         curve = frame.geometry.hilbert_distance().to_numpy() if len(frame) else np.zeros(0)
-        states = [self.state(name) for name in frame["candidate_id"]]
         return {
             "id": frame["candidate_id"].tolist(),
             "x": centre.x.round().astype(int).tolist(),
@@ -123,8 +130,6 @@ class Desk:
             "area": frame["area_m2"].round().astype(int).tolist(),
             "changed": (frame["status"] == "changed").astype(int).tolist() if "status" in frame else [0] * len(frame),
             "near": pd.Series(curve).rank(method="first").astype(int).tolist(),
-            "decision": [state["decision"] if state else None for state in states],
-            "missed": [self.state(name) for name in self._missed()],
         }
 
     def candidate(self, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -235,7 +236,7 @@ def read_draft(reviews: Path, round: str) -> Draft:
         )
     draft = Draft.read(folder / DRAFT)
     copy = folder / CANDIDATES
-    if not copy.exists() or sha256_file(copy) != draft.candidates_sha256:
+    if not copy.exists() or _sha256(copy, _state(copy)) != draft.candidates_sha256:
         raise RefusedError(
             copy,
             "is missing or changed since the review was started",
@@ -243,6 +244,17 @@ def read_draft(reviews: Path, round: str) -> Draft:
             do=f"restore it from results/rounds/{round}/{CANDIDATES} or a backup",
         )
     return draft
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, state: tuple[int, ...]) -> str:
+    """Return the sha256 of a file, read again when it has changed: each verdict asks, and the file may have 50 MB."""
+    return sha256_file(path)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager
