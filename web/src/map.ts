@@ -149,7 +149,7 @@ export class ReviewMap {
     const size = this.map.getSize() ?? [400, 400];
     const view = this.map.getView();
     view.setCenter([(west + east) / 2, (south + north) / 2]);
-    view.setResolution(Math.max(((east - west) * grow) / size[0]!, ((north - south) * grow) / size[1]!, this.round.pixel_m / 4));
+    view.setResolution(Math.max(((east - west) * grow) / size[0]!, ((north - south) * grow) / size[1]!, this.round.pixel_m / CLOSEST));
   }
 
   pan(dx: number, dy: number): void {

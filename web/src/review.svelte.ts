@@ -1,5 +1,5 @@
 import { get, post, Refused } from "./api";
-import { Chips } from "./chips";
+import { Chips, partsOf } from "./chips";
 import { SCOPES } from "./keys";
 import { ReviewMap, type Tool } from "./map";
 import { Drawing } from "./outline";
@@ -34,6 +34,12 @@ function hash(text: string): number {
   for (let at = 0; at < text.length; at++) value = Math.imul(value ^ text.charCodeAt(at), 16777619);
   value = Math.imul(value ^ (value >>> 15), 2246822507);
   return (value ^ (value >>> 13)) >>> 0;
+}
+
+function extent(outline: Outline): [number, number, number, number] {
+  const points = partsOf(outline).flat(2);
+  const [x, y] = [points.map((p) => p[0]), points.map((p) => p[1])];
+  return [Math.min(...x), Math.min(...y), Math.max(...x), Math.max(...y)];
 }
 
 /** All that the page knows and does; components only show it. */
@@ -255,8 +261,15 @@ export class Review {
     if (mine?.note && !this.note) this.note = mine.note;
     this.map.current = candidate.id;
     this.map.show(candidate, mine?.geometry ?? null);
-    const ground = candidate.ground ?? this.boundsOf(candidate);
-    this.map.fit(ground);
+    this.look();
+  }
+
+  /** Turn the map to the candidate, once it has its place on the page. */
+  look(): void {
+    const candidate = this.shown;
+    if (!candidate || this.drawing) return;
+    // what is around matters on the small map; on the large one what the chips show
+    this.map.fit(candidate.ground ?? this.boundsOf(candidate), this.view === "map" ? 1.5 : 2);
     void this.map.load(true);
   }
 
@@ -490,10 +503,18 @@ export class Review {
 
   toggleKind(wanted: string): void {
     if (!this.info.kinds.includes(wanted)) return this.say(`There is no ${wanted === "hillshade" ? "hillshade" : `${wanted} colour`} in this round`);
-    this.kind = this.kind === wanted ? "true" : wanted;
-    this.map.colour(this.kind === "false" ? "false" : "true");
+    void this.showKind(this.kind === wanted ? "true" : wanted);
+  }
+
+  /** Change the pictures when all of them are there: no blank frame, and no year in another colour than the others. */
+  private async showKind(kind: string): Promise<void> {
+    const id = this.current;
+    await this.chips.ready(id, kind).catch(() => undefined);
+    if (this.current !== id) return;
+    this.kind = kind;
+    this.map.colour(kind === "false" ? "false" : "true");
     this.remember();
-    void this.go(this.current);
+    this.ahead();
   }
 
   // Drawing
@@ -525,6 +546,7 @@ export class Review {
     // the map needs its place on the page first
     requestAnimationFrame(() => {
       if (!this.drawing) return;
+      if (start) this.map.fit(extent(start), 2);
       this.map.start(this.drawing, tool);
       then();
     });
