@@ -36,7 +36,7 @@ def sha(outline):
     return io.sha256_json(shapely.to_wkb(outline, hex=True))
 
 
-def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0):
+def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0, scores=None):
     """Write the candidates of a round; `known` is what is known of those that changed, by their number; `cut` more wait."""
     outlines = [square(i) for i in range(4)] if outlines is None else outlines
     n = len(outlines)
@@ -49,7 +49,7 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
             "status": ["changed" if i in (known or {}) else "candidate" for i in range(n)],
             "known_ids": ["seed-00001" if i in (known or {}) else "" for i in range(n)],
             "known": gpd.GeoSeries([(known or {}).get(i) for i in range(n)], crs=CRS),
-            "prob_mean": [0.7] * n,
+            "prob_mean": scores or [0.7] * n,
             "prob_max": [0.9] * n,
             "cell_id": [f"e0000_n{i // 2:04d}" for i in range(n)],
             "longitude": [93.0] * n,
@@ -62,6 +62,7 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
     path = results / "rounds" / round / "candidates.parquet"
     for name in KEPT[:-1]:
         io.write_text(path.parent / name, f"{name} of round {round}")
+    io.write_json(path.parent / rounds.CHOICE, {"threshold": 0.4})
     io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"cut": cut}})
     io.write_parquet(path, frame)
     return path
@@ -70,10 +71,10 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
 class Case:
     """A folder of results and one of reviews, with a round that is open."""
 
-    def __init__(self, folder: Path, outlines=None, known=None):
+    def __init__(self, folder: Path, outlines=None, known=None, scores=None, second=None):
         self.results, self.reviews = folder / "results", folder / "reviews"
-        write_candidates(self.results, outlines=outlines, known=known)
-        start(self.reviews, self.results, "01", at=AT)
+        write_candidates(self.results, outlines=outlines, known=known, scores=scores)
+        start(self.reviews, self.results, "01", at=AT, second=second)
         self.folder = self.reviews / "round_01"
 
     def event(self, number, decision="accept", reviewer="ann", **fields):

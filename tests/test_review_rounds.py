@@ -164,14 +164,16 @@ def test_status(tmp_path):
     case.decide(0, "accept", "ann")
     case.decide(0, "reject", "bob")
     case.decide(1, "accept", "bob")
+    case.decide(1, "unsure", "cem", role="second")
     (row,) = status(case.reviews, case.results)
-    assert (row.state, row.n_candidates, row.decided, row.undecided) == ("open", 4, {"ann": 1, "bob": 2}, 2)
-    assert (row.disagreements, row.forks, row.n_new) == (("r01-0001",), (), None)
+    assert (row.state, row.n_candidates, row.undecided) == ("open", 4, 2)
+    assert row.decided == {("ann", "primary"): 1, ("bob", "primary"): 2, ("cem", "second"): 1}
+    assert (row.disagreements, row.forks, row.n_new) == (("r01-0001", "r01-0002"), (), None)
 
 
 def test_status_of_finished_rounds(two_rounds):
     first, second = status(two_rounds.reviews, two_rounds.results)
-    assert (first.state, first.n_new, first.decided, first.undecided) == ("signed off", 2, {"ann": 4}, 0)
+    assert (first.state, first.n_new, first.decided, first.undecided) == ("signed off", 2, {("ann", "primary"): 4}, 0)
     assert (second.state, second.n_new, second.n_candidates) == ("signed off", 0, 0)
 
 

@@ -48,10 +48,10 @@ STAGES = {
     "polygonize": Stage(3, "polygonize", "0a1bcfa131856c6a"),
     "candidates": Stage(8, "candidates", "ef70a8fc00f9cc35"),
     "evidence": Stage(3, "evidence", "5cc0b22f99902356"),
-    "inventory": Stage(2, "inventory.build", "9a6d489d0837faac"),
+    "inventory": Stage(2, "inventory.build", "475b10182c0c1ba5"),
     "attributes": Stage(2, "inventory.attributes", "7dd16201638169f3"),
     "export": Stage(1, "inventory.export", "2dfa467044663f13"),
-    "report": Stage(7, "report.build", "83d29e10443b6641"),
+    "report": Stage(7, "report.build", "e2a8c69ccf85ca17"),
 }
 
 

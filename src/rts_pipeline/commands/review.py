@@ -19,6 +19,7 @@ SHOWN = 10
 review = typer.Typer(help="Judge a round's candidates and sign it off.", no_args_is_help=True)
 
 Reviewer = Annotated[str, typer.Option(help="Who judges; recorded with every verdict.")]
+InRole = Annotated[Role, typer.Option("--role", help="In which role; recorded with every verdict.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +79,7 @@ def import_(
     round: Round,
     file: Annotated[Path, typer.Argument(help="Verdicts as .gpkg, .geojson, .shp or .csv, or events as .jsonl.")],
     reviewer: Annotated[str | None, typer.Option(help="Who judged; a .jsonl says it itself.")] = None,
-    role: Annotated[Role, typer.Option(help="primary, second, or adjudicator.")] = "primary",
+    role: InRole = "primary",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -129,6 +130,7 @@ def simulate(
     round: Round,
     truth: Annotated[Path, typer.Option(help="Outlines that are right.")],
     reviewer: Reviewer = "simulated",
+    role: InRole = "primary",
     seed: Annotated[int, typer.Option(help="Seed of the errors.")] = 0,
     miss_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of slumps wrongly rejected.")] = 0.02,
     false_accept_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of others wrongly accepted.")] = 0.02,
@@ -147,6 +149,7 @@ def simulate(
         round,
         truth,
         reviewer=reviewer,
+        role=role,
         seed=seed,
         miss_rate=miss_rate,
         false_accept_rate=false_accept_rate,
@@ -169,16 +172,22 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from rts_pipeline.review.status import status
 
     settings = load_config(config)
-    table = Table("round", "state", "candidates", "decided by", "open", "forks", "disagree", "read once", "added", "new")
+    table = Table(
+        "round", "state", "candidates", "not judged", "forks", "disagree", "read once", "added", "new", padding=(0, 0)
+    )
+    people = Table("round", "reviewer", "role", "judged")
     rows = status(Path(settings.reviews), Path(settings.results))
     for row in rows:
-        decided = ", ".join(f"{name} {count} ({role})" for (name, role), count in row.decided.items())
         conflicts = (len(row.forks), len(row.disagreements), len(row.once))
         new = "" if row.n_new is None else row.n_new
-        columns = (row.round, row.state, row.n_candidates, decided, row.undecided, *conflicts, row.n_missed, new)
+        columns = (row.round, row.state, row.n_candidates, row.undecided, *conflicts, row.n_missed, new)
         table.add_row(*(str(value) for value in columns))
+        for (reviewer, role), count in row.decided.items():
+            people.add_row(row.round, reviewer, role, str(count))
     console = Console()
     console.print(table)
+    if people.row_count:
+        console.print(people)
     for row in rows:
         if row.state == "open":
             for what, names in (

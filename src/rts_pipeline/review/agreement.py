@@ -101,10 +101,12 @@ def _level(event: Event) -> int:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """Return what `agreement` found as lines of text."""
-    said = [
-        f"Round {found['round']}: " + (", ".join(f"{who} {n}" for who, n in found["pairs"].items()) or "nobody judged twice")
-    ]
-    for name, of in (("all that two judged", found["all"]), ("of these the random sample", found["random"])):
+    pairs = [f"{names} {n}" for names, n in found["pairs"].items()]
+    said = [f"Round {found['round']}: {', '.join(pairs) or 'nothing was judged twice'}"]
+    parts = {"all that two judged": found["all"], "of these the random sample": found["random"]}
+    if found["random"] == found["all"]:
+        parts = {"the random sample, all that two judged": found["all"]}
+    for name, of in parts.items():
         if of is None or not of["n"]:
             continue
         said += ["", f"{name}: {of['n']} readings of two in {of['cells']} cells", f"{'first / second':>18}"]

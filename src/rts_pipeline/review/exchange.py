@@ -14,6 +14,7 @@ import shapely
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
+from rts_pipeline.errors import InputError
 from rts_pipeline.io import sha256_json, write_gpkg, write_text
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events

@@ -53,11 +53,8 @@ def read_filled(file: Path, crs: Any) -> Filled:
     """
     suffix = file.suffix.lower()
     if suffix == ".gpkg":
-        layers = [
-            _layer(file, crs, columns, name)
-            for name, columns in ((CANDIDATES_LAYER, CANDIDATE_COLUMNS), (MISSED_LAYER, MISSED_COLUMNS))
-        ]
-        return Filled(*layers, layered=True)
+        candidates = _layer(file, crs, CANDIDATE_COLUMNS, CANDIDATES_LAYER)
+        return Filled(candidates, _layer(file, crs, MISSED_COLUMNS, MISSED_LAYER), layered=True)
     if suffix == ".csv":
         return Filled(_csv(file), gpd.GeoDataFrame(columns=list(CANDIDATE_COLUMNS), geometry=[], crs=crs))
     if suffix not in (".geojson", ".json", ".shp"):

@@ -20,7 +20,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
 
-from rts_pipeline.errors import InputError, UsageError
+from pydantic import ValidationError
+
+from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.io import sha256_file, write_text
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, read_events
 from rts_pipeline.review.folding import standing_of
@@ -60,10 +62,10 @@ class Store:
         role: in which role.
     """
 
-    def __init__(self, connection: sqlite3.Connection, round: str, reviewer: str, role: Role) -> None:
-        """Take the connection of the one writer."""
+    def __init__(self, connection: sqlite3.Connection, path: Path, round: str, reviewer: str, role: Role) -> None:
+        """Take the connection of the one writer to the database at `path`."""
         self.round, self.reviewer, self.role = round, reviewer, role
-        self._connection = connection
+        self._connection, self._path = connection, path
         self._lock = Lock()
 
     def append(self, events: Iterable[Event]) -> list[Event]:
@@ -73,6 +75,7 @@ class Store:
 
         Raises:
             UsageError: an event of another round or reviewer, or in another role.
+            InputError: it can't be written, for want of room say; nothing was.
         """
         events = list(events)
         for event in events:
@@ -82,17 +85,17 @@ class Store:
                     f"is of round {event.round} by {event.reviewer} ({event.role})",
                     expected=f"round {self.round} by {self.reviewer} ({self.role})",
                 )
-        with self._lock:
+        with self._lock, _told(self._path):
             return _insert(self._connection, events)
 
     def events(self) -> list[Event]:
         """Return this reviewer's events, in the order in which they were taken up."""
-        with self._lock:
+        with self._lock, _told(self._path):
             return _read(self._connection, "WHERE reviewer = ?", self.reviewer)
 
     def events_of(self, candidate_id: str) -> list[Event]:
         """Return this reviewer's events on a candidate, in the order in which they were taken up."""
-        with self._lock:
+        with self._lock, _told(self._path):
             return _read(self._connection, "WHERE candidate_id = ? AND reviewer = ?", candidate_id, self.reviewer)
 
     def standing(self, candidate_id: str) -> list[Event]:
@@ -118,7 +121,7 @@ def open_round(reviews: Path, round: str, reviewer: str, *, role: Role = "primar
     """
     check_reviewer(reviewer)
     with _writing(reviews, round, wait_s) as connection:
-        yield Store(connection, round, reviewer, role)
+        yield Store(connection, round_folder(reviews, round) / STORE, round, reviewer, role)
 
 
 def append(reviews: Path, round: str, reviewer: str, events: Iterable[Event], *, role: Role = "primary") -> list[Event]:
@@ -224,20 +227,35 @@ def _take_up(connection: sqlite3.Connection, folder: Path) -> None:
 def _connected(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
     """Connect to the database; also a reader may write, to undo what a killed writer left half-done."""
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-    try:
+    with (
+        _told(path),
         # Without implicit transactions; Store guards the use by several threads.
-        with closing(sqlite3.connect(uri, WAIT_S, isolation_level=None, check_same_thread=False, uri=True)) as connection:
-            # Never WAL: its shared memory doesn't work on network file systems.
-            connection.execute("PRAGMA journal_mode = DELETE")
-            # FULL, and the folder is synced too when the journal goes: else a power cut could bring it, and undo a commit.
-            connection.execute("PRAGMA synchronous = EXTRA")
-            yield connection
+        closing(sqlite3.connect(uri, WAIT_S, isolation_level=None, check_same_thread=False, uri=True)) as connection,
+    ):
+        # Never WAL: its shared memory doesn't work on network file systems.
+        connection.execute("PRAGMA journal_mode = DELETE")
+        # FULL, and the folder is synced too when the journal goes: else a power cut could bring it back, and undo a commit.
+        connection.execute("PRAGMA synchronous = EXTRA")
+        yield connection
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        room = "see that the disk has room and that the folder may be written, then try again"
+        raise InputError(path, f"can't be used ({error})", do=room) from None
     except sqlite3.DatabaseError as error:
         raise InputError(path, f"can't be used ({error})", do="restore it from a backup, or from the exchange files") from None
 
 
 def _version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        raise RefusedError(path, f"has layout {version}", expected=str(VERSION), do="use the newer rts-pipeline that made it")
     return version
 
 
@@ -261,5 +279,13 @@ def _insert(connection: sqlite3.Connection, events: list[Event], *, taken: str |
 
 
 def _read(connection: sqlite3.Connection, where: str = "", *values: str) -> list[Event]:
-    lines = connection.execute(f"SELECT line FROM events {where} ORDER BY number", values)
-    return [Event.model_validate_json(line) for (line,) in lines]
+    events = []
+    for number, line in connection.execute(f"SELECT number, line FROM events {where} ORDER BY number", values):
+        try:
+            events.append(Event.model_validate_json(line))
+        except ValidationError as error:
+            path = connection.execute("PRAGMA database_list").fetchone()[2]
+            raise InputError(
+                f"{path}, event {number}", f"is damaged ({error.errors()[0]['msg']})", do="restore the file from a backup"
+            ) from None
+    return events
