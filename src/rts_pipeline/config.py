@@ -369,11 +369,14 @@ class Years(Section):
 
 
 class Evidence(Years):
-    """Image chips for the reviewers."""
+    """Image chips for the reviewers, and what is measured beside them."""
 
     margin_m: float = Field(150.0, ge=0, description="Ground shown around a candidate.")
     min_size_px: int = Field(96, ge=32, description="Smallest edge of a chip, in pixels of the grid.")
     scale: int = Field(3, ge=1, le=8, description="Screen pixels for one pixel of the grid.")
+    ring_m: Positive = Field(
+        60.0, le=1000, description="Width of the ring around a candidate whose upslope half it is compared with."
+    )
 
 
 class Review(Section):

@@ -59,6 +59,14 @@ export interface Standing {
 
 export type Numbers = Record<string, number | null>;
 
+export interface YearNumbers {
+  year: number;
+  seen?: boolean | null;
+  area_m2?: number | null;
+  prob_mean?: number | null;
+  numbers_reason?: string | null;
+}
+
 export interface Told {
   candidate_id: string;
   mine: Standing | null;
@@ -83,6 +91,7 @@ export interface Candidate {
   latitude: number;
   mine: Standing | null;
   numbers: Numbers | null;
+  years: YearNumbers[] | null;
   chips: Chip[];
   ground: [number, number, number, number] | null;
 }

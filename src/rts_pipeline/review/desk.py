@@ -21,7 +21,7 @@ import shapely
 from pydantic import BaseModel, ConfigDict, Field
 
 from rts_pipeline.errors import UsageError
-from rts_pipeline.io import read_geoparquet, sha256_json
+from rts_pipeline.io import read_geoparquet, read_parquet, sha256_json
 from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event
 from rts_pipeline.review.folding import decision_of, revise, standing_of
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
@@ -29,8 +29,12 @@ from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft
 from rts_pipeline.review.store import Store, open_round
 
-NUMBERS = ("prob_mean", "prob_median", "prob_max", "score", "expected_area_m2", "known_m")
-"""What the network says of a candidate: shown after the verdict."""
+NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
+CHANGES = (
+    *("score", "n_images", "n_seen", "first_year_visible", "growth_m2_yr", "growth_low_m2_yr", "growth_high_m2_yr"),
+    *("retreat_m_yr", "retreat_error_m_yr"),
+)
+"""What the network says of a candidate, and how it changed: shown after the verdict."""
 MAX_AROUND = 400
 """Outlines of a kind that the map gets at once; nearer ones first."""
 MAX_NOTE = 4000
@@ -100,7 +104,9 @@ class Desk:
         if role != "primary":
             queue = queue_of(reviews, round, reviewer, role=role)
             candidates = candidates[candidates["candidate_id"].isin(queue)].reset_index(drop=True)
-        self.candidates = candidates.sort_values("rank", ignore_index=True) if "rank" in candidates else candidates
+        self.change = self._read_change()
+        ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
+        self.candidates = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
         self.position = {name: index for index, name in enumerate(self.candidates["candidate_id"])}
         self._lock = Lock()
         self._events: dict[str, list[Event]] = defaultdict(list)
@@ -305,11 +311,18 @@ class Desk:
         row = self.candidates.iloc[self.position[name]]
         return {str(key): value for key, value in row.items()}
 
+    def _read_change(self) -> pd.DataFrame:
+        """Return what the evidence says of the years, by candidate; empty where it isn't here."""
+        path = self.results / "rounds" / self.round / "evidence" / "change.parquet"
+        return read_parquet(path).set_index("candidate_id") if path.exists() else pd.DataFrame({"rank": []})
+
     def _numbers(self, name: str) -> dict[str, float | None]:
         if name not in self.position:
             return {}
         row = self._row(name)
-        return {key: float(row[key]) if np.isfinite(row[key]) else None for key in NUMBERS if key in row}
+        change: Any = self.change.loc[name] if name in self.change.index else {}
+        values = {**{key: row[key] for key in NUMBERS if key in row}, **{key: change[key] for key in CHANGES if key in change}}
+        return {key: None if pd.isna(value) else float(value) for key, value in values.items()}
 
 
 def _nearest(frame: Any, window: Any) -> list[dict[str, Any]]:

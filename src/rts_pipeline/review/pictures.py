@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rts_pipeline.config import Evidence
-from rts_pipeline.evidence import MAX_EDGE_PX, ground
+from rts_pipeline.evidence.chips import MAX_EDGE_PX, ground
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_geoparquet, read_parquet
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
@@ -25,6 +25,9 @@ KINDS = {
     "slope": "slope",
 }
 """Kinds of pictures, and the columns of the index that name their files; those that aren't there are not offered."""
+YEAR_NUMBERS = ("seen", "area_m2", "prob_mean", "ndvi", "brightness", "numbers_reason")
+"""What is measured of a candidate in each year: for after the verdict."""
+SHOWN = ("candidate_id", "year", "acquired", "usable_fraction", "reason", *KINDS.values(), *YEAR_NUMBERS)
 EXAMPLES = 24
 """Examples of each sort in the gallery."""
 
@@ -61,6 +64,13 @@ class Pictures:
             }
             for row in rows.to_dict("records")
         ]
+
+    def numbers(self, round: str, candidate: str) -> list[dict[str, Any]]:
+        """Return what is measured of a candidate in each year: year and YEAR_NUMBERS, None where it isn't known."""
+        table, places = self._index(round)
+        rows = table.iloc[places.get(candidate, slice(0, 0))]
+        names = [name for name in ("year", *YEAR_NUMBERS) if name in rows]
+        return [{name: _plain(row[name]) for name in names} for row in rows.to_dict("records")]
 
     def file(self, round: str, candidate: str, year: int, kind: str) -> Path | None:
         """Return the file of a chip, None where the index has none."""
@@ -131,9 +141,15 @@ class Pictures:
         path = self._folder(round) / INDEX
         if not path.exists():
             return pd.DataFrame({"candidate_id": [], "year": []}), {}
-        table = read_parquet(path).sort_values(["candidate_id", "year"], ignore_index=True)
+        table = read_parquet(path, SHOWN).sort_values(["candidate_id", "year"], ignore_index=True)
         table = table.astype({column: object for column in table if table[column].dtype.kind not in "iufb"})
         table = table.where(table.notna(), None)
         names, starts = np.unique(table["candidate_id"].to_numpy().astype(str), return_index=True)
         stops = [*starts[1:].tolist(), len(table)]
         return table, {str(n): slice(a, b) for n, a, b in zip(names, starts.tolist(), stops, strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a table as JSON has it."""
+    value = getattr(value, "item", lambda: value)()
+    return None if value is None or value != value else value

@@ -48,7 +48,7 @@ def make_app(desk: Desk, pictures: Pictures, mosaic: Mosaic, target_year: int) -
 
     @app.post("/api/verdict")
     def verdict(given: Verdict) -> dict[str, Any]:
-        return desk.decide(given)
+        return _with_years(desk.decide(given), given.candidate_id, desk, pictures)
 
     @app.post("/api/missed")
     def missed(given: Given) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _add_candidates(app: FastAPI, desk: Desk, pictures: Pictures, mosaic: Mosaic
             raise HTTPException(404)
         bounds = desk.candidates.geometry.iloc[desk.position[name]].bounds
         return {
-            **desk.candidate(name),
+            **_with_years(desk.candidate(name), name, desk, pictures),
             "chips": pictures.chips(desk.round, name),
             "ground": pictures.ground(desk.round, name, bounds),
         }
@@ -143,6 +143,11 @@ def _add_pictures(app: FastAPI, pictures: Pictures, mosaic: Mosaic) -> None:
         picture = mosaic.tile(colour, z, x, y)
         headers = {"cache-control": KEPT}
         return Response(status_code=204, headers=headers) if picture is None else Response(picture, 200, headers, "image/webp")
+
+
+def _with_years(told: dict[str, Any], name: str, desk: Desk, pictures: Pictures) -> dict[str, Any]:
+    """Add what was measured in each year where the other numbers may be told."""
+    return {**told, "years": pictures.numbers(desk.round, name) if told["numbers"] is not None else None}
 
 
 def _found(path: Path | None) -> Path:
