@@ -23,7 +23,8 @@ import review_case
 from review_case import AT, CRS, GRID, place, square
 from rts_pipeline import io
 from rts_pipeline.config import Evidence
-from rts_pipeline.evidence import ground
+from rts_pipeline.evidence.chips import ground
+from rts_pipeline.evidence.tables import CHANGE, evidence_table
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import decision_of, fold
 from rts_pipeline.review.start import start
@@ -65,12 +66,19 @@ def write_chips(results: Path, round: str, outlines, names):
                     "item_id": f"item_{year}" if seen else None,
                     "acquired": f"{year}-07-14T04:00:00Z" if seen else None,
                     **{column: file if seen else None for column, file in files.items()},
-                    "outlined": None,
                     "usable_fraction": 0.97 if seen else float("nan"),
                     "reason": "" if seen else f"no image in the season of {year}",
+                    "seen": year > 2018 if seen else None,
+                    "area_m2": 4321.0 * (year > 2018) if seen else None,
+                    "prob_mean": 0.66 if seen else None,
+                    "numbers_reason": "" if seen else "no image",
+                    "outline": None,
                 }
             )
-    io.write_parquet(folder / "evidence.parquet", pd.DataFrame(rows))
+    io.write_parquet(folder / "evidence.parquet", evidence_table(rows, CRS))
+    facts = {"candidate_id": names, "n_images": 3, "n_seen": 2, "first_year_visible": 2019, "growth_m2_yr": 765.0, "score": 0.5}
+    change = pd.DataFrame({**facts, "rank": range(1, len(names) + 1), "retreat_m_yr": 6.5, "retreat_error_m_yr": 2.1})
+    io.write_parquet(folder / "change.parquet", change.reindex(columns=list(CHANGE)))
 
 
 def write_mosaic(results: Path, outlines):

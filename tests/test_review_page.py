@@ -101,12 +101,16 @@ def test_a_whole_round_by_keyboard(reader, project):
 def test_numbers_are_hidden_until_the_verdict(reader):
     reader.shows("r02-0001")
     reader.see("numbers", "come after the verdict")
-    assert "0.70" not in reader.page.content()
+    content = reader.page.content()
+    assert "0.70" not in content
+    assert "4,321" not in content
     reader.press("1")
     reader.see("last", "network 0.70")
     reader.press("k")
     reader.shows("r02-0001")
     reader.see("numbers", "network: mean 0.70")
+    reader.see("numbers", "growth 765 m²/yr")
+    expect(reader.page.locator(".measured")).to_have_text(["none", "4,321 m²", "4,321 m²"])
 
 
 def test_undo_and_redo_of_verdicts(reader, project):

@@ -156,12 +156,25 @@ def test_a_verdict_is_on_the_disk_when_it_is_acknowledged(fresh):
 def test_the_networks_numbers_come_after_the_verdict(fresh):
     server = fresh.serve()
     before = server.get("/api/candidate/r02-0001")[2] + server.get("/api/candidates")[2]
-    assert b"prob" not in before
+    for hidden in (b"prob", b"growth", b"first_year", b"4321", b"765", b"score", b"retreat"):
+        assert hidden not in before
     assert json.loads(server.get("/api/candidate/r02-0001")[2])["numbers"] is None
     _, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "unsure"})
     assert told["numbers"]["prob_mean"] == 0.7
+    assert told["numbers"]["growth_m2_yr"] == 765
+    assert told["numbers"]["growth_low_m2_yr"] is None
+    assert [(year["seen"], year["area_m2"]) for year in told["years"]] == [(False, 0), (True, 4321), (True, 4321)]
     _, told = server.post("/api/retract", {"candidate_id": "r02-0001", "event_id": told["mine"]["event_id"]})
     assert told == {"candidate_id": "r02-0001", "mine": None, "numbers": None}
+
+
+def test_the_order_is_that_of_all_years_where_there_is_one(fresh):
+    path = fresh.results / "rounds" / "02" / "evidence" / "change.parquet"
+    table = pd.read_parquet(path)
+    io.write_parquet(path, table.assign(rank=table["rank"].to_numpy()[::-1]))
+    assert desk(fresh).columns()["id"] == fresh.names[::-1]
+    path.unlink()
+    assert desk(fresh).columns()["id"] == fresh.names
 
 
 def test_an_outline_is_checked_before_it_is_recorded(project, server):
@@ -326,7 +339,7 @@ def test_no_path_leads_out_of_the_index(server, path):
 
 def test_an_index_that_names_another_folder_gives_nothing(fresh):
     path = fresh.results / "rounds" / "02" / "evidence" / "evidence.parquet"
-    table = pd.read_parquet(path)
+    table = io.read_geoparquet(path)
     table.loc[table["year"] == 2019, "true_colour"] = OUTSIDE
     io.write_parquet(path, table)
     assert fresh.serve().get("/chip/02/r02-0001/2019/true")[0] == 404
