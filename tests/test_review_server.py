@@ -401,6 +401,30 @@ def test_nothing_of_another_reviewer_is_in_any_response(fresh):
     assert fresh.decisions("bob")["r02-0002"] == "reject"
 
 
+def test_an_adjudicator_sees_what_two_readers_differ_on_and_nothing_else(fresh):
+    ann, bob = desk(fresh, "ann"), desk(fresh, "bob")
+    for reader, decision in ((ann, "accept"), (bob, "reject")):
+        reader.decide(Verdict(candidate_id="r02-0002", decision=decision, note=f"says {reader.reviewer}"))
+        reader.decide(Verdict(candidate_id="r02-0003", decision="accept"))
+    judge = desk(fresh, "cem", "adjudicator")
+    assert judge.columns()["id"] == ["r02-0002"]
+    readings = judge.candidate("r02-0002")["readings"]
+    assert {(r["reviewer"], r["decision"], r["note"]) for r in readings} == {
+        ("ann", "accept", "says ann"),
+        ("bob", "reject", "says bob"),
+    }
+    judge.decide(Verdict(candidate_id="r02-0002", decision="reject"))
+    assert [event.blind for event in fresh.events("cem")] == [False]
+    assert desk(fresh, "cem", "adjudicator").columns()["decision"] == ["reject"]
+
+
+def test_a_verdict_after_the_numbers_were_told_is_not_blind(fresh):
+    mine = desk(fresh)
+    for decision in ("accept", "reject"):
+        mine.decide(Verdict(candidate_id="r02-0001", decision=decision))
+    assert [event.blind for event in fresh.events()] == [True, False]
+
+
 def test_a_note_comes_back_as_it_was_written(fresh):
     note = "<script>alert(1)</script>\u202e\"'&"
     server = fresh.serve()

@@ -24,6 +24,8 @@ export default defineConfig({
     outDir: "../src/rts_pipeline/review/page",
     emptyOutDir: true,
     modulePreload: false,
+    // OpenLayers alone has half of this; it comes over the loopback
+    chunkSizeWarningLimit: 700,
     assetsInlineLimit: 0,
     // without hashes in their names a new build changes these files and adds none
     rolldownOptions: {

@@ -6,6 +6,7 @@ export const LINES = {
   other: { colour: "#56b4e9", width: 1, dash: [4, 3], label: "other candidate" },
   slump: { colour: "#ffffff", width: 1.5, dash: [] as number[], label: "earlier: slump" },
   refused: { colour: "#ffffff", width: 1.5, dash: [1.5, 4], label: "earlier: no slump" },
+  read: { colour: "#e69f00", width: 1.5, dash: [3, 3], label: "a reader's outline" },
   missed: { colour: "#cc79a7", width: 2, dash: [] as number[], label: "added by you" },
 };
 export const HALO = "rgba(0,0,0,.65)";

@@ -139,6 +139,7 @@ export class ReviewMap {
   /** Show a candidate: its outline, what is known there, and the reviewer's drawing. */
   show(candidate: Candidate, mine: Outline | null): void {
     this.own.clear();
+    for (const { geometry } of candidate.readings) if (geometry) this.own.addFeature(this.feature(geometry, "read"));
     if (candidate.known) this.own.addFeature(this.feature(candidate.known, "known"));
     this.own.addFeature(this.feature(candidate.outline, "candidate"));
     if (mine) this.own.addFeature(this.feature(mine, "drawn"));

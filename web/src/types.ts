@@ -92,6 +92,8 @@ export interface Candidate {
   mine: Standing | null;
   numbers: Numbers | null;
   years: YearNumbers[] | null;
+  /** what others said: for an adjudicator alone */
+  readings: (Standing & { reviewer: string })[];
   chips: Chip[];
   ground: [number, number, number, number] | null;
 }

@@ -1,7 +1,8 @@
 """What lies on one reviewer's desk: the candidates of a round, his or her own verdicts, and what was decided before.
 
-Nothing of another reviewer's verdicts in the round is ever read here, and what the network thinks of a candidate is told only
-once a verdict on it stands: both would pull the reviewer along.
+Nothing of another reviewer's verdicts in the round is told, except to an adjudicator, who has to settle them; and what the
+network thinks of a candidate is told only once a verdict on it stands: both would pull the reviewer along. A verdict that was
+given after either was told is recorded as not blind.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io import read_geoparquet, read_parquet, sha256_json
 from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event
-from rts_pipeline.review.folding import decision_of, revise, standing_of
+from rts_pipeline.review.folding import decision_of, fold, revise, standing_of
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft
-from rts_pipeline.review.store import Store, open_round
+from rts_pipeline.review.store import Store, open_round, read_round
 
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
 CHANGES = (
@@ -104,6 +105,7 @@ class Desk:
         if role != "primary":
             queue = queue_of(reviews, round, reviewer, role=role)
             candidates = candidates[candidates["candidate_id"].isin(queue)].reset_index(drop=True)
+        self._readings = self._read_readings() if role == "adjudicator" else {}
         self.change = self._read_change()
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
         self.candidates = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
@@ -154,6 +156,7 @@ class Desk:
             "area_m2": float(row["area_m2"]),
             "longitude": float(row["longitude"]),
             "latitude": float(row["latitude"]),
+            "readings": self._readings.get(name, []),
             **self.told(name),
         }
 
@@ -167,11 +170,8 @@ class Desk:
         heads = self._heads(name)
         if not heads:
             return None
-        last = heads[-1].plain
-        shown = ("candidate_id", "possibility", "reject_reason", "note", "geometry", "outline_scope", "evidence_years")
-        values = {key: last.get(key) for key in (*shown, "first_year_visible", "active", "at")}
         forked = len({(decision_of(head), str(head.geometry)) for head in heads}) > 1
-        return {**values, "decision": decision_of(heads[-1]), "event_id": heads[-1].event_id, "forked": forked}
+        return {**_said(heads[-1]), "event_id": heads[-1].event_id, "forked": forked}
 
     def around(self, bounds: tuple[float, float, float, float]) -> dict[str, list[dict[str, Any]]]:
         """Return the outlines that touch a rectangle: other candidates with the reviewer's verdict, and earlier decisions."""
@@ -210,7 +210,7 @@ class Desk:
         fields = given.model_dump(exclude_none=True)
         if given.geometry is not None:
             fields["geometry"] = self.checked(Drawn(geometry=given.geometry, candidate_id=given.candidate_id))
-        event = make_event(**self._common, **fields, action="decide", base_sha256=row["base_sha256"])
+        event = make_event(**self._common(given.candidate_id), **fields, action="decide", base_sha256=row["base_sha256"])
         self._write(given.candidate_id, lambda standing: revise(event, standing))
         return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
 
@@ -228,7 +228,7 @@ class Desk:
         if given.candidate_id and given.candidate_id not in self._missed():
             raise UsageError(given.candidate_id, "is no slump that you added")
         fields = given.model_dump(exclude_none=True) | {"geometry": geometry, "candidate_id": name}
-        event = make_event(**self._common, **fields, action="add_missed")
+        event = make_event(**self._common(name), **fields, action="add_missed")
         self._write(name, lambda standing: revise(event, standing))
         return {"candidate_id": name, **self.told(name)}
 
@@ -248,7 +248,7 @@ class Desk:
             if given.event_id in retracted:
                 return []
             fields = {"candidate_id": name, "parent_event_id": given.event_id}
-            return [make_event(**self._common, **fields, action="retract")]
+            return [make_event(**self._common(name), **fields, action="retract")]
 
         self._write(name, make)
         return {"candidate_id": name, **self.told(name)}
@@ -270,9 +270,9 @@ class Desk:
 
     # Within
 
-    @property
-    def _common(self) -> dict[str, str]:
+    def _common(self, name: str) -> dict[str, Any]:
         return {
+            "blind": self.role != "adjudicator" and not self._events.get(name),
             "round": self.round,
             "reviewer": self.reviewer,
             "role": self.role,
@@ -311,6 +311,14 @@ class Desk:
         row = self.candidates.iloc[self.position[name]]
         return {str(key): value for key, value in row.items()}
 
+    def _read_readings(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what the others said of each candidate, as of the server's start."""
+        heads = fold(read_round(self.reviews, self.round)).heads
+        return {
+            name: [{"reviewer": who, **_said(event)} for who, events in by.items() if who != self.reviewer for event in events]
+            for name, by in heads.items()
+        }
+
     def _read_change(self) -> pd.DataFrame:
         """Return what the evidence says of the years, by candidate; empty where it isn't here."""
         path = self.results / "rounds" / self.round / "evidence" / "change.parquet"
@@ -323,6 +331,13 @@ class Desk:
         change: Any = self.change.loc[name] if name in self.change.index else {}
         values = {**{key: row[key] for key in NUMBERS if key in row}, **{key: change[key] for key in CHANGES if key in change}}
         return {key: None if pd.isna(value) else float(value) for key, value in values.items()}
+
+
+def _said(event: Event) -> dict[str, Any]:
+    """Return what a standing event says."""
+    plain = event.plain
+    shown = ("candidate_id", "possibility", "reject_reason", "note", "geometry", "outline_scope", "evidence_years")
+    return {**{key: plain.get(key) for key in (*shown, "first_year_visible", "active", "at")}, "decision": decision_of(event)}
 
 
 def _nearest(frame: Any, window: Any) -> list[dict[str, Any]]:
