@@ -391,7 +391,7 @@ def test_blinking_never_shows_a_blank_frame(reader):
 @pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
 def test_nothing_is_cut_off_on_a_small_screen(reader, size):
     reader.page.set_viewport_size(size)
-    for keys in ([], ["s"], ["3"]):
+    for keys in ([], ["s"], ["p"], ["3"], ["Escape", "n"]):
         reader.press(*keys)
         reader.page.wait_for_timeout(200)
         cut = reader.page.evaluate(

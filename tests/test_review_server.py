@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pandas as pd
 import pytest
 import shapely
@@ -22,6 +23,7 @@ from rts_pipeline.review.desk import Desk, Given, Retraction, Verdict
 from rts_pipeline.review.guard import MAX_BODY
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.server import open_socket
+from rts_pipeline.review.tiles import Mosaic
 
 SECRET = "the other reader thinks so"
 
@@ -114,9 +116,9 @@ def test_the_map_shows_neighbours_and_earlier_decisions(server):
     assert {(o["id"], o["kind"]) for o in around["earlier"]} >= {("r01-0001", "positive"), ("r01-0002", "negative")}
 
 
-@pytest.mark.parametrize("zoom", [0, 2, 6])
+@pytest.mark.parametrize("zoom", [-3, -1, 0, 2, 6])
 def test_tiles_lie_on_the_grid_and_are_transparent_where_nothing_was_seen(server, zoom):
-    edge = 256 * 3 * 2**zoom
+    edge = 256 * 3 * 2.0**zoom
     x, y = square(0).centroid.coords[0]
     status, headers, body = server.get(f"/tile/true/{zoom}/{int(x // edge)}/{-int(-(-y // edge))}")
     assert (status, headers["content-type"]) == (200, "image/webp")
@@ -125,6 +127,14 @@ def test_tiles_lie_on_the_grid_and_are_transparent_where_nothing_was_seen(server
     if zoom == 0:
         assert set(image.getchannel("A").getextrema()) == {0, 255}
     assert server.get(f"/tile/true/{zoom}/0/0")[0] == 204
+
+
+def test_enlarged_tiles_meet_without_a_seam(project):
+    mosaic = Mosaic(project.results / "mosaic", GRID)
+    x, y = (int(value // (256 * 3 / 4)) for value in square(1).centroid.coords[0])
+    pixels = [np.asarray(Image.open(BytesIO(mosaic.tile("true", -2, x + step, -y - 1)))).astype(float) for step in (0, 1)]
+    across, inside = (pixels[1][:, 0] - pixels[0][:, -1])[:, :3], (pixels[0][:, -4] - pixels[0][:, -5])[:, :3]
+    assert np.abs(across).mean() < 1.5 * np.abs(inside).mean() + 5
 
 
 def test_the_gallery_holds_what_earlier_rounds_decided(server):

@@ -25,7 +25,6 @@ import type { Around, Candidate, Outline, Ring, Round, XY } from "./types";
 export type Tool = "shape" | "add" | "cut";
 type Kind = keyof typeof LINES;
 
-const CLOSEST = 8; // screen pixels for one of the grid
 const WIDEST_AROUND_M = 30_000;
 
 function lined(kind: Kind, vertices = false): Style[] {
@@ -70,7 +69,8 @@ export class ReviewMap {
     private readonly on: { changed: () => void; pick: (id: string) => void; sketched: (ring: XY[]) => void },
   ) {
     const projection = new Projection({ code: round.crs, units: "m" });
-    const resolutions = Array.from({ length: round.max_zoom + 1 }, (_, z) => round.pixel_m * 2 ** (round.max_zoom - z));
+    const [finest, coarsest] = round.zooms;
+    const resolutions = Array.from({ length: coarsest - finest + 1 }, (_, z) => round.pixel_m * 2 ** (coarsest - z));
     const grid = new TileGrid({ origin: [0, 0], resolutions, tileSize: round.tile_px });
     this.tiles = new TileLayer({ source: this.source("true", projection, grid), background: "#24282d" });
     this.sourceOf = (colour) => this.source(colour, projection, grid);
@@ -89,8 +89,8 @@ export class ReviewMap {
       view: new View({
         projection,
         resolution: round.pixel_m,
-        minResolution: round.pixel_m / CLOSEST,
-        maxResolution: round.pixel_m * 2 ** round.max_zoom,
+        minResolution: round.pixel_m * 2 ** finest,
+        maxResolution: round.pixel_m * 2 ** coarsest,
         constrainResolution: false,
         enableRotation: false,
         center: [0, 0],
@@ -115,7 +115,7 @@ export class ReviewMap {
   private sourceOf: (colour: string) => TileImage;
 
   private source(colour: string, projection: Projection, tileGrid: TileGrid): TileImage {
-    const top = this.round.max_zoom;
+    const top = this.round.zooms[1];
     return new TileImage({
       projection,
       tileGrid,
@@ -150,7 +150,7 @@ export class ReviewMap {
     const size = this.map.getSize() ?? [400, 400];
     const view = this.map.getView();
     view.setCenter([(west + east) / 2, (south + north) / 2]);
-    view.setResolution(Math.max(((east - west) * grow) / size[0]!, ((north - south) * grow) / size[1]!, this.round.pixel_m / CLOSEST));
+    view.setResolution(Math.max(((east - west) * grow) / size[0]!, ((north - south) * grow) / size[1]!, this.round.pixel_m * 2 ** this.round.zooms[0]));
   }
 
   pan(dx: number, dy: number): void {

@@ -538,6 +538,7 @@ export class Review {
   }
 
   private begin(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
+    const seen = this.view === "map";
     this.view = "map";
     this.drawing = new Drawing(start);
     this.drawingFor = target;
@@ -547,6 +548,7 @@ export class Review {
     requestAnimationFrame(() => {
       if (!this.drawing) return;
       if (start) this.map.fit(extent(start), 2);
+      else if (!seen && this.shown) this.map.fit(this.shown.ground ?? this.boundsOf(this.shown), 1.5);
       this.map.start(this.drawing, tool);
       then();
     });

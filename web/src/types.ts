@@ -17,7 +17,8 @@ export interface Round {
   pixel_m: number;
   crs: string;
   tile_px: number;
-  max_zoom: number;
+  /** finest and coarsest: powers of two of the grid's pixel */
+  zooms: [number, number];
   mosaic: boolean;
 }
 

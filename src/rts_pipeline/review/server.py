@@ -27,7 +27,7 @@ from rts_pipeline.review.desk import Desk, Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.events import Role
 from rts_pipeline.review.guard import ENTER, Guard
 from rts_pipeline.review.pictures import Pictures
-from rts_pipeline.review.tiles import MAX_ZOOM, TILE_PX, Mosaic
+from rts_pipeline.review.tiles import MAX_ZOOM, MIN_ZOOM, TILE_PX, Mosaic
 
 PAGE = Path(__file__).parent / "page"
 KEPT = "private, max-age=3600"
@@ -97,7 +97,7 @@ def _add_candidates(app: FastAPI, desk: Desk, pictures: Pictures, mosaic: Mosaic
             "pixel_m": mosaic.grid.pixel_m,
             "crs": mosaic.grid.crs,
             "tile_px": TILE_PX,
-            "max_zoom": MAX_ZOOM,
+            "zooms": [MIN_ZOOM, MAX_ZOOM],
             "mosaic": bool(mosaic.cells),
         }
 
@@ -138,7 +138,7 @@ def _add_pictures(app: FastAPI, pictures: Pictures, mosaic: Mosaic) -> None:
 
     @app.get("/tile/{colour}/{z}/{x}/{y}")
     def tile(colour: str, z: int, x: int, y: int) -> Response:
-        if colour not in COLOURS or not 0 <= z <= MAX_ZOOM or max(abs(x), abs(y)) > 1_000_000:
+        if colour not in COLOURS or not MIN_ZOOM <= z <= MAX_ZOOM or max(abs(x), abs(y)) > 10_000_000:
             raise HTTPException(404)
         picture = mosaic.tile(colour, z, x, y)
         headers = {"cache-control": KEPT}

@@ -1,6 +1,6 @@
 """The mosaic as tiles on its own grid: no reprojection, one stretch for all, transparent where nothing was observed.
 
-Tile (z, x, y) holds TILE_PX x TILE_PX pixels of 2^z pixels of the grid each; x counts to the east and y to the south from the
+Tile (z, x, y) holds TILE_PX x TILE_PX pixels, each 2^z pixels of the grid wide; x counts to the east and y to the south from the
 origin of the CRS, so both follow from the grid alone (north of the equator y is negative).
 """
 
@@ -28,6 +28,9 @@ from rts_pipeline.source_map import SUFFIX
 TILE_PX = 256
 MAX_ZOOM = 6
 """Coarsest tiles: 64 x 64 pixels of the grid in one. Cells begin at multiples of 64 pixels, so no zoom cuts a tile's pixel."""
+MIN_ZOOM, HALO_PX = -3, 3
+"""Finest tiles, eight pixels for one of the grid, and what is read beyond their edges: they are enlarged here, since a browser
+that enlarges tile by tile shows their seams."""
 SAMPLE_CELLS, SAMPLE_PX = 24, 128
 """Cells, and pixels along their edge, that the stretch is taken from."""
 CACHED = 512
@@ -60,19 +63,20 @@ class Mosaic:
 
         Args:
             colour: a name in COLOURS.
-            z: zoom, 0 (one pixel for one of the grid) to MAX_ZOOM.
+            z: zoom, MIN_ZOOM to MAX_ZOOM.
             x: column of the tile.
             y: row of the tile.
         """
-        edge = TILE_PX << z
-        ground = GeoBox("tile", self.grid.crs, self.grid.pixel_m, x * edge, y * edge, edge, edge)
-        values = np.zeros((len(BANDS), TILE_PX, TILE_PX), np.uint16)
+        enlarged, z = 1 << max(0, -z), max(0, z)
+        edge, halo = (TILE_PX << z) // enlarged, HALO_PX if enlarged > 1 else 0
+        ground = GeoBox("tile", self.grid.crs, self.grid.pixel_m, x * edge, y * edge, edge, edge).grown(halo)
+        values = np.zeros((len(BANDS), ground.height >> z, ground.width >> z), np.uint16)
         for cell, part in self._parts(ground):
             rows, columns = (slice(s.start >> z, s.stop >> z) for s in ground.slices_of(part))
             shape = (rows.stop - rows.start, columns.stop - columns.start)
             values[:, rows, columns] = self._read(cell.id, cell.window_of(part), shape)
         observed = np.asarray(values.any(axis=0))
-        return self._encoded(values, observed, colour) if observed.any() else None
+        return self._encoded(values, observed, colour, enlarged, halo) if observed.any() else None
 
     def _parts(self, ground: GeoBox) -> Iterator[tuple[GeoBox, GeoBox]]:
         known = set(self.cells)
@@ -86,9 +90,17 @@ class Mosaic:
             values: NDArray[np.uint16] = dataset.read(window=window, out_shape=out, resampling=Resampling.average)
         return values
 
-    def _encoded(self, values: NDArray[np.uint16], observed: NDArray[np.bool_], colour: str) -> bytes:
-        picture = compose(dict(zip(BANDS, values, strict=True)), COLOURS[colour], self.limits, observed)
-        alpha = np.where(observed, 255, 0).astype(np.uint8)
+    def _encoded(self, values: NDArray[np.uint16], observed: NDArray[np.bool_], colour: str, enlarged: int, halo: int) -> bytes:
+        picture = Image.fromarray(compose(dict(zip(BANDS, values, strict=True)), COLOURS[colour], self.limits, observed))
+        alpha = Image.fromarray(np.where(observed, 255, 0).astype(np.uint8))
+        box = (halo, halo, picture.width - halo, picture.height - halo)
+        size = (TILE_PX, TILE_PX)
+        if enlarged > 1:
+            picture, alpha = (
+                picture.resize(size, Image.Resampling.BICUBIC, box),
+                alpha.resize(size, Image.Resampling.NEAREST, box),
+            )
+        picture.putalpha(alpha)
         target = BytesIO()
-        Image.fromarray(np.dstack([picture, alpha]), "RGBA").save(target, "WEBP", quality=QUALITY, method=METHOD)
+        picture.save(target, "WEBP", quality=QUALITY, method=METHOD)
         return target.getvalue()
