@@ -1,6 +1,6 @@
 """The mosaic as tiles on its own grid: no reprojection, one stretch for all, transparent where nothing was observed.
 
-Tile (z, x, y) holds TILE_PX x TILE_PX pixels, each 2^z pixels of the grid wide; x counts to the east and y to the south from the
+Tile (z, x, y) holds TILE_PX x TILE_PX pixels, each 2^z pixels of the grid wide; x counts to the east, y to the south from the
 origin of the CRS, so both follow from the grid alone (north of the equator y is negative).
 """
 
