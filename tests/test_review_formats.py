@@ -74,7 +74,10 @@ def changed(row, **values):
 
 WRONG = {
     "decision": (changed(1, decision="no"), r"row 2 \(r01-0002\): decision 'no' is unknown; expected accept, reject, edit, u"),
-    "two": (table(decision=["no", "yes", "maybe", "missed"]), r"row 1 .*'no' is unknown \(and in 2 more: row 2, 3\)"),
+    "two": (
+        table(decision=["no", "yes", "maybe", "missed"]),
+        r"row 1 .*'no' is unknown; expected accept.*empty; also row 2 \(r01-0002\): decision 'yes' is unknown; also row 3 ",
+    ),
     "possibility": (changed(0, possibility=75), r"row 1 \(r01-0001\): possibility '75.*' is not possible; expected a number"),
     "added": (changed(3, possibility=-1), r"row 4: possibility '-1.*' is not possible"),
     "id": (changed(3, candidate_id="r01-0004"), r"row 4 .*candidate_id 'r01-0004' of an added slump; expected none"),
@@ -86,6 +89,20 @@ WRONG = {
     "point": (changed(3, geometry=shapely.Point(1, 1)), r"row 4: geometry is a Point, not a polygon"),
     "empty": (changed(3, geometry=None), r"row 4: geometry is missing or empty"),
 }
+
+
+def test_every_wrong_row_is_told_with_its_own_problem(tmp_path):
+    case = Case(tmp_path, outlines=[square(n) for n in range(16)])
+    rows = [f"{row(n, 'accept,2,,')}" for n in range(13)]
+    rows += [row(13, "reject,,ugly,"), row(14, "maybe,7,,"), row(15, "accept,,,")]
+    with pytest.raises(InputError) as caught:
+        back(case, csv_file(tmp_path, *rows))
+    assert "row 1 (r01-0001): possibility '2' is not possible; expected a number from 0 to 1, or empty;" in str(caught.value)
+    assert str(caught.value).count("also row") == 10 and str(caught.value).endswith("and 4 more rows")
+    with pytest.raises(
+        InputError, match=r"row 1 .r01-0014.: reject_reason 'ugly' .* also row 2 .r01-0015.: decision 'maybe' is"
+    ):
+        back(case, csv_file(tmp_path, *rows[13:]))
 
 
 @pytest.mark.parametrize("how", WRONG)
@@ -140,7 +157,8 @@ def test_a_csv(case, tmp_path, separator, encoding):
     file = csv_file(tmp_path, *lines[1:], head=lines[0], encoding=encoding)
     assert back(case, file, dry_run=True) == ImportResult(decided=2, missed=0, unchanged=0, undecided=2)
     assert back(case, file, role="second").decided == 2
-    assert back(case, file, role="second") == ImportResult(decided=0, missed=0, unchanged=2, undecided=2)
+    nothing_drawn = ImportResult(decided=0, missed=0, unchanged=2, undecided=0)
+    assert back(case, file, role="second") == nothing_drawn
     accept, reject = read_round(case.reviews, "01")
     assert (accept.possibility, accept.note, accept.role) == (0.75, "two\nlines", "second")
     assert (reject.reject_reason, reject.note) == ("water", "é")

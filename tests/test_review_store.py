@@ -213,6 +213,15 @@ def test_threads_of_the_one_writer_lose_no_event(case):
     assert {e.candidate_id for e in read_round(case.reviews, "01")} == {f"c{n}" for n in range(30)}
 
 
+def test_readers_and_the_writer_do_not_disturb_each_other(case):
+    process, counts = appender(case, 0, 60), []
+    while process.poll() is None and (not counts or counts[-1] < 60):
+        counts.append(len(read_round(case.reviews, "01")))
+    assert process.communicate(timeout=30)[0].splitlines() == [*map(str, range(60)), "done"]
+    assert process.returncode == 0
+    assert counts == sorted(counts) and len(set(counts)) > 3
+
+
 def test_an_append_that_fails_leaves_nothing_and_can_be_repeated(case):
     events = [case.event(0, candidate_id=f"c{number}") for number in range(400)]
     with open_round(case.reviews, "01", "ann") as store:

@@ -56,8 +56,8 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @review.command()
-def export(round: Round, reviewer: Reviewer, out: Out, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Write the candidates as a GeoPackage to be filled in with QGIS, or a reviewer's events as .jsonl for another machine.
+def export(round: Round, reviewer: Reviewer, out: Out, role: InRole = "primary", config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Write what a reviewer has to judge as a GeoPackage for QGIS, or as .jsonl the own events for another machine.
 
     Example: rts-pipeline review export 01 --reviewer ada --out ada.gpkg
     """
@@ -68,8 +68,11 @@ def export(round: Round, reviewer: Reviewer, out: Out, config: ConfigFile = DEFA
         count = export_events(reviews, round, reviewer, out)
         typer.echo(f"{out}: {count} events by {reviewer}; elsewhere: rts-pipeline review import {round} {out.name}")
     elif out.suffix == ".gpkg":
-        export_gpkg(reviews, round, reviewer, out)
-        typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then rts-pipeline review import {round} {out}")
+        export_gpkg(reviews, round, reviewer, out, role=role)
+        then = f"rts-pipeline review import {round} {out} --reviewer {reviewer}" + (
+            "" if role == "primary" else f" --role {role}"
+        )
+        typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then {then}")
     else:
         raise UsageError(out, "not a kind of file that is written", expected=".gpkg or .jsonl")
 

@@ -21,7 +21,7 @@ from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_tex
 from rts_pipeline.review.folding import Folded, decision_of, fold, revise
 from rts_pipeline.review.formats import CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER, VERDICT, read_filled
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
-from rts_pipeline.review.readings import columns_of
+from rts_pipeline.review.readings import columns_of, queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft
 from rts_pipeline.review.store import merge, open_round, read_round
 from rts_pipeline.review.verdicts import check_filled, check_missed
@@ -32,7 +32,7 @@ SHOWN = ("candidate_id", "round", "status", "known_ids", "area_m2", "longitude",
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did (or would do): events by kind, and rows that said nothing new."""
+    """What an import did (or would do): new events by kind, rows that said nothing new, and candidates left to be judged."""
 
     decided: int
     missed: int
@@ -40,12 +40,12 @@ class ImportResult:
     undecided: int
 
 
-def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
-    """Write the candidates of the open round with the reviewer's decisions so far, to be filled in and imported.
+def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path, *, role: Role = "primary") -> None:
+    """Write what a reviewer has to judge in the open round, with the decisions so far, to be filled in and imported.
 
-    Layer "candidates": one row a candidate; fill `decision` (accept, reject, edit, unsure; empty = not yet reviewed),
-    optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed": draw
-    slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
+    Layer "candidates": one row for each candidate of `queue_of`; fill `decision` (accept, reject, edit, unsure; empty = not
+    yet reviewed), optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed":
+    draw slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
     outlines whose place a candidate of status "changed" would take; to look at.
 
     Raises:
@@ -54,6 +54,7 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
     """
     read_draft(reviews, round)
     judged = read_candidates(reviews, round)
+    judged = judged[judged["candidate_id"].isin(queue_of(reviews, round, reviewer, role=role))].reset_index(drop=True)
     candidates = _current(judged, fold(_own(reviews, round, reviewer)), reviewer)
     missed = gpd.GeoDataFrame(
         {"possibility": pd.Series(dtype="float64"), "note": pd.Series(dtype="str")},
@@ -128,6 +129,7 @@ def import_verdicts(
     draft = read_draft(reviews, round)
     candidates = read_candidates(reviews, round)
     said = read_filled(file, candidates.crs)
+    asked = queue_of(reviews, round, reviewer, role=role)
     missed = check_missed(file, said)
     common = {
         "round": round,
@@ -141,13 +143,13 @@ def import_verdicts(
 
     def make(known: list[Event]) -> list[Event]:
         folded = fold(known)
-        rows = check_filled(file, said, _known(candidates, folded, reviewer))
+        rows = check_filled(file, said, _known(candidates, folded, reviewer), whole=said.layered and role == "primary")
         events = [
             (revise(_decide(row, common), folded.heads.get(row["candidate_id"], {}).get(reviewer, [])), "decided")
             for row in records(rows)
         ]
         events += [(new, "missed") for new in _added(missed, folded, common)]
-        counts["undecided"] = len(candidates) - len(rows)
+        counts["undecided"] = len({*asked} - {*rows["candidate_id"]})
         for new, kind in events:
             counts[kind if new else "unchanged"] += 1
         return [event for new, _ in events for event in new]

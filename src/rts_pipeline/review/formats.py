@@ -31,7 +31,7 @@ class Filled:
     Attributes:
         candidates: `CANDIDATE_COLUMNS` and, but from a CSV, the outlines in the CRS of the candidates.
         missed: the added slumps: `MISSED_COLUMNS` and outlines.
-        layered: whether these are two layers of a GeoPackage, the first of which has a row for every candidate.
+        layered: whether these are two layers of a GeoPackage.
     """
 
     candidates: pd.DataFrame

@@ -91,12 +91,14 @@ class Store:
     def events(self) -> list[Event]:
         """Return this reviewer's events, in the order in which they were taken up."""
         with self._lock, _told(self._path):
-            return _read(self._connection, "WHERE reviewer = ?", self.reviewer)
+            rows = _rows(self._connection, "WHERE reviewer = ?", self.reviewer)
+        return _events(self._path, rows)
 
     def events_of(self, candidate_id: str) -> list[Event]:
         """Return this reviewer's events on a candidate, in the order in which they were taken up."""
         with self._lock, _told(self._path):
-            return _read(self._connection, "WHERE candidate_id = ? AND reviewer = ?", candidate_id, self.reviewer)
+            rows = _rows(self._connection, "WHERE candidate_id = ? AND reviewer = ?", candidate_id, self.reviewer)
+        return _events(self._path, rows)
 
     def standing(self, candidate_id: str) -> list[Event]:
         """Return this reviewer's standing decisions on a candidate: none, one, or in a fork several; see `folding.revise`."""
@@ -143,11 +145,13 @@ def read_round(reviews: Path, round: str) -> list[Event]:
         return _union([], folder, set())
     with _connected(folder / STORE) as connection:
         connection.execute("PRAGMA query_only = ON")
-        if not _version(connection):
-            return _union([], folder, set())
-        events = _read(connection)
-        taken = {sha256 for (sha256,) in connection.execute("SELECT sha256 FROM taken")}
-    return _union(events, folder, taken)
+        # One transaction: else a writer could take up a file in between, and its events would be missing.
+        connection.execute("BEGIN")
+        known = _version(connection) > 0
+        rows = _rows(connection) if known else []
+        taken = {sha256 for (sha256,) in connection.execute("SELECT sha256 FROM taken")} if known else set()
+        connection.execute("COMMIT")
+    return _union(_events(folder / STORE, rows), folder, taken)
 
 
 def merge(reviews: Path, round: str, events: list[Event]) -> list[Event]:
@@ -278,14 +282,17 @@ def _insert(connection: sqlite3.Connection, events: list[Event], *, taken: str |
     return new
 
 
-def _read(connection: sqlite3.Connection, where: str = "", *values: str) -> list[Event]:
+def _rows(connection: sqlite3.Connection, where: str = "", *values: str) -> list[tuple[int, str]]:
+    """Fetch rows at once: while they are read, nobody can commit."""
+    return connection.execute(f"SELECT number, line FROM events {where} ORDER BY number", values).fetchall()
+
+
+def _events(path: Path, rows: list[tuple[int, str]]) -> list[Event]:
     events = []
-    for number, line in connection.execute(f"SELECT number, line FROM events {where} ORDER BY number", values):
+    for number, line in rows:
         try:
             events.append(Event.model_validate_json(line))
         except ValidationError as error:
-            path = connection.execute("PRAGMA database_list").fetchone()[2]
-            raise InputError(
-                f"{path}, event {number}", f"is damaged ({error.errors()[0]['msg']})", do="restore the file from a backup"
-            ) from None
+            problem = f"is damaged ({error.errors()[0]['msg']})"
+            raise InputError(f"{path}, event {number}", problem, do="restore the file from a backup") from None
     return events

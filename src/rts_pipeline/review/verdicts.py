@@ -8,7 +8,6 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import shapely
 from numpy.typing import NDArray
 
 from rts_pipeline.errors import InputError
@@ -20,7 +19,7 @@ REDRAW = "redraw it (a CSV can't hold one: use a GeoPackage, GeoJSON or Shapefil
 SHOWN = 10
 
 
-def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFrame:
+def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) -> gpd.GeoDataFrame:
     """Return the rows that carry a decision, `possibility` as numbers, outlines 2D, after all checks.
 
     Args:
@@ -28,9 +27,10 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFr
         said: what the file says.
         known: index candidate_id; columns base_sha256, base (the candidate's outline) and drawn (the outline that
             this reviewer's recorded decision has: the same as base unless it is "edit").
+        whole: whether there must be a row for every candidate.
 
     Raises:
-        InputError: the first problem, with its row, the value and what is allowed.
+        InputError: the first wrong row, its value and what is allowed, and what is wrong with the others.
     """
     filled = said.candidates
     rows = _Rows(file, CANDIDATES_LAYER if said.layered else None, filled)
@@ -39,12 +39,6 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFr
         rows.refuse(decision == MISSED, "decision", "needs an outline", do="draw it in a GeoPackage, GeoJSON or Shapefile")
     rows.refuse(~ids.isin(known.index), "candidate_id", "is unknown in this round", do=AGAIN)
     rows.refuse(ids.duplicated(), "candidate_id", "is there twice", do="keep one row a candidate")
-    if said.layered and (absent := sorted(set(known.index) - set(ids))):
-        raise InputError(
-            file,
-            f"{len(absent)} of {len(known)} candidates are missing: {', '.join(absent[:10])}",
-            do="leave their decision empty instead of removing the row, or export again",
-        )
     bases = known["base_sha256"].reindex(ids).to_numpy()
     rows.refuse(filled["base_sha256"].to_numpy() != bases, "base_sha256", "is of another version of the outline", do=AGAIN)
     rows.refuse(~decision.isin(["", *DECISIONS]), "decision", "is unknown", expected=f"{', '.join(DECISIONS)} or empty")
@@ -62,13 +56,21 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame) -> gpd.GeoDataFr
     drawn = rows.outlines() if "geometry" in filled else known["drawn"].reindex(ids).to_numpy()
     outlined = gpd.GeoDataFrame(filled.drop(columns="geometry", errors="ignore"), geometry=drawn)
     _check_changes(rows, outlined, known)
+    rows.tell()
+    if whole and (absent := sorted(set(known.index) - set(ids))):
+        raise InputError(
+            file,
+            f"{len(absent)} of {len(known)} candidates are missing: {', '.join(absent[:10])}",
+            do="leave their decision empty instead of removing the row, or export again",
+        )
     return outlined[decision != ""]
 
 
 def _check_changes(rows: _Rows, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> None:
     mine, there = filled.geometry.to_numpy(), known.reindex(filled["candidate_id"])
     as_base, as_drawn = (
-        np.array([same(a, b) for a, b in zip(mine, there[column], strict=True)], dtype=bool) for column in ("base", "drawn")
+        np.array([wrong or same(a, b) for a, b, wrong in zip(mine, there[column], rows.wrong, strict=True)], dtype=bool)
+        for column in ("base", "drawn")
     )
     edit = (filled["decision"] == "edit").to_numpy()
     rows.refuse(
@@ -81,38 +83,51 @@ def check_missed(file: Path, said: Filled) -> gpd.GeoDataFrame:
     """Return the added slumps, `possibility` as numbers, outlines 2D, after all checks.
 
     Raises:
-        InputError: the first problem, with its row and value.
+        InputError: the first wrong row and its value, and what is wrong with the others.
     """
     missed = said.missed
     rows = _Rows(file, MISSED_LAYER if said.layered else None, missed)
     if not said.layered:
         rows.refuse(missed["candidate_id"] != "", "candidate_id", "of an added slump", expected="none: it gets one")
         rows.refuse(missed["reject_reason"] != "", "reject_reason", "without decision 'reject'")
-    return missed.assign(possibility=rows.possibilities()).set_geometry(rows.outlines())
+    checked = missed.assign(possibility=rows.possibilities()).set_geometry(rows.outlines())
+    rows.tell()
+    return checked
 
 
 class _Rows:
-    """The rows of a table, for checks that name the bad ones; its index is the row in the file, from 0."""
+    """The rows of a table and what is wrong with each: the first thing that is; its index is the row in the file, from 0."""
 
     def __init__(self, file: Path, layer: str | None, frame: pd.DataFrame) -> None:
         self.file, self.layer, self.frame = file, layer, frame
+        self.wrong = np.zeros(len(frame), dtype=bool)
+        self.problems: dict[int, tuple[str, str, str]] = {}
 
     def refuse(self, bad: Iterable[bool], column: str, problem: str, *, expected: str = "", do: str = "") -> None:
-        """Raise InputError for the first bad row, naming its value and the other bad rows."""
-        rows = np.flatnonzero(np.asarray(bad, dtype=bool))
-        if len(rows):
-            value = self.frame[column].iloc[rows[0]]
-            self.fail(rows.tolist(), f"{column} '{value}' {problem}", expected, do)
+        """Note the bad rows that weren't wrong yet."""
+        for row in np.flatnonzero(np.asarray(bad, dtype=bool) & ~self.wrong):
+            self.note(int(row), f"{column} '{self.frame[column].iloc[row]}' {problem}", expected, do)
 
-    def fail(self, rows: list[int], problem: str, expected: str = "", do: str = "") -> None:
-        """Raise InputError for rows, given by place in the table."""
-        first, *others = [int(self.frame.index[row]) + 1 for row in rows]
-        identifier = self.frame["candidate_id"].iloc[rows[0]] if "candidate_id" in self.frame else ""
-        name = f" ({identifier})" if identifier else ""
-        shown = ", ".join(map(str, others[:SHOWN])) + (", ..." if len(others) > SHOWN else "")
-        also = f" (and in {len(others)} more: row {shown})" if others else ""
+    def note(self, row: int, problem: str, expected: str = "", do: str = "") -> None:
+        """Note what is wrong with a row, given by place in the table."""
+        self.wrong[row] = True
+        self.problems[row] = problem, expected, do
+
+    def tell(self) -> None:
+        """Raise InputError if any row is wrong."""
+        if not self.problems:
+            return
+        first, *others = sorted(self.problems)
+        problem, expected, do = self.problems[first]
+        also = [f"also {self._name(row)}: {self.problems[row][0]}" for row in others[:SHOWN]]
+        more = [f"and {len(others) - SHOWN} more rows"] if len(others) > SHOWN else []
         layer = f", layer '{self.layer}'" if self.layer else ""
-        raise InputError(f"{self.file}{layer}, row {first}{name}", problem + also, expected=expected, do=do)
+        told = "; ".join([*([do] if do else []), *also, *more])
+        raise InputError(f"{self.file}{layer}, {self._name(first)}", problem, expected=expected, do=told)
+
+    def _name(self, row: int) -> str:
+        identifier = self.frame["candidate_id"].iloc[row] if "candidate_id" in self.frame else ""
+        return f"row {self.frame.index[row] + 1}" + (f" ({identifier})" if identifier else "")
 
     def possibilities(self) -> pd.Series:
         """Return the column as float64, NaN where empty."""
@@ -124,10 +139,12 @@ class _Rows:
         return number
 
     def outlines(self) -> NDArray[np.object_]:
-        """Return the outlines in 2D, normalized."""
-        problems = [problem_of(outline) for outline in self.frame["geometry"]]
-        if bad := [row for row, problem in enumerate(problems) if problem]:
-            self.fail(bad, problems[bad[0]], "a valid polygon", "QGIS: 'Fix geometries'")
-        outlines: NDArray[np.object_] = np.empty(len(self.frame), dtype=object)
-        outlines[:] = [plain(outline) for outline in shapely.force_2d(self.frame["geometry"].to_numpy())]
+        """Return the outlines in 2D, normalized, None where there is none that could be used."""
+        outlines: NDArray[np.object_] = np.full(len(self.frame), None, dtype=object)
+        for row, outline in enumerate(self.frame["geometry"]):
+            if problem := problem_of(outline):
+                if not self.wrong[row]:
+                    self.note(row, problem, "a valid polygon", "QGIS: 'Fix geometries'")
+            else:
+                outlines[row] = plain(outline)
         return outlines
