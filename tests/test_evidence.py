@@ -1,3 +1,5 @@
+import shutil
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -118,9 +120,22 @@ def test_many_candidates_over_batches_and_nothing_left_behind(tmp_path, monkeypa
     first = {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()}
     assert table.index.get_level_values(0).tolist() == [f"r01-{n:04d}" for n in range(1, 6)]
     assert len(first) == 12
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr("rts_pipeline.machine.threads", lambda: 1)
+    monkeypatch.setattr("rts_pipeline.evidence.build.BATCH", 5)
     build(tmp_path, items, outlines, years=(2019,))
-    assert {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()} == first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()} == first, "however it is divided"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_no_item_that_can_be_used(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000), status="rejected")]
+    table = build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif"))
+    assert table["reason"].tolist() == [f"no image in the season of {year}" for year in (2018, 2019)]
+    assert table["hillshade"].notna().all() and table["seen"].isna().all()
+    told = change(tmp_path).iloc[0]
+    assert (told["n_images"], told["n_seen"], told["rank"]) == (0, 0, 1)
+    assert np.isnan(told["growth_m2_yr"]) and told["two_years"] is not False
 
 
 def test_no_candidates(tmp_path):

@@ -89,6 +89,26 @@ def test_what_it_is_made_from_is_what_counts(tmp_path, items, made):
     assert made() == (0, 0), "a touched network is the same network"
 
 
+def test_a_run_that_was_stopped_is_taken_up_where_it_was(tmp_path, items, made, monkeypatch):
+    monkeypatch.setattr(stage, "BATCH", 1)
+    look = network.Network.look
+
+    def stopped(self, looks, readers):
+        if looks:
+            raise KeyboardInterrupt
+
+    build(tmp_path, items, [SLUMP])
+    first = files(tmp_path / "evidence")
+    monkeypatch.setattr(network.Network, "look", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, items, [SLUMP, OTHER])
+    assert files(tmp_path / "evidence") == first and not list(tmp_path.glob(".*")), "nothing half-made is left"
+    monkeypatch.setattr(network.Network, "look", look)
+    made()
+    build(tmp_path, items, [SLUMP, OTHER])
+    assert made() == (0, 2), "the pictures of the new one were already kept, its numbers were not"
+
+
 def test_a_damaged_or_lost_cache_is_made_anew(tmp_path, items, made):
     build(tmp_path, items)
     made()

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,24 +126,15 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
         frame.reset_index(drop=True).to_parquet(temporary, index=False, compression="zstd")
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file of ours that has no geometry, or of one that has the other columns.
-
-    Args:
-        path: the file.
-        columns: read those of these that there are; None: all.
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a Parquet file of ours that has no geometry.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     import pandas as pd
-    from pyarrow.parquet import read_schema
 
-    def read(path: Path) -> pd.DataFrame:
-        wanted = None if columns is None else [name for name in columns if name in read_schema(path).names]
-        return pd.read_parquet(path, columns=wanted)
-
-    return _read_table(path, read, "Parquet")
+    return _read_table(path, pd.read_parquet, "Parquet")
 
 
 def read_geoparquet(path: Path) -> gpd.GeoDataFrame:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rts_pipeline import stages
+from rts_pipeline import machine, stages
 from rts_pipeline.config import Inference
 from rts_pipeline.evidence.cache import Cache
 from rts_pipeline.evidence.candidate import Candidate
@@ -117,14 +118,22 @@ def _measured(bounds: tuple[float, float, float, float], grid: Grid, margin_m: f
 
 
 def _work(folder: Path, candidates: list[Candidate], source: Source, cache: Cache) -> Iterator[list[Candidate]]:
-    """Make everything of the candidates and write their pictures, batch by batch; yields each batch."""
-    for start in range(0, len(candidates), BATCH):
-        batch = candidates[start : start + BATCH]
-        _picture(batch, source, cache)
-        _measure(batch, source, cache)
+    """Make everything of the candidates and write their pictures, batch by batch, a thread a core; yields each batch."""
+    import rasterio
+
+    def work(batch: list[Candidate]) -> list[Candidate]:
+        with rasterio.Env(**GDAL_OPTIONS):  # each thread has its own
+            _picture(batch, source, cache)
+            _measure(batch, source, cache)
         for candidate in batch:
             candidate.write(folder)
-        yield batch
+        return batch
+
+    pool = ThreadPoolExecutor(machine.threads())
+    try:
+        yield from pool.map(work, [candidates[start : start + BATCH] for start in range(0, len(candidates), BATCH)])
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _picture(batch: list[Candidate], source: Source, cache: Cache) -> None:

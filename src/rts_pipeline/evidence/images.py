@@ -54,7 +54,8 @@ class Images:
         used = table[(table["status"] == "used") & table["item_json"].notna()].to_crs(grid.crs)
         paths = [_found(Path(name), catalog) for name in used["item_json"]]
         used = used.assign(item=[MeasuredItem.load(path) for path in paths])
-        years = {y: used[[options.time.in_season(at, y) for at in used["acquired"]]] for y in options.evidence.years}
+        seasons = {y: [options.time.in_season(at, y) for at in used["acquired"]] for y in options.evidence.years}
+        years = {year: used[np.array(within, dtype=bool)] for year, within in seasons.items()}
         stamps = {item.id: _stamp(path, item) for path, item in zip(paths, used["item"], strict=True)}
         errors = {
             i.id: place_error_m(read_json(p)["properties"], grid.pixel_m) for p, i in zip(paths, used["item"], strict=True)

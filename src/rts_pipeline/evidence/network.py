@@ -6,10 +6,10 @@ years: a difference between the years is one of the images. Windows of many cand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class _Tile:
 
 
 class Network:
-    """The network of a round, on a CPU or a GPU."""
+    """The network of a round, on a CPU or a GPU; threads take turns at it, and read images while others compute."""
 
     def __init__(self, model: Path, setting: Predict, where: Inference) -> None:
         """Take the model in the folder `model`; it is loaded when first needed.
@@ -73,6 +73,8 @@ class Network:
         self._setting = setting.model_copy(update={"overlap_px": min(setting.overlap_px, setting.window_px // 4)})
         self._facts = model_facts(model)
         self._model, self._where = model, where
+        self._opened: Engine | None = None
+        self._lock = Lock()
         self._bands = [BANDS.index(band) for band in self._facts["bands"]]
 
     @property
@@ -80,9 +82,12 @@ class Network:
         """Checksums of the model's files."""
         return dict(self._facts["sha256"])
 
-    @cached_property
+    @property
     def _engine(self) -> Engine:
-        return open_engine(self._model, self._facts, self._setting, self._where)
+        with self._lock:
+            if self._opened is None:
+                self._opened = open_engine(self._model, self._facts, self._setting, self._where)
+            return self._opened
 
     def look(self, looks: Sequence[Look], readers: Readers) -> None:
         """Read the pixels of each look, and compute its probabilities.
@@ -92,34 +97,27 @@ class Network:
             UsageError: a GPU that isn't there.
         """
         parts = [(look, part) for look in looks for part in look.box.windows(self._inner)]
-        waiting: Callable[[], None] = lambda: None  # noqa: E731
-        while parts:
-            ended = self._started(parts[: self._engine.wide], readers)
-            parts = parts[self._engine.wide :]
-            waiting()
-            waiting = ended
-        waiting()
+        wide = self._engine.wide if parts else 1
+        for start in range(0, len(parts), wide):
+            self._compute(parts[start : start + wide], readers)
 
     @property
     def _inner(self) -> int:
         """Edge of the middle of a window, whose weights are 1."""
         return self._setting.window_px - 2 * self._setting.overlap_px
 
-    def _started(self, parts: Sequence[tuple[Look, GeoBox]], readers: Readers) -> Callable[[], None]:
+    def _compute(self, parts: Sequence[tuple[Look, GeoBox]], readers: Readers) -> None:
         size = self._setting.window_px
         row = np.zeros((len(self._bands), size, len(parts) * size), np.uint16)
         tiles = [self._read(look, part, row[:, :, n * size : (n + 1) * size], readers) for n, (look, part) in enumerate(parts)]
         lefts = [n * size for n, tile in enumerate(tiles) if tile.observed.any()]
-        wait = self._engine.start(row, lefts, lambda sums: sums)
-
-        def end() -> None:
-            values = wait()
-            for n, tile in enumerate(tiles):
-                here = values[:, n * size : (n + 1) * size][tile.window.slices_of(tile.part)]
-                at = tile.look.box.slices_of(tile.part)
-                tile.look.probability[at] = answered(here, tile.observed, f"item {tile.look.item.id}")
-
-        return end
+        engine = self._engine
+        with self._lock:
+            values = engine.start(row, lefts, lambda sums: sums)()
+        for n, tile in enumerate(tiles):
+            here = values[:, n * size : (n + 1) * size][tile.window.slices_of(tile.part)]
+            at = tile.look.box.slices_of(tile.part)
+            tile.look.probability[at] = answered(here, tile.observed, f"item {tile.look.item.id}")
 
     def _read(self, look: Look, part: GeoBox, row: Pixels, readers: Readers) -> _Tile:
         """Read the window around a part of a look into `row` (bands, window, window)."""

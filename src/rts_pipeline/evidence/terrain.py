@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import atan2, hypot, radians, tan
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,10 +42,11 @@ FLAT_DEG = 0.5
 
 @dataclass(frozen=True)
 class Elevation:
-    """A DEM that is open; None for none."""
+    """A DEM that is open; None for none. Threads take turns at it."""
 
     dataset: DatasetReader | None = None
     path: Path | None = None
+    lock: Lock = field(default_factory=Lock)
 
     @property
     def stamp(self) -> list[str | int]:
@@ -70,8 +72,9 @@ class Elevation:
             return NO_DEM
         here = box.grown(1)
         place = {"crs": here.crs, "transform": here.transform, "width": here.width, "height": here.height}
+        kind = {"resampling": Resampling.cubic_spline, "dtype": "float32", "nodata": NODATA}
         try:
-            with WarpedVRT(self.dataset, resampling=Resampling.cubic_spline, dtype="float32", nodata=NODATA, **place) as warped:
+            with self.lock, WarpedVRT(self.dataset, **kind, **place) as warped:
                 elevation = warped.read(1).astype(float)
         except RasterioError as error:
             raise InputError(self.dataset.name, f"can't be read ({error})", expected="a DEM (attributes.dem)") from None
