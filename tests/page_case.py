@@ -59,8 +59,12 @@ def write_chips(results: Path, round: str, outlines, names):
                 files[f"{colour}_colour"] = f"{name}_{year}_{colour}.webp"
                 if seen:
                     picture.save(folder / files[f"{colour}_colour"], quality=80)
+            terrain = f"{name}_hillshade.webp" if name == names[1] else None
+            if terrain:
+                Image.new("RGB", (edge, edge), (128, 128, 128)).save(folder / terrain)
             rows.append(
                 {
+                    "hillshade": terrain,
                     "candidate_id": name,
                     "year": year,
                     "item_id": f"item_{year}" if seen else None,

@@ -97,7 +97,7 @@ def test_a_candidate_shows_its_outline_where_its_chips_show_the_ground(project, 
 
 def test_a_year_without_an_image_says_why(server):
     year = server.json("/api/candidate/r02-0002")["chips"][0]
-    assert year["kinds"] == []
+    assert year["kinds"] == ["hillshade"]
     assert year["reason"] == "no image in the season of 2018"
     assert server.get("/chip/02/r02-0002/2018/true")[0] == 404
 

@@ -69,9 +69,10 @@ async function picture(url: string): Promise<ImageBitmap | null> {
   }
 }
 
-/** The wanted kind of picture, or true colour where a year has no such. */
+/** The wanted kind of picture, or true colour where a year has no false colour; null: nothing of the kind was seen. */
 export function shownKind(kinds: string[], wanted: string): string | null {
-  return kinds.includes(wanted) ? wanted : kinds.includes("true") ? "true" : (kinds[0] ?? null);
+  if (kinds.includes(wanted)) return wanted;
+  return wanted === "false" && kinds.includes("true") ? "true" : null;
 }
 
 export function partsOf(outline: Outline): Parts {

@@ -107,8 +107,8 @@ function common(review: Review, event: KeyboardEvent): boolean {
   const key = event.key.toLowerCase();
   if (key === ",") review.stepYear(-1);
   else if (key === ".") review.stepYear(1);
-  else if (key === "c") review.toggleKind("false");
-  else if (key === "h") review.toggleKind("hillshade");
+  else if (key === "c") review.toggleKind(["false"]);
+  else if (key === "h") review.toggleKind(["hillshade", "slope"]);
   else if (key === "o") review.outlines = !review.outlines;
   else if (key === "+" || key === "=") review.map.zoom(0.5);
   else if (key === "-") review.map.zoom(2);

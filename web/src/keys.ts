@@ -42,7 +42,7 @@ export const KEYS: Key[] = [
   { group: "Compare", keys: ["B", "S", "P"], does: "large view: blink, swipe, map" },
   { group: "Compare", keys: ["←", "→"], does: "swipe: move the edge; map: pan" },
   { group: "Compare", keys: ["C"], does: "true or false colour" },
-  { group: "Compare", keys: ["H"], does: "hillshade, where there is one" },
+  { group: "Compare", keys: ["H"], does: "hillshade, slope, back" },
   { group: "Compare", keys: ["O"], does: "outlines on or off" },
   { group: "Move", keys: ["J", "K"], does: "next, previous (J leaves it open)" },
   { group: "Move", keys: ["G"], does: "go to an id" },

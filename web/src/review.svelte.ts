@@ -1,5 +1,5 @@
 import { get, post, Refused } from "./api";
-import { Chips, partsOf } from "./chips";
+import { Chips, partsOf, shownKind } from "./chips";
 import { SCOPES } from "./keys";
 import { ReviewMap, type Tool } from "./map";
 import { Drawing } from "./outline";
@@ -318,7 +318,7 @@ export class Review {
   private given(): Record<string, unknown> {
     const { possibility, outline_scope, first_year_visible, active } = this.said;
     const seconds = Math.round((performance.now() - this.since) / 100) / 10;
-    const years = this.shown?.chips.filter((chip) => chip.kinds.length).map((chip) => chip.year);
+    const years = this.shown?.chips.filter((chip) => shownKind(chip.kinds, "false")).map((chip) => chip.year);
     const note = this.note.trim() || undefined;
     return { possibility, outline_scope, first_year_visible, active, note, seconds: Math.min(seconds, 86400), evidence_years: years };
   }
@@ -496,14 +496,17 @@ export class Review {
     for (let step = 0; step < years.length; step++) {
       at = (at + direction + years.length) % years.length;
       // a year without a picture would be a blank frame between the others
-      if (this.shown?.chips.find((chip) => chip.year === years[at])?.kinds.length) break;
+      const chip = this.shown?.chips.find((one) => one.year === years[at]);
+      if (chip && shownKind(chip.kinds, this.kind)) break;
     }
     this.year = years[at]!;
   }
 
-  toggleKind(wanted: string): void {
-    if (!this.info.kinds.includes(wanted)) return this.say(`There is no ${wanted === "hillshade" ? "hillshade" : `${wanted} colour`} in this round`);
-    void this.showKind(this.kind === wanted ? "true" : wanted);
+  /** Go on to the next of these kinds of pictures, and from the last one back to true colour. */
+  toggleKind(kinds: string[]): void {
+    const there = kinds.filter((kind) => this.info.kinds.includes(kind));
+    if (!there.length) return this.say(`This round has no ${kinds.join(", no ")}`);
+    void this.showKind(there[there.indexOf(this.kind) + 1] ?? "true");
   }
 
   /** Change the pictures when all of them are there: no blank frame, and no year in another colour than the others. */
