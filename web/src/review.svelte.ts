@@ -244,7 +244,14 @@ export class Review {
     }
     if (this.current !== id) return;
     this.show(candidate);
-    this.ahead();
+    // first the pictures of this candidate, then the map and what comes next
+    requestAnimationFrame(() =>
+      setTimeout(() => {
+        if (this.current !== id) return;
+        this.look();
+        this.ahead();
+      }),
+    );
   }
 
   private show(candidate: Candidate): void {
@@ -261,7 +268,6 @@ export class Review {
     if (mine?.note && !this.note) this.note = mine.note;
     this.map.current = candidate.id;
     this.map.show(candidate, mine?.geometry ?? null);
-    this.look();
   }
 
   /** Turn the map to the candidate, once it has its place on the page. */
