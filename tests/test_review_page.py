@@ -246,6 +246,25 @@ def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):
     reader.see("saved", "✓ saved")
     expect(reader.page.locator("[data-test=saved]")).not_to_contain_text("saving")
     assert project.decisions() == {}
+    # again, then reshaped and removed by keyboard
+    reader.press("Shift+Z")
+    reader.see("saved", "✓ saved")
+    reader.press("g")
+    reader.page.keyboard.type(event.candidate_id)
+    reader.press("Enter")
+    reader.see("drawing", "1 part")
+    reader.press("Tab", "ArrowUp", "Enter")
+    reader.see("message", "Added")
+    reader.see("saved", "✓ saved")
+    assert project.decisions() == {event.candidate_id: "missed"}
+    reader.press("g")
+    reader.page.keyboard.type(event.candidate_id)
+    reader.press("Enter")
+    reader.see("drawing", "1 part")
+    reader.press("2")
+    reader.see("message", f"Removed: {event.candidate_id}")
+    reader.see("saved", "✓ saved")
+    assert project.decisions() == {}
 
 
 def test_an_outline_whose_edges_cross_stays_and_says_so(reader, project):

@@ -46,6 +46,7 @@ function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void):
   else if (key === "delete" || key === "backspace") map.tool === "shape" ? map.remove() : map.unput();
   else if (key === "enter") map.sketching ? map.close() || review.say("An area needs three vertices") : void review.saveOutline();
   else if (digit(event) === 3 && !event.shiftKey) void review.saveOutline();
+  else if (digit(event) === 2 && !event.shiftKey) review.removeMissed();
   else if (key === "z") {
     if (map.sketching && !event.shiftKey) map.unput();
     else if (!(event.shiftKey ? map.redo() : map.undo())) review.say(`Nothing to ${event.shiftKey ? "redo" : "undo"}`);

@@ -56,6 +56,7 @@ export const KEYS: Key[] = [
   { group: "Outline", keys: ["I", "Del"], does: "shape: insert a vertex, remove it" },
   { group: "Outline", keys: ["Space", "⌫"], does: "area: put a vertex at the cross, take the last one back" },
   { group: "Outline", keys: ["Enter"], does: "close the area; save the outline" },
+  { group: "Outline", keys: ["G", "2"], does: "added slump: open it by its id, remove it" },
   { group: "Outline", keys: ["Z", "⇧Z"], does: "undo, redo a step" },
   { group: "Outline", keys: ["Esc"], does: "drop the new area; leave without saving" },
   { group: "More", keys: ["?"], does: "keys" },

@@ -299,9 +299,10 @@ export class Review {
     const wanted = text.trim().toLowerCase();
     const padded = /^\d+$/.test(wanted) ? `r${this.info.round}-${wanted.padStart(4, "0")}` : wanted;
     const id = this.columns.id.find((name) => name.toLowerCase() === padded || name.toLowerCase() === wanted);
-    if (!id) return false;
-    void this.go(id);
-    return true;
+    const added = this.missedOf(text.trim());
+    if (added) this.editMissed(added.candidate_id);
+    else if (id) void this.go(id);
+    return !!(added || id);
   }
 
   // Verdicts
@@ -544,6 +545,16 @@ export class Review {
   editMissed(id: string): void {
     const found = this.missedOf(id);
     if (found?.geometry) this.begin(id, found.geometry, "shape");
+  }
+
+  /** Take back an added slump, in all its versions. */
+  removeMissed(): void {
+    const found = this.missedOf(this.drawingFor);
+    if (!found) return this.say("Only a slump that you added can be removed");
+    const { candidate_id, event_id } = found;
+    this.leave();
+    this.queue.add({ id: newId(), path: "/api/retract", candidate: candidate_id, body: { candidate_id, event_id, earlier: true } });
+    this.say(`Removed: ${candidate_id}`);
   }
 
   private begin(target: string, start: Outline | null, tool: Tool, then = () => {}): void {

@@ -80,12 +80,13 @@ class Drawn(BaseModel):
 
 
 class Retraction(BaseModel):
-    """A verdict or an added slump that its reviewer takes back."""
+    """A verdict or an added slump that its reviewer takes back; `earlier`: with all that was said before it."""
 
     model_config = ConfigDict(extra="forbid")
 
     candidate_id: Annotated[str, Field(min_length=1, max_length=64)]
     event_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    earlier: bool = False
 
 
 class Desk:
@@ -244,11 +245,12 @@ class Desk:
             raise UsageError(name, f"no verdict {given.event_id[:8]} of yours")
 
         def make(standing: list[Event]) -> list[Event]:
-            retracted = {event.parent_event_id for event in self._events[name] if event.action == "retract"}
-            if given.event_id in retracted:
-                return []
-            fields = {"candidate_id": name, "parent_event_id": given.event_id}
-            return [make_event(**self._common(name), **fields, action="retract")]
+            events = self._events[name]
+            retracted = {event.parent_event_id for event in events if event.action == "retract"}
+            said = [event.event_id for event in events if event.action in ("decide", "add_missed")]
+            wanted = said if given.earlier else [given.event_id]
+            common = {**self._common(name), "candidate_id": name, "action": "retract"}
+            return [make_event(**common, parent_event_id=event) for event in wanted if event not in retracted]
 
         self._write(name, make)
         return {"candidate_id": name, **self.told(name)}
