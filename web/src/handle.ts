@@ -1,4 +1,5 @@
-import { FILTERS, ORDERS, type Review } from "./review.svelte";
+import { FILTERS, ORDERS } from "./judging.svelte";
+import type { Review } from "./review.svelte";
 import { LEVELS, REASONS } from "./keys";
 
 const ARROWS: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
