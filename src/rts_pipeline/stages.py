@@ -48,10 +48,10 @@ STAGES = {
     "polygonize": Stage(3, "polygonize", "e49e1c9ea102aab5"),
     "candidates": Stage(8, "candidates", "29886a6de171c9e2"),
     "evidence": Stage(4, "evidence.build", "880f8e0ef2fe94a0"),
-    "inventory": Stage(2, "inventory.build", "4fd6f6590b853baa"),
+    "inventory": Stage(2, "inventory.build", "055ac71c9e2fc130"),
     "attributes": Stage(2, "inventory.attributes", "27a3a7ad53c53698"),
     "export": Stage(1, "inventory.export", "963a30b51fa2d316"),
-    "report": Stage(7, "report.build", "c46c74136e5d25d5"),
+    "report": Stage(7, "report.build", "77b55e59d431fda5"),
 }
 
 
