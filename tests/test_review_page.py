@@ -142,7 +142,9 @@ def test_another_verdict_replaces_the_first_and_a_note_is_saved_with_it(reader, 
     reader.shows("r02-0001")
     reader.press("1")
     reader.shows("r02-0002")
-    reader.press("k", "2")
+    reader.press("k")
+    reader.shows("r02-0001")  # a verdict counts only for what is painted
+    reader.press("2")
     reader.shows("r02-0002")
     reader.press("k")
     reader.see("standing", "rejected")
