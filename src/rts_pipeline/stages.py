@@ -42,16 +42,18 @@ STAGES = {
     "labels": Stage(2, "labels", "dd6e3bf5b7d69ab2"),
     "chips": Stage(2, "chips", "af723ad167430d31"),
     "train": Stage(3, "learning.train", "397156ab06736864"),
-    "validate": Stage(4, "validate.build", "44e482b2b2677fd9"),
+    "validate": Stage(4, "validate.build", "b65d472eaaa8c9db"),
     "crossvalidate": Stage(1, "crossvalidate", "45e3e6026fc20bb9"),
     "predict": Stage(2, "predict", "eaef05a1321a74f6"),
-    "polygonize": Stage(3, "polygonize", "0a1bcfa131856c6a"),
-    "candidates": Stage(8, "candidates", "ef70a8fc00f9cc35"),
+    "polygonize": Stage(3, "polygonize", "784db2363036e0e6"),
+    "candidates": Stage(8, "candidates", "a10f6e1b1fe88891"),
+    "audit": Stage(1, "audit", "80a1028e724e3ec6"),
     "evidence": Stage(3, "evidence", "5cc0b22f99902356"),
     "inventory": Stage(2, "inventory.build", "4b91e3014ea35977"),
-    "attributes": Stage(2, "inventory.attributes", "7dd16201638169f3"),
+    "completeness": Stage(1, "completeness", "2114f479b93fbc6e"),
+    "attributes": Stage(2, "inventory.attributes", "33041a96f75a9998"),
     "export": Stage(1, "inventory.export", "2dfa467044663f13"),
-    "report": Stage(7, "report.build", "b88b551ab9708df2"),
+    "report": Stage(8, "report.build", "2c48f83e5d28cc3c"),
 }
 
 

@@ -94,6 +94,40 @@ rule candidates:
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
+rule audit:
+    input:
+        probabilities=expand(
+            "<results>/rounds/{{k}}/probability/{block}.tif", block=project.blocks
+        ),
+        outlines="<results>/rounds/{k}/outlines.parquet",
+        labels="<results>/rounds/{k}/labels.parquet",
+        aoi=project.config.area.aoi,
+        dem=project.ancillary.get("dem", []),
+    output:
+        frame="<results>/rounds/{k}/audit.parquet",
+        summary="<results>/rounds/{k}/audit.json",
+    log:
+        "<logs>/rounds/{k}/audit.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/audit.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        options=project.options("audit"),
+        code=project.code("audit"),
+        dem=lambda wildcards, input: (
+            f"--dem {shlex.quote(input.dem)}" if input.dem else ""
+        ),
+    message:
+        "Round {wildcards.k}: sample of windows for the audit"
+    shell:
+        "rts-pipeline audit {wildcards.k} {input.probabilities} --outlines {input.outlines} --labels {input.labels}"
+        " --aoi {input.aoi:q} {params.dem} --out {output.frame} --out-summary {output.summary}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
+
+
 rule evidence:
     input:
         candidates="<results>/rounds/{k}/candidates.parquet",

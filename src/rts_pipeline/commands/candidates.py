@@ -21,7 +21,7 @@ from rts_pipeline.commands.common import (
     stage_options,
 )
 from rts_pipeline.config import Inference
-from rts_pipeline.options import CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
+from rts_pipeline.options import AuditOptions, CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
 
 Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: thresholds, smallest outline, hole size.")]
 
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(polygonize)
     app.command()(candidates)
+    app.command()(audit)
     app.command()(evidence)
 
 
@@ -99,6 +100,30 @@ def candidates(
     from rts_pipeline.candidates import build_candidates
 
     build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, out_summary, parsed)
+
+
+def audit(
+    round: Round,
+    probabilities: Annotated[list[Path], typer.Argument(help="Probability rasters of all blocks (<block>.tif).")],
+    outlines: Annotated[Path, typer.Option(help="All outlines of the round.")],
+    labels: Annotated[Path, typer.Option(help="The round's labels: what has been decided before.")],
+    aoi: Annotated[Path, typer.Option(help="Area of interest.")],
+    out: Out,
+    out_summary: Annotated[Path, typer.Option(help="Strata and sizes, as JSON.")],
+    dem: Annotated[Path | None, typer.Option(help="Elevation raster in metres.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Draw the windows that reviewers look through, to tell how many slumps were missed.
+
+    Example: rts-pipeline audit 03 probability/*.tif --outlines outlines.parquet --labels labels.parquet --aoi data/aoi.gpkg
+    --out audit.parquet --out-summary audit.json
+    """
+    parsed = stage_options("audit", AuditOptions, options, config, code)
+    from rts_pipeline.audit import build_audit
+
+    build_audit(round, probabilities, outlines, labels, aoi, dem, out, out_summary, parsed)
 
 
 def evidence(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 ALPHA = 0.05
@@ -29,6 +29,16 @@ class Estimate:
     def plain(self) -> dict[str, Any]:
         """The fields as JSON types."""
         return asdict(self)
+
+    def at_least(self, number: float) -> Estimate:
+        """Return the estimate of something of which so many are known."""
+        value, low, high = (None if limit is None else max(limit, number) for limit in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
+
+    def plus(self, number: float) -> Estimate:
+        """Return the estimate moved by a number that is known."""
+        value, low, high = (None if limit is None else limit + number for limit in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
 
     def covers(self, truth: float) -> bool:
         """Tell whether the truth lies in the interval; a half-open one reaches to infinity, none covers nothing."""

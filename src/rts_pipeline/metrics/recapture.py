@@ -2,74 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import exp, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from rts_pipeline.metrics.estimate import ALPHA, Estimate
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
 ASSUMPTIONS = (
     "The same slumps were there to be found in both searches.",
-    "What one search found doesn't change what the other finds. Searches that find the same easy slumps and miss the same hard"
-    " ones find too much in common: the estimate is then too low, and the interval too narrow.",
+    "What one search finds doesn't depend on what the other finds. Searches that find the same easy slumps and miss the same"
+    " hard ones find too much in common: the estimate is then too low, and its interval doesn't know.",
     "Within a size class all slumps are as easy to find for at least one of the searches.",
     "Whether two outlines show the same slump is known without error.",
 )
 """What the estimate takes for granted (Seber 1982, "The Estimation of Animal Abundance", section 3.1)."""
+MOST_UNSEEN = 2**14
+"""An upper limit of so many unseen slumps is none."""
 
 
-def chapman(first: int, second: int, both: int) -> Estimate:
-    """Estimate the number of slumps from two independent searches (Chapman 1951; Seber 1982, equation 3.3).
+def chapman(captures: Iterable[tuple[int, int, int]]) -> Estimate:
+    """Estimate the number of slumps from two independent searches, with a 95 % interval.
 
-    N = (first + 1) (second + 1) / (both + 1) - 1. The interval is the transformed logit interval of Sadinle 2009
-    (doi:10.1080/03610910903168595), which keeps its level for small numbers and for chances of being found near 0 and 1, where
-    Wald's and log-normal intervals don't; it never reaches below what was found.
+    N = (first + 1) (second + 1) / (both + 1) - 1 (Chapman 1951; Seber 1982, equation 3.3), summed over classes within which all
+    slumps are as easy to find (Sekar & Deming 1949, doi:10.1080/01621459.1949.10483294): pooled, a search that finds large ones
+    more easily than small ones would make the sum too low.
+
+    The number that neither found has in each class a generalized Waring distribution given what was found (Rivest & Yauck 2023,
+    arXiv:2307.11705), P(x) ~ (a)_x (b)_x / ((a + b + r)_x x!), here with a, b and r half above what only the first, only the
+    second, and both found. The interval is that of the sum over the classes, the quantiles of the distributions' convolution.
+    It never reaches below what was found, and is short where both found the same, unlike the transformed logit
+    interval (Sadinle 2009, doi:10.1080/03610910903168595), which has no sum over classes and is endless there; its coverage
+    is in results/bench/completeness.json.
 
     Args:
-        first: number of slumps that the first search found.
-        second: number that the second found.
-        both: number that both found.
+        captures: for each class the number of slumps that the first search, that the second, and that both found.
+
+    Returns:
+        The estimate; without value and upper limit when the searches have nothing in common.
 
     Raises:
         ValueError: more in common than one of them found.
     """
-    if not 0 <= both <= min(first, second):
-        raise ValueError(f"{both} slumps in common of {first} and {second}")
-    found = first + second - both
-    if both == 0:
-        return Estimate(None, float(found), None, "the searches found no slump in common")
-    one, two, common = first - both + 0.5, second - both + 0.5, both + 0.5
-    sigma = sqrt(1 / common + 1 / one + 1 / two + common / (one * two))
-    limits = [found - 0.5 + one * two / common * exp(sign * _z() * sigma) for sign in (-1, 1)]
-    return Estimate((first + 1) * (second + 1) / (both + 1) - 1, max(float(found), limits[0]), limits[1])
+    table = np.array([row for row in captures if row[0] or row[1]], dtype=np.int64).reshape(-1, 3)
+    first, second, both = table.T
+    if (both < 0).any() or (both > np.minimum(first, second)).any():
+        raise ValueError(f"more slumps in common than found: {table.tolist()}")
+    found = float((first + second - both).sum())
+    if not both.sum():
+        return Estimate(None, found, None, "the searches found no slump in common" if found else "the searches found nothing")
+    value = float(((first + 1) * (second + 1) / (both + 1) - 1).sum())
+    low, high = np.searchsorted(_unseen(first - both, second - both, both), [ALPHA / 2, 1 - ALPHA / 2]).tolist()
+    if high == MOST_UNSEEN:
+        return Estimate(value, found + low, None, "the searches found too little in common to say how many neither found")
+    return Estimate(value, found + low, found + high)
 
 
-def chapman_total(captures: Iterable[tuple[int, int, int]]) -> Estimate:
-    """Estimate the number of slumps from two searches that find some kinds of slumps better than others.
-
-    A sum over classes within which all are as easy to find (Sekar & Deming 1949, doi:10.1080/01621459.1949.10483294). The limits of
-    the classes are united by the method of variance estimates recovery (Zou, Huo & Taleban 2009, doi:10.1002/env.919).
-    Classes in which neither search found anything add nothing.
+def _unseen(first: NDArray[np.int64], second: NDArray[np.int64], both: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the distribution function of the number of slumps that neither search found, shape (MOST_UNSEEN,).
 
     Args:
-        captures: for each class what the first, the second and both searches found.
-
-    Returns:
-        The estimate; without value and upper limit when a class has slumps, but none in common.
+        first: what only the first search found, shape (classes,).
+        second: what only the second found.
+        both: what both found.
     """
-    captures = [row for row in captures if row[0] or row[1]]
-    found = float(sum(first + second - both for first, second, both in captures))
-    parts = [chapman(*row) for row in captures]
-    if not parts:
-        return Estimate(None, 0.0, None, "the searches found nothing")
-    values, lows, highs = ([getattr(part, name) for part in parts] for name in ("value", "low", "high"))
-    if None in values:
-        return Estimate(None, found, None, "in a size class the searches found no slump in common")
-    total = sum(values)
-    down, up = (sqrt(sum((a - b) ** 2 for a, b in zip(values, limits, strict=True))) for limits in (lows, highs))
-    return Estimate(total, max(found, total - down), total + up)
+    from scipy.signal import fftconvolve
+    from scipy.special import gammaln
 
-
-def _z() -> float:
-    from scipy.stats import norm
-
-    return float(norm.ppf(1 - ALPHA / 2))
+    x, total = np.arange(MOST_UNSEEN), np.ones(1)
+    for a, b, r in np.column_stack([first, second, both]) + 0.5:
+        start = gammaln(a + r) + gammaln(b + r) - gammaln(r) - gammaln(a) - gammaln(b)
+        log = start + gammaln(a + x) + gammaln(b + x) - gammaln(a + b + r + x) - gammaln(x + 1)
+        total = fftconvolve(total, np.exp(log))[:MOST_UNSEEN]
+    return np.cumsum(total)

@@ -7,6 +7,7 @@ plus and minus two standard errors would reach below zero and miss the truth too
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,16 +27,17 @@ def stratified_total(sizes: Integers, stratum: Integers, counts: Integers, names
     """Estimate the sum of a count over all windows of a frame, with a 95 % interval.
 
     In stratum h all N_h windows had the chance n_h / N_h, so each of the n_h stands for w_h = N_h / n_h of them:
-    total = sum_h w_h x (count of the stratum's sample). What was counted is certain; the interval is that of the rest, which lies
-    in windows that nobody looked at. Its mean is sum_h (w_h - 1) y_h, and the variance of its error
+    total = sum_h w_h x (count of the stratum's sample). What was counted is certain; the interval is that of the rest, which
+    lies in windows that nobody looked at. Its mean is sum_h (w_h - 1) y_h, and the variance of its error
     v = sum_h w_h (w_h - 1) n_h s_h^2 (Cochran 1977, equation 5.6, with w_h (w_h - 1) n_h = N_h^2 (1 - f_h) / n_h): zero where a
     stratum was looked at as a whole.
 
-    Limits are quantiles of the mid-p gamma interval for weighted sums of counts (Fay & Kim 2017, doi:10.1002/bimj.201600111): of
-    an even mixture of two gamma distributions, one with this mean and variance, the other with one event more, of the weight
-    that counts most (Fay & Feuer 1997, doi:10.1002/(SICI)1097-0258(19970415)16:7<791::AID-SIM500>3.0.CO;2-#). They hold when nothing
-    was counted: the upper limit of a single stratum is then 3.0 w, the rule of three. The variance s_h^2 is that of the
-    sample, so that slumps that come in groups widen the interval.
+    Limits are quantiles of the mid-p gamma interval for weighted sums of counts (Fay & Kim 2017,
+    doi:10.1002/bimj.201600111): of an even mixture of two gamma distributions, one with this mean and variance, the other
+    with one event more, of the weight that counts most (Fay & Feuer 1997,
+    doi:10.1002/(SICI)1097-0258(19970415)16:7<791::AID-SIM500>3.0.CO;2-#). They hold when nothing was counted: the upper
+    limit of a single stratum is then 3.0 w, the rule of three. The variance s_h^2 is that of the sample, so that slumps that
+    come in groups widen the interval. Numbers are whole, so that the lower limit is rounded to one.
 
     Args:
         sizes: number of windows N_h in each stratum, shape (h,).
@@ -56,7 +58,7 @@ def stratified_total(sizes: Integers, stratum: Integers, counts: Integers, names
         raise ValueError("expected counts of at least 0, from at most as many windows as each stratum has")
     counted = float(counts.sum())
     if (blank := np.flatnonzero((sizes > 0) & (n == 0))).size:
-        which = ", ".join(names[i] for i in blank) if names else ", ".join(map(str, blank))
+        which = ", ".join(names[int(i)] for i in blank) if names else ", ".join(map(str, blank))
         return Estimate(None, counted, None, f"no window was looked at in {len(blank)} of {len(sizes)} strata: {which}")
     y, squares = (np.bincount(stratum, values, len(sizes)) for values in (counts, counts**2))
     weight = np.divide(sizes, n, out=np.ones(len(sizes)), where=n > 0)
@@ -64,11 +66,11 @@ def stratified_total(sizes: Integers, stratum: Integers, counts: Integers, names
     rest = float(((weight - 1) * y).sum())
     variance = float((weight * (weight - 1) * spread).sum())
     most = float(weight.max(initial=1.0))
-    low, high = _midp_gamma(rest, variance, most - 1, most * (most - 1))
-    return Estimate(counted + rest, counted + low, counted + high)
+    low, high = midp_gamma(rest, variance, most - 1, most * (most - 1))
+    return Estimate(counted + rest, counted + floor(low + 0.5), counted + high)
 
 
-def _midp_gamma(mean: float, variance: float, more: float, more_variance: float) -> tuple[float, float]:
+def midp_gamma(mean: float, variance: float, more: float, more_variance: float) -> tuple[float, float]:
     """Return the quantiles of the mixture of the gamma distributions of what was seen and of one event more.
 
     Args:
@@ -78,22 +80,24 @@ def _midp_gamma(mean: float, variance: float, more: float, more_variance: float)
         more_variance: what it would add to the variance.
     """
     from scipy.optimize import brentq
-    from scipy.stats import gamma
+    from scipy.special import gammainc, gammaincinv
 
     if more == 0:
         return 0.0, 0.0
-    seen = gamma((mean**2 / variance), scale=variance / mean) if mean and variance else None
-    upper = mean + more, variance + more_variance
-    above = gamma(upper[0] ** 2 / upper[1], scale=upper[1] / upper[0])
+    moments = [(mean + more, variance + more_variance)] + ([(mean, variance)] if mean and variance else [])
+    gammas = [(first**2 / second, second / first) for first, second in moments]
 
     def below(x: float) -> float:
         # without an event, or where every window counted the same, the distribution of what was seen is a point
-        return float(above.cdf(x) + (seen.cdf(x) if seen else x >= mean)) / 2
+        shares = [float(gammainc(shape, x / scale)) for shape, scale in gammas] + [float(x >= mean)]
+        return (shares[0] + shares[1]) / 2
 
     def quantile(p: float) -> float:
-        if seen is None and below(mean) >= p >= above.cdf(mean) / 2:
-            return mean
-        ends = [above.ppf(q) for q in (p / 4, (1 + p) / 2)] + ([seen.ppf(q) for q in (p / 4, (1 + p) / 2)] if seen else [0, mean])
+        ends = [float(gammaincinv(shape, q) * scale) for shape, scale in gammas for q in (p / 4, (1 + p) / 2)]
+        if len(gammas) == 1:
+            if below(mean) >= p >= below(mean) - 0.5:
+                return mean
+            ends.append(mean)
         return float(brentq(lambda x: below(x) - p, min(ends), max(ends)))
 
     return quantile(ALPHA / 2), quantile(1 - ALPHA / 2)
