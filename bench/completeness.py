@@ -5,7 +5,7 @@ python bench/completeness.py      (no network is trained: a detector of known re
 A corridor is a lattice of windows with slumps in groups on the slopes that suit them. The detector finds a slump with a
 chance that depends on its size; its highest probability in a window says something of what it missed there. The sample is
 drawn by the product's own code from windows stratified as in the product, and a reviewer finds what lies in them. Writes
-results/bench/completeness.json: `coverage` of every estimator's interval over 200 corridors, `coverage_more` over ten
+results/bench/completeness.json: `coverage` of every estimator's interval over 200 corridors, `coverage_more` over four
 times as many (to tell luck from level), and `violated`: what becomes of it when an assumption doesn't hold.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def _classes(corridor: Corridor) -> dict[str, NDArray[np.bool_]]:
     return {name: corridor.size == number for number, name in enumerate(SIZE_CLASS_NAMES)}
 
 
-def recapture(corridor: Corridor, world: World) -> dict[str, tuple[Estimate, float]]:
+def recapture(corridor: Corridor, world: World, seed: int) -> dict[str, tuple[Estimate, float]]:
     """Return the estimates from two detectors and from two reviewers of what a detector found, with their truths."""
     results = {}
     everything = np.full(corridor.size.size, True)
@@ -153,7 +154,7 @@ def recapture(corridor: Corridor, world: World) -> dict[str, tuple[Estimate, flo
     return results
 
 
-def curve(corridor: Corridor, world: World) -> dict[str, tuple[Estimate, float]]:
+def curve(corridor: Corridor, world: World, seed: int) -> dict[str, tuple[Estimate, float]]:
     """Return the asymptote of the curve of new slumps a round, with the truth."""
     rng, n = corridor.rng, corridor.size.size
     chance = rng.beta(1, 1, size=n) if world.uneven else np.full(n, ROUND)
@@ -165,13 +166,23 @@ def curve(corridor: Corridor, world: World) -> dict[str, tuple[Estimate, float]]
     return {"curve, asymptote": (removal(new).total, float(n))}
 
 
-def simulate(n: int, world: World, first: int = 0) -> dict[str, dict[str, Any]]:
+Part = Callable[[Corridor, World, int], dict[str, tuple[Estimate, float]]]
+VIOLATED: dict[str, tuple[World, Part]] = {
+    "the audit's reviewer finds 80 % of what lies in a window": (World(reviewer=0.8), audit),
+    "a third of the searches' luck is common": (World(common=1 / 3), recapture),
+    "slumps differ in how easily a round finds them": (World(uneven=True), curve),
+}
+
+
+def simulate(
+    n: int, world: World, first: int = 0, parts: tuple[Part, ...] = (audit, recapture, curve)
+) -> dict[str, dict[str, Any]]:
     """Return for each estimator over `n` corridors: coverage, share without upper limit, relative bias, median width."""
     outcomes: dict[str, list[tuple[Estimate, float]]] = defaultdict(list)
     for seed in track(range(first, first + n), n, "completeness", "corridors"):
         corridor = Corridor(np.random.default_rng(seed))
-        for results in (audit(corridor, world, seed), recapture(corridor, world), curve(corridor, world)):
-            for name, result in results.items():
+        for part in parts:
+            for name, result in part(corridor, world, seed).items():
                 outcomes[name].append(result)
     return {name: _summary(results) for name, results in outcomes.items()}
 
@@ -199,12 +210,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/bench/completeness.json"))
     given = parser.parse_args()
     n = given.corridors
-    usual, more = simulate(n, World()), simulate(10 * n, World(), first=n)
-    violated = {
-        "the audit's reviewer finds 80 % of what lies in a window": simulate(n, World(reviewer=0.8)),
-        "a third of the searches' luck is common": simulate(n, World(common=1 / 3)),
-        "slumps differ in how easily a round finds them": simulate(n, World(uneven=True)),
-    }
+    usual, more = simulate(n, World()), simulate(4 * n, World(), first=n)
+    violated = {name: simulate(n, world, parts=(part,)) for name, (world, part) in VIOLATED.items()}
     result = {
         "coverage": {name: row["coverage"] for name, row in usual.items()},
         "coverage_more": {name: row["coverage"] for name, row in more.items()},
@@ -214,8 +221,9 @@ def main() -> None:
     }
     write_json(given.out, result)
     for name, row in usual.items():
-        others = " ".join(f"{rows[name]['coverage']:.3f}" for rows in violated.values())
-        print(f"{name:36} {row['coverage']:.3f} {more[name]['coverage']:.3f} | {others}")
+        print(f"{name:36} {row['coverage']:.3f} {more[name]['coverage']:.3f} width {row['width_median']:.3g}")
+    for why, rows in violated.items():
+        print(why, {name: (row["coverage"], round(row["bias"], 3)) for name, row in rows.items()})
 
 
 if __name__ == "__main__":

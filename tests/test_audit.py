@@ -34,7 +34,7 @@ def place(left, bottom, right, top):
 
 
 class Case:
-    """Two blocks of 4 x 4 windows: faint in the west, unobserved in the two eastmost columns, with one outline and one slump."""
+    """Two blocks of 4 x 4 windows: faint, unobserved in the two eastmost columns, with one outline and one slump."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -164,7 +164,12 @@ def test_every_window_of_a_stratum_has_the_same_chance():
 
 
 def test_values_at_a_limit_belong_to_the_upper_class():
-    values = {"flagged": [False] * 3, "prob_max": [0.1, 0.4, 0.0], "slope_deg": [4.0, np.nan, 3.9], "known_m": [2000.0, 1.0, np.nan]}
+    values = {
+        "flagged": [False] * 3,
+        "prob_max": [0.1, 0.4, 0.0],
+        "slope_deg": [4.0, np.nan, 3.9],
+        "known_m": [2000.0, 1.0, np.nan],
+    }
     assert strata(pd.DataFrame(values), Audit()).tolist() == [
         "probability 0.1 to 0.4, slope 4 and above, distance 2000 and above",
         "probability 0.4 and above, slope unknown, distance below 2000",

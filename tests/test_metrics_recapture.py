@@ -39,7 +39,7 @@ def test_nothing_in_common_says_nothing(captures, reason):
 
 
 def test_hardly_anything_in_common_has_no_upper_limit():
-    estimate = chapman([(60, 60, 1), (3, 3, 0)])
+    estimate = chapman([(60, 60, 1), (30, 30, 0)])
     assert estimate.high is None
     assert "too little in common" in estimate.reason
 

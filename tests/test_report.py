@@ -33,6 +33,16 @@ PLACE = Place(region="Beiluhe <north>")
 NOTE = "<script>alert('x')</script> & \"quoted\""
 
 
+NOTHING = {"value": None, "low": None, "high": None, "reason": "too few"}
+NO_AUDIT = {"round": None, "reason": "no round was <audited>", "assumptions": ["The reviewer finds all."]}
+NO_REVIEWERS = {"reviewers": [], "candidates": 0, "total": NOTHING, "assumptions": []}
+NO_CURVE = {"rounds": ["01"], "new": [3], "expected": [], "total": NOTHING, "p": None, "assumptions": []}
+
+
+def estimate(value, low, high):
+    return {"value": value, "low": low, "high": high, "reason": ""}
+
+
 class Project:
     """A small finished project: an area of columns x rows cells of which the eastmost column was not observed."""
 
@@ -150,6 +160,8 @@ class Project:
             )
         return name
 
+    completeness = None
+
     def measure(self):
         """Make the inventory with its attributes."""
         inventory, seeds = self.results / "outlines.parquet", self.folder / "seeds.parquet"
@@ -165,7 +177,9 @@ class Project:
         """Make the report and return its text."""
         options = ReportOptions(area=PLACE, time=Time(), grid=self.grid, report=Report())
         catalog, out = self.results / "scenes" / "catalog.parquet", self.folder / "report.html"
-        build_report(self.attributes, self.results, self.reviews, catalog, self.aoi, out, options, self.rounds)
+        completeness = self.results / "completeness.json"
+        write_json(completeness, self.completeness or {"audit": NO_AUDIT, "reviewers": NO_REVIEWERS, "curve": NO_CURVE})
+        build_report(self.attributes, completeness, self.results, self.reviews, catalog, self.aoi, out, options, self.rounds)
         return out.read_text(encoding="utf-8")
 
 
@@ -362,3 +376,47 @@ def test_coverage_counts_the_area_only(tmp_path):
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(share, shown):
     assert share_text(share) == shown
+
+
+def test_without_an_audit_the_report_says_that_nobody_knows(tmp_path):
+    page = text(Project(tmp_path).measure().report())
+    assert "No audit was made, so nobody knows how many slumps were missed: no round was <audited>" in page
+    assert "too few" in page
+
+
+def test_estimates_are_shown_with_their_intervals(tmp_path):
+    project = Project(tmp_path).measure()
+    part = {"known": 70, "added": 5, "missed": estimate(30, 12, 61.5), "completeness": estimate(0.75, 0.567, 0.915)}
+    none = {**part, "completeness": NOTHING}
+    windows = {"frame": 2400, "sampled": 200, "looked_through": 198}
+    project.completeness = {
+        "audit": {
+            **NO_AUDIT,
+            **part,
+            "round": "02",
+            "windows": windows,
+            "size_classes": {"below 0.2 ha": part, "5 ha and above": none},
+        },
+        "reviewers": {
+            **NO_REVIEWERS,
+            "reviewers": ["ann", "bob"],
+            "first": 60,
+            "second": 50,
+            "both": 45,
+            "total": estimate(67, 65, 71),
+        },
+        "curve": {
+            **NO_CURVE,
+            "new": [45, 11, 18, 8],
+            "p": 0.44,
+            "total": {**estimate(90.6, 83.4, None), "reason": "hardly fall"},
+        },
+    }
+    html = project.report()
+    page = text(html)
+    assert "looked through 198 of 2,400 observed windows" in page
+    assert "30 (95 % interval 12 to 62) are estimated to have been missed; 5 of them have been found since" in page
+    for row in ("75 % 56.7 % to 91.5 %", "97 % 91.5 % to 100 %", "90.5 % 0 % to 98.3 % hardly fall"):
+        assert row in " ".join(page.split())
+    assert "5 ha and above" not in page.split("What each estimate takes for granted")[0].split("How complete it is")[1]
+    assert html.count('alt="Slumps found up to each round') == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -213,12 +213,14 @@ def estimate_reviewers(reviews: Path, reviewed: dict[str, gpd.GeoDataFrame]) -> 
     return {"reviewers": list(pair), "candidates": len(found), **counts, "total": recapture.chapman(table).plain}
 
 
-def _accepts(events: Iterable[Event]) -> bool:
-    return list(events)[-1].decision in POSITIVE
+def _accepts(events: Sequence[Event]) -> bool:
+    return events[-1].decision in POSITIVE
 
 
-def _blind(events: Iterable[Event]) -> bool:
-    return all(event.blind and event.role != "adjudicator" and event.action == "decide" for event in events)
+def _blind(events: Sequence[Event]) -> bool:
+    """Tell whether these are a reviewer's one decision, taken without seeing another's."""
+    apart = all(event.blind and event.role != "adjudicator" and event.action == "decide" for event in events)
+    return apart and len({event.decision for event in events}) == 1
 
 
 def _captures(first: Members, second: Members) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ ASSUMPTIONS = (
     "Whether two outlines show the same slump is known without error.",
 )
 """What the estimate takes for granted (Seber 1982, "The Estimation of Animal Abundance", section 3.1)."""
-MOST_UNSEEN = 2**14
+MOST_UNSEEN = 2**17
 """An upper limit of so many unseen slumps is none."""
 
 
@@ -56,26 +56,33 @@ def chapman(captures: Iterable[tuple[int, int, int]]) -> Estimate:
     if not both.sum():
         return Estimate(None, found, None, "the searches found no slump in common" if found else "the searches found nothing")
     value = float(((first + 1) * (second + 1) / (both + 1) - 1).sum())
-    low, high = np.searchsorted(_unseen(first - both, second - both, both), [ALPHA / 2, 1 - ALPHA / 2]).tolist()
+    size = 2**9
+    while True:
+        chance = _unseen(first - both, second - both, both, size)
+        low, high = np.searchsorted(chance, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
+        if high < size or size == MOST_UNSEEN:
+            break
+        size *= 4
     if high == MOST_UNSEEN:
         return Estimate(value, found + low, None, "the searches found too little in common to say how many neither found")
     return Estimate(value, found + low, found + high)
 
 
-def _unseen(first: NDArray[np.int64], second: NDArray[np.int64], both: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the distribution function of the number of slumps that neither search found, shape (MOST_UNSEEN,).
+def _unseen(first: NDArray[np.int64], second: NDArray[np.int64], both: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """Return the distribution function of the number of slumps that neither search found, at 0 to size - 1.
 
     Args:
         first: what only the first search found, shape (classes,).
         second: what only the second found.
         both: what both found.
+        size: how far to go.
     """
     from scipy.signal import fftconvolve
     from scipy.special import gammaln
 
-    x, total = np.arange(MOST_UNSEEN), np.ones(1)
+    x, total = np.arange(size), np.ones(1)
     for a, b, r in np.column_stack([first, second, both]) + 0.5:
         start = gammaln(a + r) + gammaln(b + r) - gammaln(r) - gammaln(a) - gammaln(b)
         log = start + gammaln(a + x) + gammaln(b + x) - gammaln(a + b + r + x) - gammaln(x + 1)
-        total = fftconvolve(total, np.exp(log))[:MOST_UNSEEN]
+        total = fftconvolve(total, np.exp(log))[:size]
     return np.cumsum(total)
