@@ -61,6 +61,17 @@ def test_another_recall_redoes_the_choice_and_what_follows(case):
     assert case.plan() == {"validate": 1, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
+def test_an_audit_is_a_sample_more_and_changes_nothing_else(case):
+    case.configure(audit={"windows": 12, "window_px": 128})
+    assert case.plan() == {"audit": 1}
+    case.snakemake()
+    frame = gpd.read_parquet(case.results / "rounds/01/audit.parquet")
+    summary = json.loads((case.results / "rounds/01/audit.json").read_text())
+    assert summary["sampled"] == frame["sampled"].sum() >= 12
+    assert frame["slope_deg"].notna().all()
+    assert case.plan() == {}
+
+
 def test_learning_rate_redoes_training_and_below(case):
     case.configure(train={"learning_rate": 5e-4})
     assert case.plan() == {rule: count for rule, count in ROUND.items() if rule not in {"labels", "chips"}}
@@ -323,7 +334,7 @@ def test_a_reviewed_round_opens_the_next_and_touches_no_scene(case):
     if signoff["n_new"]:
         assert plan == ROUND
     else:
-        assert plan == {"inventory": 1, "attributes": 1, "export": 1, "report": 1}
+        assert plan == {"inventory": 1, "completeness": 1, "attributes": 1, "export": 1, "report": 1}
     touch_later(case.reviews / "round_01/signoff.json")
     touch_later(case.reviews / "round_01/reviewed.parquet")
     assert case.plan() == plan
