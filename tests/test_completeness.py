@@ -163,9 +163,9 @@ class Project(Case):
         looked(windows, decision).to_parquet(self.folder / "audited.parquet")
         return self
 
-    def build(self):
+    def build(self, detectors=()):
         out = self.results / "completeness.json"
-        build_completeness(self.inventory, self.reviews, out, CompletenessOptions(grid=SECTION), ["01"])
+        build_completeness(self.inventory, self.reviews, detectors, out, CompletenessOptions(grid=SECTION), ["01"])
         return json.loads(out.read_text())
 
 
@@ -179,7 +179,8 @@ def test_without_an_audit_nothing_is_claimed(project):
     assert result["audit"]["round"] is None
     assert "no round was audited" in result["audit"]["reason"]
     assert result["curve"]["total"]["value"] is None
-    assert all(result[name]["assumptions"] for name in ("audit", "reviewers", "curve"))
+    assert all(result[name]["assumptions"] for name in ("audit", "reviewers", "detectors", "curve"))
+    assert "no two detectors" in result["detectors"]["total"]["reason"]
 
 
 def test_an_audit_of_all_windows_knows_all(project):
@@ -195,6 +196,20 @@ def test_two_reviewers_are_two_searches(project):
     assert reviewers["reviewers"] == ["ann", "bob"]
     assert [reviewers[name] for name in ("candidates", "first", "second", "both")] == [8, 6, 7, 6]
     assert reviewers["total"]["value"] == pytest.approx(7)
+
+
+def test_two_detectors_search_what_neither_was_trained_on(project, tmp_path):
+    folders = []
+    for name, known, found in (("a", 0, (0, 1, 2, 3, 4)), ("b", 1, (0, 1, 2, 3, 5, 30))):
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        labels = gpd.GeoDataFrame({"kind": ["positive", "negative"]}, geometry=[square(known), square(2)], crs=CRS)
+        labels.to_parquet(folders[-1] / "labels.parquet")
+        gpd.GeoDataFrame(geometry=[square(i, 90) for i in found], crs=CRS).to_parquet(folders[-1] / "outlines.parquet")
+    detectors = project.build(folders)["detectors"]
+    # 30 is no slump; 0 and 1 were known to one of them
+    assert [detectors[name] for name in ("slumps", "first", "second", "both")] == [6, 3, 3, 2]
+    assert detectors["total"]["value"] == pytest.approx(4 * 4 / 3 - 1)
 
 
 @pytest.mark.parametrize("decision", ["accept", "edit"])

@@ -38,6 +38,8 @@ NO_AUDIT = {"round": None, "reason": "no round was <audited>", "assumptions": ["
 NO_REVIEWERS = {"reviewers": [], "candidates": 0, "total": NOTHING, "assumptions": []}
 NO_CURVE = {"rounds": ["01"], "new": [3], "expected": [], "total": NOTHING, "p": None, "assumptions": []}
 
+UNKNOWN = {"audit": NO_AUDIT, "reviewers": NO_REVIEWERS, "detectors": NO_REVIEWERS, "curve": NO_CURVE}
+
 
 def estimate(value, low, high):
     return {"value": value, "low": low, "high": high, "reason": ""}
@@ -178,7 +180,10 @@ class Project:
         options = ReportOptions(area=PLACE, time=Time(), grid=self.grid, report=Report())
         catalog, out = self.results / "scenes" / "catalog.parquet", self.folder / "report.html"
         completeness = self.results / "completeness.json"
-        write_json(completeness, self.completeness or {"audit": NO_AUDIT, "reviewers": NO_REVIEWERS, "curve": NO_CURVE})
+        write_json(
+            completeness,
+            self.completeness or {"audit": NO_AUDIT, "reviewers": NO_REVIEWERS, "detectors": NO_REVIEWERS, "curve": NO_CURVE},
+        )
         build_report(self.attributes, completeness, self.results, self.reviews, catalog, self.aoi, out, options, self.rounds)
         return out.read_text(encoding="utf-8")
 
@@ -405,6 +410,7 @@ def test_estimates_are_shown_with_their_intervals(tmp_path):
             "both": 45,
             "total": estimate(67, 65, 71),
         },
+        "detectors": NO_REVIEWERS,
         "curve": {
             **NO_CURVE,
             "new": [45, 11, 18, 8],

@@ -20,7 +20,7 @@ from rts_pipeline.lineage import with_lineage
 from rts_pipeline.metrics import recapture
 from rts_pipeline.metrics import removal as curve
 from rts_pipeline.metrics.estimate import Estimate, recall
-from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
+from rts_pipeline.metrics.objects import IOUS, SIZE_CLASS_NAMES, SIZE_CLASSES_M2, match_outlines
 from rts_pipeline.metrics.stratified import stratified_total
 from rts_pipeline.options import CompletenessOptions
 from rts_pipeline.review.events import Event, read_round
@@ -42,15 +42,18 @@ ASSUMPTIONS = (
 Members = NDArray[np.bool_]
 
 
-def build_completeness(inventory: Path, reviews: Path, out: Path, options: CompletenessOptions, rounds: Sequence[str]) -> None:
+def build_completeness(
+    inventory: Path, reviews: Path, detectors: Sequence[Path], out: Path, options: CompletenessOptions, rounds: Sequence[str]
+) -> None:
     """Write what is known of the slumps that are missing.
 
     Args:
         inventory: `outlines.parquet` of the inventory.
         reviews: folder of the reviews. A round that was audited holds FRAME (columns of the stage audit) and VERDICTS:
             window_id and decision of each sampled window.
-        out: JSON with `audit`, `reviewers` and `curve`: estimates as {value, low, high, reason}, 95 % intervals, null where the
-            data give none, and the reason; each with its `assumptions`.
+        detectors: two round folders with outlines.parquet and labels.parquet, or none.
+        out: JSON with `audit`, `reviewers`, `detectors` and `curve`: estimates as {value, low, high, reason}, 95 %
+            intervals, null where the data give none, and the reason; each with its `assumptions`.
         options: the stage's options.
         rounds: names of the signed-off rounds that the inventory holds.
 
@@ -72,6 +75,7 @@ def build_completeness(inventory: Path, reviews: Path, out: Path, options: Compl
     result = {
         "audit": audit | {"assumptions": ASSUMPTIONS},
         "reviewers": estimate_reviewers(reviews, reviewed) | {"assumptions": recapture.ASSUMPTIONS},
+        "detectors": estimate_detectors(slumps, detectors) | {"assumptions": recapture.ASSUMPTIONS},
         "curve": estimate_curve(reviewed, sum(s.n_cut for s in read_signoffs(reviews) if s.round in folders))
         | {"assumptions": curve.ASSUMPTIONS},
     }
@@ -207,10 +211,43 @@ def estimate_reviewers(reviews: Path, reviewed: dict[str, gpd.GeoDataFrame]) -> 
         return {"reviewers": [], "candidates": 0, "total": Estimate(None, None, None, reason).plain}
     pair, found = max(readings.items(), key=lambda item: (len(item[1]), item[0]))
     first, second, slumps, areas = (np.array(column) for column in zip(*found, strict=True))
+    return {"reviewers": list(pair), "candidates": len(found), **_recaptured(first & slumps, second & slumps, areas)}
+
+
+def estimate_detectors(slumps: gpd.GeoDataFrame, folders: Sequence[Path]) -> dict[str, Any]:
+    """Estimate how many slumps there are that two networks, trained on disjoint halves of the labels, can find.
+
+    Args:
+        slumps: the inventory: an outline of a network counts only where it shows a slump that reviewers accepted.
+        folders: a round's folder of each network.
+
+    Returns:
+        detectors (the folders), slumps (of the inventory that neither was trained on: the others are no search), first, second,
+        both (of those, found with an IoU above 0.3), `total`.
+    """
+    if not folders:
+        reason = "no two detectors were given (completeness.detectors)"
+        return {"detectors": [], "slumps": 0, "total": Estimate(None, None, None, reason).plain}
+    unseen, found = np.full(len(slumps), True), []
+    for folder in folders:
+        labels = read_geoparquet(folder / "labels.parquet").to_crs(slumps.crs)
+        unseen[slumps.sindex.query(labels.geometry[labels["kind"] == "positive"], predicate="intersects")[1]] = False
+        outlines = read_geoparquet(folder / "outlines.parquet").to_crs(slumps.crs)
+        found.append(np.isin(np.arange(len(slumps)), match_outlines(outlines.geometry, slumps.geometry, IOUS[0]).truth))
+    areas, _ = geodesic_area_perimeter(slumps.geometry)
+    return {
+        "detectors": [str(folder) for folder in folders],
+        "slumps": int(unseen.sum()),
+        **_recaptured(found[0] & unseen, found[1] & unseen, areas),
+    }
+
+
+def _recaptured(first: Members, second: Members, areas: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what two searches found, with the estimate of all, in size classes."""
     size = np.searchsorted(SIZE_CLASSES_M2, areas, side="right")
-    table = [_captures(first & slumps & (size == k), second & slumps & (size == k)) for k in range(len(SIZE_CLASS_NAMES))]
+    table = [_captures(first & (size == k), second & (size == k)) for k in range(len(SIZE_CLASS_NAMES))]
     counts = dict(zip(("first", "second", "both"), np.sum(table, axis=0).tolist(), strict=True))
-    return {"reviewers": list(pair), "candidates": len(found), **counts, "total": recapture.chapman(table).plain}
+    return {**counts, "total": recapture.chapman(table).plain}
 
 
 def _accepts(events: Sequence[Event]) -> bool:

@@ -419,6 +419,22 @@ class Attributes(Section):
     railway: str | None = Field(None, description="Vector file of railways; null: no distance.")
 
 
+class Completeness(Section):
+    """How many slumps were missed."""
+
+    detectors: list[str] = Field(
+        [],
+        description="Round folders (results/rounds/01) of two other projects in the same grid, whose networks learnt from"
+        " disjoint halves of the labels: two searches of the same ground. []: none.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.detectors and len(set(self.detectors)) != 2:
+            raise ValueError(f"detectors must be two different folders or none, found {self.detectors}")
+        return self
+
+
 class Report(Section):
     """The HTML report."""
 
@@ -453,6 +469,7 @@ class Config(Section):
     evidence: Evidence = Evidence()
     review: Review = Review()
     attributes: Attributes = Attributes()
+    completeness: Completeness = Completeness()
     report: Report = Report()
     rounds: Rounds = Rounds()
 

@@ -50,10 +50,10 @@ STAGES = {
     "audit": Stage(1, "audit", "80a1028e724e3ec6"),
     "evidence": Stage(3, "evidence", "5cc0b22f99902356"),
     "inventory": Stage(2, "inventory.build", "4b91e3014ea35977"),
-    "completeness": Stage(1, "completeness", "1c0eef053e5ec8b5"),
+    "completeness": Stage(1, "completeness", "74d6a544fad57492"),
     "attributes": Stage(2, "inventory.attributes", "33041a96f75a9998"),
     "export": Stage(1, "inventory.export", "2dfa467044663f13"),
-    "report": Stage(8, "report.build", "2ad282270bd5ca24"),
+    "report": Stage(8, "report.build", "b452d5cd982ecd3a"),
 }
 
 

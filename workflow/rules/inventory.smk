@@ -31,6 +31,11 @@ rule completeness:
         inventory="<results>/inventory/outlines.parquet",
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
+        detectors=expand(
+            "{folder}/{file}.parquet",
+            folder=project.config.completeness.detectors,
+            file=["outlines", "labels"],
+        ),
     output:
         "<results>/inventory/completeness.json",
     log:
@@ -46,11 +51,15 @@ rule completeness:
         code=project.code("completeness"),
         rounds=" ".join(project.rounds.finished),
         reviews=lambda wildcards: REVIEWS,
+        detectors=" ".join(
+            f"--detector {shlex.quote(folder)}"
+            for folder in project.config.completeness.detectors
+        ),
     message:
         "Completeness of the inventory"
     shell:
         "rts-pipeline completeness {params.rounds} --inventory {input.inventory} --reviews {params.reviews:q}"
-        " --out {output} --options {params.options:q} --code {params.code} 2> {log}"
+        " {params.detectors} --out {output} --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule attributes:

@@ -43,6 +43,7 @@ def completeness(
     reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
     out: Out,
     rounds: Annotated[list[str] | None, typer.Argument(help="The signed-off rounds: 01 02 ...")] = None,
+    detector: Annotated[list[Path] | None, typer.Option(help="Round folder of a second project; given twice.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
@@ -54,7 +55,7 @@ def completeness(
     parsed = stage_options("completeness", CompletenessOptions, options, config, code)
     from rts_pipeline.completeness import build_completeness
 
-    build_completeness(inventory, reviews, out, parsed, rounds or [])
+    build_completeness(inventory, reviews, detector or [], out, parsed, rounds or [])
 
 
 def attributes(

@@ -25,7 +25,7 @@ def shares(estimates: dict[str, Any]) -> list[Row]:
     Args:
         estimates: what the stage completeness wrote.
     """
-    audit, reviewers, curve = (estimates[name] for name in ("audit", "reviewers", "curve"))
+    audit, curve = estimates["audit"], estimates["curve"]
     rows = []
     if audit["round"]:
         rows.append(_row("Audit", "all slumps", audit["completeness"]))
@@ -33,8 +33,10 @@ def shares(estimates: dict[str, Any]) -> list[Row]:
         rows += [_row("Audit", f"slumps {name}", estimate) for name, estimate in classes.items() if _known(estimate)]
     else:
         rows.append(_row("Audit", "all slumps", _none(audit["reason"])))
-    found = sum(reviewers.get(name, 0) * sign for name, sign in (("first", 1), ("second", 1), ("both", -1)))
-    rows.append(_row("Two reviewers", "slumps among the candidates", _share(found, reviewers["total"])))
+    for name, of in (("reviewers", "slumps among the candidates"), ("detectors", "slumps new to both")):
+        searches = estimates[name]
+        found = sum(searches.get(key, 0) * sign for key, sign in (("first", 1), ("second", 1), ("both", -1)))
+        rows.append(_row(f"Two {name}", of, _share(found, searches["total"])))
     rows.append(_row("Curve of rounds", "what such rounds can find", _share(sum(curve["new"]), curve["total"])))
     return rows
 
