@@ -19,6 +19,7 @@ from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import new_cog, sha256_file, write_json, write_parquet
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
 from rts_pipeline.options import AttributesOptions, InventoryOptions, ReportOptions
 from rts_pipeline.page import area_text, share_text
 from rts_pipeline.report.build import build_report
@@ -400,7 +401,7 @@ def test_estimates_are_shown_with_their_intervals(tmp_path):
             **part,
             "round": "02",
             "windows": windows,
-            "size_classes": {"below 0.2 ha": part, "5 ha and above": none},
+            "size_classes": dict.fromkeys(SIZE_CLASS_NAMES, part) | {"5 ha and above": none},
         },
         "reviewers": {
             **NO_REVIEWERS,
@@ -421,8 +422,10 @@ def test_estimates_are_shown_with_their_intervals(tmp_path):
     html = project.report()
     page = text(html)
     assert "looked through 198 of 2,400 observed windows" in page
-    assert "30 (95 % interval 12 to 62) are estimated to have been missed; 5 of them have been found since" in page
+    assert "30 (95 % interval 12 to 62) are estimated to have been missed, of which 5 have been found since" in page
     for row in ("75 % 56.7 % to 91.5 %", "97 % 91.5 % to 100 %", "90.5 % 0 % to 98.3 % hardly fall"):
         assert row in " ".join(page.split())
-    assert "5 ha and above" not in page.split("What each estimate takes for granted")[0].split("How complete it is")[1]
+    section = page.split("How complete it is")[1].split("What each estimate takes for granted")[0]
+    assert section.index("below 0.2 ha") < section.index("0.2 to 1 ha") < section.index("1 to 5 ha")
+    assert "5 ha and above" not in section
     assert html.count('alt="Slumps found up to each round') == 1

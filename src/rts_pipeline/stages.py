@@ -53,7 +53,7 @@ STAGES = {
     "completeness": Stage(1, "completeness", "74d6a544fad57492"),
     "attributes": Stage(2, "inventory.attributes", "33041a96f75a9998"),
     "export": Stage(1, "inventory.export", "2dfa467044663f13"),
-    "report": Stage(8, "report.build", "b452d5cd982ecd3a"),
+    "report": Stage(8, "report.build", "2218fab5b09a6107"),
 }
 
 

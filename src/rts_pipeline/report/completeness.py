@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rts_pipeline.drawing import DARK, MAIN, drawing
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
 from rts_pipeline.report.figures import count_axis, data_uri
 
 MORE_ROUNDS = 2
@@ -29,7 +30,7 @@ def shares(estimates: dict[str, Any]) -> list[Row]:
     rows = []
     if audit["round"]:
         rows.append(_row("Audit", "all slumps", audit["completeness"]))
-        classes = {name: part["completeness"] for name, part in audit["size_classes"].items()}
+        classes = {name: audit["size_classes"][name]["completeness"] for name in SIZE_CLASS_NAMES}
         rows += [_row("Audit", f"slumps {name}", estimate) for name, estimate in classes.items() if _known(estimate)]
     else:
         rows.append(_row("Audit", "all slumps", _none(audit["reason"])))
