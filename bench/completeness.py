@@ -5,8 +5,8 @@ python bench/completeness.py      (no network is trained: a detector of known re
 A corridor is a lattice of windows with slumps in groups on the slopes that suit them. The detector finds a slump with a
 chance that depends on its size; its highest probability in a window says something of what it missed there. The sample is
 drawn by the product's own code from windows stratified as in the product, and a reviewer finds what lies in them. Writes
-results/bench/completeness.json: `coverage` of every estimator's interval over 200 corridors, `coverage_more` over four
-times as many (to tell luck from level), and `violated`: what becomes of it when an assumption doesn't hold.
+results/bench/completeness.json: `coverage` of every estimator's interval over 200 corridors, `coverage_more` over twice
+as many more (to tell luck from level), and `violated`: what becomes of it when an assumption doesn't hold.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/bench/completeness.json"))
     given = parser.parse_args()
     n = given.corridors
-    usual, more = simulate(n, World()), simulate(4 * n, World(), first=n)
+    usual, more = simulate(n, World()), simulate(2 * n, World(), first=n)
     violated = {name: simulate(n, world, parts=(part,)) for name, (world, part) in VIOLATED.items()}
     result = {
         "coverage": {name: row["coverage"] for name, row in usual.items()},

@@ -26,10 +26,14 @@ LEAST_RATE = 0.01
 """Density of missed slumps that counts for a stratum of the lowest probability, so that it is looked at too."""
 LEAST_SAMPLED = 4
 """Windows that every stratum gets, if it has them: with fewer its variance says nothing."""
+LEAST_WINDOWS = 4 * LEAST_SAMPLED
+"""Classes of slope and distance with fewer windows are one stratum, or they would take the sample from the large ones."""
 
 
 def strata(windows: pd.DataFrame, options: Audit) -> pd.Series:
     """Return the name of each window's stratum: `FLAGGED`, or its classes of probability, slope and distance.
+
+    Classes of one probability with fewer than LEAST_WINDOWS windows are united.
 
     Args:
         windows: flagged (bool), prob_max, slope_deg (nan where the DEM says nothing), known_m (nan where no slump is known).
@@ -40,8 +44,9 @@ def strata(windows: pd.DataFrame, options: Audit) -> pd.Series:
         _classes(windows["slope_deg"], options.slope_deg, "slope"),
         _classes(windows["known_m"], options.known_m, "distance"),
     ]
-    names = parts[0] + ", " + parts[1] + ", " + parts[2]
-    return names.where(~windows["flagged"], FLAGGED)
+    names = (parts[0] + ", " + parts[1] + ", " + parts[2]).where(~windows["flagged"], FLAGGED)
+    small = names.map(names.value_counts()) < LEAST_WINDOWS
+    return names.where(~small | windows["flagged"], parts[0] + ", small classes")
 
 
 def _classes(values: pd.Series, limits: Sequence[float], what: str) -> pd.Series:

@@ -47,7 +47,7 @@ STAGES = {
     "predict": Stage(2, "predict", "eaef05a1321a74f6"),
     "polygonize": Stage(3, "polygonize", "784db2363036e0e6"),
     "candidates": Stage(8, "candidates", "a10f6e1b1fe88891"),
-    "audit": Stage(1, "audit", "80a1028e724e3ec6"),
+    "audit": Stage(1, "audit", "b4544aaff3a0802a"),
     "evidence": Stage(3, "evidence", "5cc0b22f99902356"),
     "inventory": Stage(2, "inventory.build", "4b91e3014ea35977"),
     "completeness": Stage(1, "completeness", "74d6a544fad57492"),
