@@ -386,7 +386,7 @@ def test_a_share_is_never_rounded_to_all_or_nothing(share, shown):
 
 def test_without_an_audit_the_report_says_that_nobody_knows(tmp_path):
     page = text(Project(tmp_path).measure().report())
-    assert "No audit was made, so nobody knows how many slumps were missed: no round was <audited>" in page
+    assert "No audit was made, so nobody knows how many slumps were missed : no round was <audited>" in page
     assert "too few" in page
 
 
