@@ -11,7 +11,9 @@ from rts_pipeline import io
 from rts_pipeline.config import Review
 from rts_pipeline.grid import Grid
 from rts_pipeline.review import rounds
-from rts_pipeline.review.events import append, make_event
+from rts_pipeline.review.events import make_event
+from rts_pipeline.review.start import KEPT, start
+from rts_pipeline.review.store import append
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS, 3.0, 128, 2)
@@ -34,7 +36,7 @@ def sha(outline):
     return io.sha256_json(shapely.to_wkb(outline, hex=True))
 
 
-def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0):
+def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0, scores=None):
     """Write the candidates of a round; `known` is what is known of those that changed, by their number; `cut` more wait."""
     outlines = [square(i) for i in range(4)] if outlines is None else outlines
     n = len(outlines)
@@ -47,8 +49,9 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
             "status": ["changed" if i in (known or {}) else "candidate" for i in range(n)],
             "known_ids": ["seed-00001" if i in (known or {}) else "" for i in range(n)],
             "known": gpd.GeoSeries([(known or {}).get(i) for i in range(n)], crs=CRS),
-            "prob_mean": [0.7] * n,
+            "prob_mean": scores or [0.7] * n,
             "prob_max": [0.9] * n,
+            "cell_id": [f"e0000_n{i // 2:04d}" for i in range(n)],
             "longitude": [93.0] * n,
             "latitude": [35.0] * n,
             "base_sha256": [sha(o) for o in outlines],
@@ -57,8 +60,9 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
         geometry=gpd.GeoSeries(outlines, crs=CRS),
     )
     path = results / "rounds" / round / "candidates.parquet"
-    for name in rounds.KEPT[:-1]:
+    for name in KEPT[:-1]:
         io.write_text(path.parent / name, f"{name} of round {round}")
+    io.write_json(path.parent / rounds.CHOICE, {"threshold": 0.4})
     io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"cut": cut}})
     io.write_parquet(path, frame)
     return path
@@ -67,10 +71,10 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
 class Case:
     """A folder of results and one of reviews, with a round that is open."""
 
-    def __init__(self, folder: Path, outlines=None, known=None):
+    def __init__(self, folder: Path, outlines=None, known=None, scores=None, second=None):
         self.results, self.reviews = folder / "results", folder / "reviews"
-        write_candidates(self.results, outlines=outlines, known=known)
-        rounds.start(self.reviews, self.results, "01", at=AT)
+        write_candidates(self.results, outlines=outlines, known=known, scores=scores)
+        start(self.reviews, self.results, "01", at=AT, second=second)
         self.folder = self.reviews / "round_01"
 
     def event(self, number, decision="accept", reviewer="ann", **fields):
@@ -90,8 +94,9 @@ class Case:
 
     def decide(self, number, decision="accept", reviewer="ann", **fields):
         event = self.event(number, decision, reviewer, **fields)
-        append(self.reviews, "01", reviewer, [event])
+        append(self.reviews, "01", reviewer, [event], role=event.role)
         return event
 
     def decide_all(self, decisions=("accept", "reject", "unsure", "accept"), reviewer="ann"):
-        return [self.decide(i, decision, reviewer) for i, decision in enumerate(decisions)]
+        events = [self.event(i, decision, reviewer) for i, decision in enumerate(decisions)]
+        return append(self.reviews, "01", reviewer, events)

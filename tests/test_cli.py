@@ -16,7 +16,8 @@ from typer.main import get_command
 import review_case
 from items import write_item
 from rts_pipeline.cli import app
-from rts_pipeline.review import rounds
+from rts_pipeline.review.start import start
+from rts_pipeline.review.store import open_round, read_round
 from workflow_case import BIN, Case
 
 CRS = "EPSG:32646"
@@ -70,6 +71,7 @@ def test_help_imports_nothing_heavy():
         "polygonize",
         "candidates",
         "evidence",
+        "review.consensus.build",
         "review.finish",
         "review.simulated",
         "inventory.build",
@@ -253,7 +255,7 @@ def open_review(case):
     """The project with a review of four candidates under way."""
     results, reviews = case.folder / "results", case.folder / "reviews"
     review_case.write_candidates(results)
-    rounds.start(reviews, results, "01", at=review_case.AT)
+    start(reviews, results, "01", at=review_case.AT)
     case.cli("review", "export", "01", "--reviewer", "ann", "--out", "ann.gpkg", "--config", case.config)
     return case
 
@@ -268,16 +270,60 @@ def verdicts(case, change):
 def test_unknown_verdict(open_review):
     command = verdicts(open_review, lambda frame: frame.assign(decision="perhaps"))
     refused(open_review, 3, "ann.gpkg", "perhaps", "accept", command=command)
-    assert not (open_review.reviews / "round_01/ann.jsonl").exists()
+    assert read_round(open_review.reviews, "01") == []
 
 
 def test_missing_candidate_in_the_verdicts(open_review):
     command = verdicts(open_review, lambda frame: frame.assign(decision="accept").iloc[1:])
     refused(open_review, 3, "ann.gpkg", "r01-0001", command=command)
-    assert not (open_review.reviews / "round_01/ann.jsonl").exists()
+    assert read_round(open_review.reviews, "01") == []
 
 
 def test_unfinished_review_is_not_signed_off(open_review):
     command = ("rts-pipeline", "review", "finish", "01", "--config", open_review.config)
     refused(open_review, 4, "r01-0001", command=command)
     assert not (open_review.reviews / "round_01/signoff.json").exists()
+
+
+def test_a_second_writer_is_refused(open_review):
+    command = verdicts(open_review, lambda frame: frame.assign(decision="accept"))
+    with open_round(open_review.reviews, "01", "bob"):
+        refused(open_review, 4, "round_01", "is in use by process", command=command)
+    assert read_round(open_review.reviews, "01") == []
+
+
+def test_two_reviewers_by_command(case):
+    """Draw, judge, exchange, compare, adjudicate, sign off: what the commands say on the way."""
+    at = ("--config", case.config)
+    case.configure(review={"second_share": 0.5})
+    review_case.write_candidates(case.results)
+    case.cli("review", "start", "01", *at)
+    wanted = json.loads((case.reviews / "round_01/second_readings.json").read_text())["random"]
+    rows = [f"{name},{review_case.sha(review_case.square(int(name[-1]) - 1))}" for name in (f"r01-000{n}" for n in range(1, 5))]
+    second = [row for row in rows if row.split(",")[0] in wanted]
+    head = "candidate_id,base_sha256,decision,possibility,reject_reason,note"
+    for name, said, decision in (("ann", rows, "accept"), ("bob", second, "reject"), ("eve", second, "accept")):
+        (case.folder / f"{name}.csv").write_text("\n".join([head, *(f"{row},{decision},,," for row in said)]))
+    case.cli("review", "import", "01", "ann.csv", "--reviewer", "ann", *at)
+    status = case.cli("review", "status", *at).stdout
+    assert f"read once, to be read twice: {', '.join(wanted)}" in status
+    case.cli("review", "import", "01", "bob.csv", "--reviewer", "bob", "--role", "second", *at)
+    status = case.cli("review", "status", *at).stdout
+    assert f"disagreements: {', '.join(wanted)}" in status
+    refused(case, 4, "disagree", *wanted, command=("rts-pipeline", "review", "finish", "01", *at))
+    table = json.loads(case.cli("review", "agreement", "01", "--json", *at).stdout)
+    assert (table["pairs"], table["random"]["decisions"][0]) == ({"ann, bob": 2}, [0, 2, 0, 0])
+    assert "ann, bob 2" in case.cli("review", "agreement", "01", *at).stdout
+    case.cli("review", "import", "01", "eve.csv", "--reviewer", "eve", "--role", "adjudicator", *at)
+    case.cli("review", "export", "01", "--reviewer", "bob", "--out", "bob.jsonl", *at)
+    assert "0 new events, 2 known before" in case.cli("review", "import", "01", "bob.jsonl", *at).stdout
+    refused(case, 2, "--reviewer", command=("rts-pipeline", "review", "import", "01", "bob.csv", *at))
+    refused(
+        case,
+        2,
+        "bob.txt",
+        ".gpkg",
+        command=("rts-pipeline", "review", "export", "01", "--reviewer", "b", "--out", "bob.txt", *at),
+    )
+    assert "4 new slumps" in case.cli("review", "finish", "01", *at).stdout
+    assert {path.name for path in (case.reviews / "round_01").glob("*.jsonl")} == {"ann.jsonl", "bob.jsonl", "eve.jsonl"}

@@ -17,9 +17,10 @@ from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.options import CompletenessOptions, InventoryOptions
-from rts_pipeline.review.events import append, make_event
+from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.outlines import to_geojson
+from rts_pipeline.review.store import append
 
 SECTION = GridSection(crs=CRS, cell_px=128, block_cells=2)
 EDGE_PX = 64

@@ -176,20 +176,29 @@ def test_lightning_tells_the_sampler_the_epoch(world, chips, tmp_path):
     assert [query for pair in zip(*wrapped, strict=True) for query in pair] == expected
 
 
-def test_half_of_the_draws_hold_a_slump(world, chips):
-    slumps = gpd.GeoSeries(world.slumps, crs=world.grid.crs)
-    weight = weights(chips, slumps)
-    held = chips.intersects(slumps.union_all()).to_numpy()
-    assert np.isclose(weight.sum(), 1)
-    if not held.all():
-        assert np.isclose(weight[held].sum(), 0.5) or np.isclose(weight[held].sum(), 2 / 3)
+def drawn(held, negative, other):
+    """Return the share of draws of windows with a slump, of negatives, and of others, of which there are so many."""
+    kinds = ["positive"] * held + ["negative"] * negative + ["background"] * other
+    boxes = [shapely.box(10 * i, 0, 10 * i + 8, 8) for i in range(len(kinds))]
+    slumps = gpd.GeoSeries([box.centroid.buffer(1) for box in boxes[:held]])
+    weight = weights(gpd.GeoDataFrame({"kind": kinds}, geometry=boxes), slumps)
+    return [float(part.sum()) for part in np.split(weight, [held, held + negative])]
 
 
-def test_a_quarter_of_the_draws_are_negatives_and_a_quarter_background():
-    boxes = [shapely.box(10 * i, 0, 10 * i + 8, 8) for i in range(10)]
-    chips = gpd.GeoDataFrame({"kind": ["positive"] * 2 + ["negative"] * 3 + ["background"] * 5}, geometry=boxes)
-    weight = weights(chips, gpd.GeoSeries([box.centroid.buffer(1) for box in boxes[:2]]))
-    assert np.allclose([weight[:2].sum(), weight[2:5].sum(), weight[5:].sum()], [0.5, 0.25, 0.25])
+@pytest.mark.parametrize(
+    ("numbers", "shares"),
+    [
+        ((2, 3, 5), (0.5, 0.25, 0.25)),
+        ((2, 0, 5), (0.5, 0.0, 0.5)),
+        ((2, 5, 0), (0.5, 0.5, 0.0)),
+        ((8, 1, 1), (0.8, 0.1, 0.1)),
+        ((9, 0, 1), (0.9, 0.0, 0.1)),
+        ((4, 0, 0), (1.0, 0.0, 0.0)),
+        ((0, 1, 3), (0.0, 0.5, 0.5)),
+    ],
+)
+def test_half_of_the_draws_hold_a_slump_or_more_where_more_windows_do(numbers, shares):
+    assert np.allclose(drawn(*numbers), shares)
 
 
 def shown(figure):

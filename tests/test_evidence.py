@@ -1,70 +1,18 @@
-import json
+import shutil
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import pytest
-import rasterio
-from affine import Affine
 from PIL import Image
 from shapely import box
 
+from evidence_case import CRS, NORTH, SIZE, SLUMP, WEST, build, change, image, scene, write_dem, write_item
 from rts_pipeline.errors import InputError
-from rts_pipeline.evidence import MAX_EDGE_PX, build_evidence, ground
+from rts_pipeline.evidence.chips import MAX_EDGE_PX, ground
 from rts_pipeline.grid import Grid
 from rts_pipeline.imagery import GREY, compose, stretch
-from rts_pipeline.options import EvidenceOptions, parse_options
 
-CRS = "EPSG:32646"
 GRID = Grid(CRS)
-WEST, NORTH, SIZE = 498_000.0, 3_780_000.0, 120
-SLUMP = box(WEST + 150, NORTH - 210, WEST + 210, NORTH - 150)
-FOUR = {"blue": 1, "green": 2, "red": 3, "nir": 4}
-
-
-def write_item(folder, name, acquired, values, classes=None, bands=FOUR, status="used", offset=(0.0, 0.0), gain=1.0):
-    """A measured item: reflectance (bands, h, w), usable classes, item.json. Returns its row of the catalogue."""
-    here = folder / name
-    here.mkdir(parents=True)
-    classes = np.ones(values.shape[1:], np.uint8) if classes is None else classes
-    place = {"crs": CRS, "transform": Affine(3, 0, WEST + offset[0], 0, -3, NORTH + offset[1])}
-    for file, array in (("sr.tif", values.astype(np.uint16)), ("usable.tif", classes[None])):
-        shape = {"count": len(array), "height": array.shape[1], "width": array.shape[2], "dtype": array.dtype}
-        with rasterio.open(here / file, "w", driver="GTiff", nodata=0, **shape, **place) as dataset:
-            dataset.write(array)
-    assets = {"reflectance": {"href": str(here / "sr.tif")}, "usable": {"href": "./usable.tif"}}
-    told = {"datetime": acquired, "rts:bands": bands, "rts:status": status, "rts:usable_fraction": 1.0}
-    told |= {"rts:reflectance": "surface", "rts:gain": dict.fromkeys(bands, gain), "rts:policy": {"version": "2-x"}}
-    item = {"id": name, "properties": told, "assets": assets, "geometry": None}
-    (here / "item.json").write_text(json.dumps(item))
-    west, north = place["transform"].c, place["transform"].f
-    footprint = box(west, north - 3 * values.shape[1], west + 3 * values.shape[2], north)
-    row = {"item_id": name, "acquired": acquired, "status": status, "item_json": str(here / "item.json")}
-    return {**row, "geometry": footprint}
-
-
-def scene(level, bands=4):
-    ramp = np.arange(SIZE * SIZE).reshape(SIZE, SIZE) % 97
-    return np.stack([ramp * 5 + level + 200 * band for band in range(bands)])
-
-
-def build(tmp_path, items, outlines=(SLUMP,), years=(2018, 2019), known=None, **evidence):
-    catalog, candidates = tmp_path / "catalog.parquet", tmp_path / "candidates.parquet"
-    gpd.GeoDataFrame(items, geometry="geometry", crs=CRS).to_crs("EPSG:4326").to_parquet(catalog)
-    names = pd.Series([f"r01-{number:04d}" for number in range(1, len(outlines) + 1)], dtype="str")
-    before = gpd.GeoSeries([known] * len(outlines), crs=CRS)
-    status = "candidate" if known is None else "changed"
-    columns = {"candidate_id": names, "status": status, "known": before}
-    gpd.GeoDataFrame(columns, geometry=list(outlines), crs=CRS).to_parquet(candidates)
-    values = {"years": list(years), "margin_m": 30.0, "min_size_px": 32, "scale": 2, **evidence}
-    options = parse_options(EvidenceOptions, json.dumps({"time": {}, "grid": {"crs": CRS}, "evidence": values}))
-    build_evidence(candidates, catalog, tmp_path / "evidence", options)
-    table = pd.read_parquet(tmp_path / "evidence/evidence.parquet")
-    return table.set_index(["candidate_id", "year"])
-
-
-def image(tmp_path, row, colour="true"):
-    return np.asarray(Image.open(tmp_path / "evidence" / row[f"{colour}_colour"])).astype(int)
 
 
 def test_a_slump_that_changed_is_shown_with_both_outlines(tmp_path):
@@ -165,21 +113,37 @@ def test_other_grid_and_other_order_of_bands(tmp_path):
 
 
 def test_many_candidates_over_batches_and_nothing_left_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("rts_pipeline.evidence.BATCH", 2)
+    monkeypatch.setattr("rts_pipeline.evidence.build.BATCH", 2)
     outlines = [box(WEST + x, NORTH - 200, WEST + x + 30, NORTH - 170) for x in (150, 60, 240, 90, 200)]
     items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))]
     table = build(tmp_path, items, outlines, years=(2019,))
     first = {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()}
     assert table.index.get_level_values(0).tolist() == [f"r01-{n:04d}" for n in range(1, 6)]
-    assert len(first) == 11
+    assert len(first) == 12
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr("rts_pipeline.machine.threads", lambda: 1)
+    monkeypatch.setattr("rts_pipeline.evidence.build.BATCH", 5)
     build(tmp_path, items, outlines, years=(2019,))
-    assert {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()} == first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "evidence").iterdir()} == first, "however it is divided"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_no_item_that_can_be_used(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000), status="rejected")]
+    table = build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif"))
+    assert table["reason"].tolist() == [f"no image in the season of {year}" for year in (2018, 2019)]
+    assert table["hillshade"].notna().all() and table["seen"].isna().all()
+    told = change(tmp_path).iloc[0]
+    assert (told["n_images"], told["n_seen"], told["rank"]) == (0, 0, 1)
+    assert np.isnan(told["growth_m2_yr"]) and told["two_years"] is not False
 
 
 def test_no_candidates(tmp_path):
     table = build(tmp_path, [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))], outlines=())
     assert (len(table), list(table.columns[:2])) == (0, ["item_id", "acquired"])
+    assert (len(change(tmp_path)), table.crs) == (0, CRS)
+    some = build(tmp_path, [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))])
+    assert some.dtypes.equals(table.dtypes)
 
 
 def test_broken_item_is_named_and_the_old_folder_stays(tmp_path):
@@ -189,7 +153,7 @@ def test_broken_item_is_named_and_the_old_folder_stays(tmp_path):
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(InputError, match=r"a/sr\.tif: can't be read"):
         build(tmp_path, items)
-    assert len(list((tmp_path / "evidence").iterdir())) == 3
+    assert len(list((tmp_path / "evidence").iterdir())) == 4
     (tmp_path / "a/item.json").write_text("{}")
     with pytest.raises(InputError, match=r"item\.json: lacks 'properties'"):
         build(tmp_path, items)
@@ -224,12 +188,47 @@ def test_ground_beyond_the_image_and_another_utm_zone(tmp_path):
     table = build(tmp_path, items, [beyond, SLUMP], years=(2019,))
     assert table["reason"].tolist() == ["no usable pixel in 1 image(s) of the season of 2019", ""]
     zone = gpd.GeoSeries([SLUMP], crs=CRS).to_crs("EPSG:32647")[0].envelope
-    catalog, candidates = tmp_path / "catalog.parquet", tmp_path / "candidates.parquet"
-    columns = {"candidate_id": ["r01-0001"], "status": ["candidate"], "known": [None]}
-    gpd.GeoDataFrame(columns, geometry=[zone], crs="EPSG:32647").to_parquet(candidates)
-    values = {"years": [2019], "margin_m": 30.0, "min_size_px": 32, "scale": 1}
-    options = json.dumps({"time": {}, "grid": {"crs": "EPSG:32647"}, "evidence": values})
-    build_evidence(candidates, catalog, tmp_path / "evidence", parse_options(EvidenceOptions, options))
-    row = pd.read_parquet(tmp_path / "evidence/evidence.parquet").iloc[0]
+    row = build(tmp_path, items, [zone], years=(2019,), crs="EPSG:32647", scale=1).iloc[0]
     assert row["usable_fraction"] == 1.0
     assert image(tmp_path, row).std() > 30
+
+
+def picture(tmp_path, name):
+    return np.asarray(Image.open(tmp_path / "evidence" / name)).astype(int)
+
+
+def test_terrain_is_shown_on_the_ground_of_the_chips(tmp_path):
+    items = [write_item(tmp_path, str(year), f"{year}-08-01T04:00:00Z", scene(1000)) for year in (2018, 2019)]
+    lit = build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif", rise=(0.1, -0.1)))
+    assert lit["hillshade"].nunique() == lit["slope"].nunique() == 1 and (lit["terrain_reason"] == "").all()
+    towards = picture(tmp_path, lit["hillshade"].iloc[0])
+    assert towards.shape == image(tmp_path, lit.iloc[0]).shape
+    steep = picture(tmp_path, lit["slope"].iloc[0])
+    away = build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif", rise=(-0.1, 0.1)))
+    assert towards.mean() > picture(tmp_path, away["hillshade"].iloc[0]).mean() + 50, "the light comes from the north-west"
+    flat = build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif", rise=(0.0, 0.0)))
+    # the colour of 8.05 degrees, and the lightest one
+    assert steep.mean(axis=(0, 1)) == pytest.approx([254, 206, 114], abs=4)
+    assert picture(tmp_path, flat["slope"].iloc[0]).mean(axis=(0, 1)) == pytest.approx([255, 255, 229], abs=3)
+
+
+def test_without_a_dem_or_beside_it_a_reason_is_given(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))]
+    row = build(tmp_path, items, years=(2019,)).iloc[0]
+    assert row[["hillshade", "slope"]].isna().all()
+    assert row["terrain_reason"] == "no DEM is configured (attributes.dem)"
+    beside = write_dem(tmp_path / "dem.tif", size=2)
+    row = build(tmp_path, items, years=(2019,), dem=beside).iloc[0]
+    assert row[["hillshade", "slope"]].isna().all()
+    assert row["terrain_reason"] == "the DEM does not cover the ground"
+    assert np.isnan(row["ndvi_ring"]) and not np.isnan(row["ndvi"])
+
+
+def test_a_dem_that_is_none_is_named(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))]
+    with pytest.raises(InputError, match=r"dem\.tif: can't be read"):
+        build(tmp_path, items, dem=tmp_path / "dem.tif")
+    with pytest.raises(InputError, match=r"dem\.tif: declares no CRS"):
+        build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif", crs=None))
+    with pytest.raises(InputError, match="elevations of -500 to 9000 m"):
+        build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif", rise=(100.0, 0.0)))

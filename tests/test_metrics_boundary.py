@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from shapely import MultiPolygon, Point, Polygon, affinity, box
 
 from rts_pipeline.metrics import boundary
-from rts_pipeline.metrics.boundary import boundary_distance_m
+from rts_pipeline.metrics.boundary import boundary_distance_m, offsets_m
 
 outlines = st.lists(
     st.builds(
@@ -129,3 +129,21 @@ def test_what_can_not_be_measured_is_refused():
     for step_m in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="expected above 0"):
             boundary_distance_m(square, square, step_m)
+
+
+@pytest.mark.parametrize("radius", [40, 50, 65])
+def test_offsets_are_positive_outside_and_negative_inside(radius):
+    reference, drawn = (Point(0, 0).buffer(size, quad_segs=256) for size in (50, radius))
+    offset, length, owner = offsets_m(array(drawn), array(reference), 1.0)
+    assert offset == pytest.approx(np.full(len(offset), radius - 50), abs=0.01)
+    assert length.sum() == pytest.approx(drawn.length)
+    assert length.max() <= 1.0
+    assert set(owner) == {0}
+
+
+def test_offsets_belong_to_their_outlines_and_see_holes():
+    reference = box(0, 0, 100, 100).difference(box(40, 40, 60, 60))
+    offset, _, owner = offsets_m(array(box(10, 10, 90, 90), box(45, 45, 55, 55)), array(reference, reference), 1.0)
+    assert offset[owner == 0] == pytest.approx(np.full(320, -10))
+    # Within the hole is outside.
+    assert offset[owner == 1] == pytest.approx(np.full(40, 5))

@@ -9,8 +9,10 @@ from rts_pipeline import workflow
 from rts_pipeline.config import Review, validate_config
 from rts_pipeline.grid import Grid
 from rts_pipeline.review import rounds
-from rts_pipeline.review.events import append, make_event
+from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
+from rts_pipeline.review.start import start
+from rts_pipeline.review.store import append
 
 VALUES = {
     "area": {"aoi": "aoi.gpkg"},
@@ -36,7 +38,7 @@ def sign_off(folder, *decided):
 def sign_off_next(folder, k, decisions, cut=0):
     results, reviews = folder / "results", folder / "reviews"
     review_case.write_candidates(results, k, cut=cut)
-    rounds.start(reviews, results, k, at=review_case.AT)
+    start(reviews, results, k, at=review_case.AT)
     append(reviews, k, "ann", [judged(k, candidate, decision) for candidate, decision in enumerate(decisions)])
     finish(reviews, k, policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
 
@@ -96,7 +98,7 @@ def test_nothing_converges_while_outlines_wait(tmp_path):
 def test_known_slumps_with_another_outline_end_the_loop(tmp_path):
     results, reviews = tmp_path / "results", tmp_path / "reviews"
     review_case.write_candidates(results, known={0: review_case.square(0, 50)})
-    rounds.start(reviews, results, "01", at=review_case.AT)
+    start(reviews, results, "01", at=review_case.AT)
     append(reviews, "01", "ann", [judged("01", candidate, decision) for candidate, decision in enumerate(NEW)])
     finish(reviews, "01", policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
     assert workflow.read_rounds(config(tmp_path)).open is None
@@ -104,7 +106,7 @@ def test_known_slumps_with_another_outline_end_the_loop(tmp_path):
 
 def test_an_open_draft_is_left_out_of_the_targets(tmp_path):
     review_case.write_candidates(tmp_path / "results")
-    rounds.start(tmp_path / "reviews", tmp_path / "results", "01", at=review_case.AT)
+    start(tmp_path / "reviews", tmp_path / "results", "01", at=review_case.AT)
     settings = config(tmp_path)
     project = workflow.Project(settings, workflow.read_rounds(settings), "x.yaml")
     assert project.wanted_rounds() == []

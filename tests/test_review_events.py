@@ -1,26 +1,14 @@
-"""The record: validation, appending by several processes and under kill -9, and folding."""
-
-import random
-import signal
-import subprocess
-import sys
-import time
+"""Events: what can be one, how they are written, and folding."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from review_case import AT, Case, square
-from rts_pipeline.errors import InputError, RefusedError, UsageError
-from rts_pipeline.review.events import append, make_event, read_events, read_round, record
+from review_case import AT, square
+from rts_pipeline.review.events import exchange_text, make_event, read_events
 from rts_pipeline.review.folding import fold, revise
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
-
-
-@pytest.fixture
-def case(tmp_path):
-    return Case(tmp_path)
 
 
 def event(decision="accept", parent=None, reviewer="ann", candidate="r01-0001", **fields):
@@ -42,13 +30,22 @@ def event(decision="accept", parent=None, reviewer="ann", candidate="r01-0001", 
     return make_event(**{**values, **fields})
 
 
-def test_an_event_survives_the_file(case):
+def test_an_event_survives_the_file(tmp_path):
     outline = square(0, 123.456789)
-    written = case.decide(0, "edit", geometry=to_geojson(outline), possibility=1, note="é “x”\nline", evidence_years=[2018])
-    (read,) = read_events(case.folder / "ann.jsonl")
+    fields = {"possibility": 1, "note": "é “x”\nline", "evidence_years": [2018]}
+    written = event("edit", geometry=to_geojson(outline), **fields)
+    path = tmp_path / "ann.jsonl"
+    path.write_text(exchange_text([written, written]))
+    (read,) = read_events(path)
     assert read == written
     assert from_geojson(read.geometry).equals(outline)
     assert same(from_geojson(read.geometry), outline)
+
+
+def test_an_exchange_file_is_in_time_whatever_the_order():
+    events = [event(at=f"2020-09-0{day}T00:00:00Z") for day in (2, 1, 3)]
+    assert exchange_text(events) == exchange_text(sorted(events, key=lambda e: e.at, reverse=True))
+    assert [line.count(f"2020-09-0{day}") for day, line in enumerate(exchange_text(events).splitlines(), 1)] == [1, 1, 1]
 
 
 def test_the_id_depends_on_values_not_on_their_spelling():
@@ -90,120 +87,6 @@ WRONG = [
 def test_an_impossible_event_is_refused(fields):
     with pytest.raises(ValidationError):
         event(**fields)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda text: text.replace('"accept"', '"reject"', 1), "line 1: not an event .*event_id isn't the sha256"),
-        (lambda text: text[:-20], "line 2: is cut off"),
-        (lambda text: text + "\n", "line 3: not an event"),
-        (lambda text: text + "[]\n", "line 3: not an event"),
-        (lambda text: text.splitlines()[0] + "\n" + text.splitlines()[1][:40] + "\n", "line 2: not an event"),
-        (lambda text: "\x00" * 40 + "\n" + text, "line 1: not an event"),
-    ],
-)
-def test_a_damaged_line_is_named_and_nothing_is_appended(case, damage, message):
-    case.decide(0)
-    case.decide(1)
-    path = case.folder / "ann.jsonl"
-    path.write_text(damage(path.read_text()))
-    before = path.read_bytes()
-    with pytest.raises(InputError, match=f"ann.jsonl, {message}"):
-        read_round(case.reviews, "01")
-    with pytest.raises(InputError):
-        case.decide(2)
-    assert path.read_bytes() == before
-
-
-def test_a_file_that_is_not_text_is_told(case):
-    (case.folder / "ann.jsonl").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_round(case.reviews, "01")
-
-
-def test_an_event_in_the_wrong_file_is_told(case):
-    case.decide(0)
-    (case.folder / "ann.jsonl").rename(case.folder / "bob.jsonl")
-    with pytest.raises(InputError, match=r"bob.jsonl, line 1: is an event of round 01 by ann; expected round_01 by bob"):
-        read_round(case.reviews, "01")
-    with pytest.raises(UsageError, match="is of round 01 by ann"):
-        append(case.reviews, "01", "carl", [case.event(0)])
-
-
-def test_append_is_a_union(case):
-    events = [case.event(0), case.event(1)]
-    assert append(case.reviews, "01", "ann", events) == events
-    assert append(case.reviews, "01", "ann", [*events, case.event(2), case.event(2)]) == [case.event(2)]
-    assert len(read_round(case.reviews, "01")) == 3
-
-
-def test_nothing_is_recorded_without_a_draft(case):
-    (case.folder / "draft.json").unlink()
-    with pytest.raises(RefusedError, match="the review of round 01 isn't open; run 'rts-pipeline review start 01' first"):
-        case.decide(0)
-    assert not (case.folder / "ann.jsonl").exists()
-
-
-def test_a_dry_run_writes_nothing(case):
-    assert record(case.reviews, "01", "ann", lambda known: [case.event(0)], dry_run=True) == [case.event(0)]
-    assert read_round(case.reviews, "01") == []
-
-
-APPENDER = """
-import sys
-from pathlib import Path
-from rts_pipeline.review.events import append, make_event
-reviews, reviewer, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-for number in range(first, first + count):
-    append(reviews, "01", reviewer, [make_event(round="01", candidate_id=f"c{number}", base_sha256="b" * 64,
-        reviewer=reviewer, at="2020-09-01T12:00:00Z", source="web", guideline_version="1", action="decide", decision="accept")])
-    print(number, flush=True)
-"""
-
-
-def appender(case, first, count):
-    command = [sys.executable, "-c", APPENDER, str(case.reviews), "ann", str(first), str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_two_processes_lose_no_event(case):
-    running = [appender(case, 0, 60), appender(case, 1000, 60)]
-    for process in running:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    found = {e.candidate_id for e in read_round(case.reviews, "01")}
-    assert found == {f"c{n}" for n in [*range(60), *range(1000, 1060)]}
-
-
-def test_kill_during_append_loses_nothing_that_was_acknowledged(case):
-    acknowledged, draw = set(), random.Random(1)
-    for attempt in range(4):
-        process = appender(case, 1000 * attempt, 900)
-        acknowledged.add(int(process.stdout.readline()))
-        time.sleep(draw.uniform(0.01, 0.15))
-        process.send_signal(signal.SIGKILL)
-        acknowledged |= {int(line) for line in process.communicate()[0].split()}
-        assert process.returncode == -signal.SIGKILL
-        found = [int(e.candidate_id[1:]) for e in read_round(case.reviews, "01")]
-        assert acknowledged <= set(found)
-        assert len(found) == len(set(found)) <= len(acknowledged) + attempt + 1
-    case.decide(0)
-    assert not list(case.folder.glob(".tmp-*"))
-
-
-def test_a_verdict_waits_for_the_sign_off_and_is_then_refused(case):
-    """Who waits for the lock while the round is being closed must not write into a closed round."""
-    from rts_pipeline.review.rounds import locked
-
-    with locked(case.folder):
-        process = appender(case, 0, 1)
-        time.sleep(1.0)
-        assert process.poll() is None
-        (case.folder / "draft.json").unlink()
-    process.communicate(timeout=30)
-    assert process.returncode != 0
-    assert not (case.folder / "ann.jsonl").exists()
 
 
 def decision(events, candidate="r01-0001"):

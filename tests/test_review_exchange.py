@@ -10,11 +10,12 @@ from shapely import MultiPolygon, Point, Polygon, box
 from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import InputError, RefusedError
-from rts_pipeline.review.events import read_round
-from rts_pipeline.review.exchange import ImportResult, export_gpkg, import_gpkg
+from rts_pipeline.review.exchange import ImportResult, export_gpkg, import_verdicts
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson, to_geojson
+from rts_pipeline.review.readings import Draw, queue_of, second_readings
+from rts_pipeline.review.store import read_round
 
 LAYERS = [["candidates", "MultiPolygon"], ["missed", "MultiPolygon"], ["known", "MultiPolygon"]]
 
@@ -48,7 +49,7 @@ def fill(file, change=None, missed=None):
 
 
 def back(case, file, **options):
-    return import_gpkg(case.reviews, "01", "ann", file, at=AT, **options)
+    return import_verdicts(case.reviews, "01", "ann", file, at=AT, **options)
 
 
 def test_export(case, file):
@@ -76,7 +77,7 @@ def test_import_twice(case, file):
     accept, reject = read_round(case.reviews, "01")
     assert (accept.decision, accept.possibility, accept.note, accept.source) == ("accept", 0.75, "clear headwall", "import")
     assert (reject.decision, reject.reject_reason, reject.possibility, reject.note) == ("reject", "water", None, None)
-    assert import_gpkg(case.reviews, "01", "ann", file, at="2021-01-01T00:00:00Z").unchanged == 2
+    assert import_verdicts(case.reviews, "01", "ann", file, at="2021-01-01T00:00:00Z").unchanged == 2
     assert len(read_round(case.reviews, "01")) == 2
 
 
@@ -256,3 +257,19 @@ def test_what_is_known_is_shown_where_it_changed(tmp_path):
     assert candidates["status"].tolist() == ["candidate", "changed", "candidate", "candidate"]
     assert known["candidate_id"].tolist() == ["r01-0002"]
     assert known.geometry[0].equals(square(1, 50))
+
+
+def test_a_second_reviewer_gets_the_own_list_alone(tmp_path):
+    case = Case(tmp_path, second=Draw(share=0.5))
+    case.decide_all()
+    wanted = queue_of(case.reviews, "01", "bob", role="second")
+    assert wanted == sorted({*second_readings(case.reviews, "01").random, "r01-0003"})
+    file = tmp_path / "bob.gpkg"
+    export_gpkg(case.reviews, "01", "bob", file, role="second")
+    frame = gpd.read_file(file, layer="candidates")
+    assert list(frame["candidate_id"]) == wanted
+    assert frame["decision"].isna().all()
+    frame["decision"] = ["unsure", *[None] * (len(wanted) - 1)]
+    io.write_gpkg(file, {"candidates": frame, "missed": gpd.read_file(file, layer="missed")})
+    result = import_verdicts(case.reviews, "01", "bob", file, at=AT, role="second")
+    assert result == ImportResult(decided=1, missed=0, unchanged=0, undecided=len(wanted) - 1)

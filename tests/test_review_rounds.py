@@ -11,6 +11,7 @@ from review_case import AT, GRID, STRICT, Case, square, write_candidates
 from rts_pipeline.errors import InputError, PipelineError, RefusedError, UsageError
 from rts_pipeline.review import rounds
 from rts_pipeline.review.finish import finish, verify
+from rts_pipeline.review.start import start
 from rts_pipeline.review.status import status
 
 
@@ -26,7 +27,7 @@ def two_rounds(tmp_path):
     case.decide_all()
     finish(case.reviews, "01", policy=STRICT, grid=GRID, at=AT)
     write_candidates(case.results, "02", outlines=[])
-    rounds.start(case.reviews, case.results, "02", at=AT)
+    start(case.reviews, case.results, "02", at=AT)
     finish(case.reviews, "02", policy=STRICT, grid=GRID, at=AT)
     return case
 
@@ -49,11 +50,11 @@ def test_start_keeps_a_copy_and_says_what_is_judged(case):
 
 def test_start_again(case):
     draft = (case.folder / "draft.json").read_bytes()
-    rounds.start(case.reviews, case.results, "01", at="2021-01-01T00:00:00Z")
+    start(case.reviews, case.results, "01", at="2021-01-01T00:00:00Z")
     assert (case.folder / "draft.json").read_bytes() == draft
     write_candidates(case.results, outlines=[square(9)])
     with pytest.raises(RefusedError, match="differs from the candidates that the open review"):
-        rounds.start(case.reviews, case.results, "01", at=AT)
+        start(case.reviews, case.results, "01", at=AT)
     assert (case.folder / "draft.json").read_bytes() == draft
 
 
@@ -61,19 +62,19 @@ def test_a_start_that_was_killed_before_the_draft_can_be_repeated(case):
     (case.folder / "draft.json").unlink()
     (case.folder / ".tmp-77-draft.json").write_text("{")
     write_candidates(case.results, outlines=[square(9)])
-    assert rounds.start(case.reviews, case.results, "01", at=AT).n_candidates == 1
+    assert start(case.reviews, case.results, "01", at=AT).n_candidates == 1
     assert not list(case.folder.glob(".tmp-*"))
 
 
 @pytest.mark.parametrize("name", ["1", "001", "00", "ab", "", "../01", "٠١"])
 def test_names_of_rounds(tmp_path, name):
     with pytest.raises(UsageError, match="not the name of a round"):
-        rounds.start(tmp_path / "reviews", tmp_path, name, at=AT)
+        start(tmp_path / "reviews", tmp_path, name, at=AT)
 
 
 def test_start_without_candidates(tmp_path):
     with pytest.raises(RefusedError, match=r"candidates\.parquet: round 01 has no candidates yet; run 'snakemake"):
-        rounds.start(tmp_path / "reviews", tmp_path / "results", "01", at=AT)
+        start(tmp_path / "reviews", tmp_path / "results", "01", at=AT)
     assert not (tmp_path / "reviews").exists()
 
 
@@ -81,16 +82,16 @@ def test_start_on_damaged_candidates(tmp_path):
     path = write_candidates(tmp_path / "results")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match="not a Parquet file"):
-        rounds.start(tmp_path / "reviews", tmp_path / "results", "01", at=AT)
+        start(tmp_path / "reviews", tmp_path / "results", "01", at=AT)
     assert rounds.open_draft(tmp_path / "reviews") is None
 
 
 def test_start_in_the_wrong_order(two_rounds):
     write_candidates(two_rounds.results, "04")
     with pytest.raises(RefusedError, match="round 04 can't be reviewed before round 03; review round 03"):
-        rounds.start(two_rounds.reviews, two_rounds.results, "04", at=AT)
+        start(two_rounds.reviews, two_rounds.results, "04", at=AT)
     with pytest.raises(RefusedError, match="round 01 is already signed off"):
-        rounds.start(two_rounds.reviews, two_rounds.results, "01", at=AT)
+        start(two_rounds.reviews, two_rounds.results, "01", at=AT)
 
 
 def test_the_chain_is_read(two_rounds):
@@ -163,14 +164,16 @@ def test_status(tmp_path):
     case.decide(0, "accept", "ann")
     case.decide(0, "reject", "bob")
     case.decide(1, "accept", "bob")
+    case.decide(1, "unsure", "cem", role="second")
     (row,) = status(case.reviews, case.results)
-    assert (row.state, row.n_candidates, row.decided, row.undecided) == ("open", 4, {"ann": 1, "bob": 2}, 2)
-    assert (row.disagreements, row.forks, row.n_new) == (("r01-0001",), (), None)
+    assert (row.state, row.n_candidates, row.undecided) == ("open", 4, 2)
+    assert row.decided == {("ann", "primary"): 1, ("bob", "primary"): 2, ("cem", "second"): 1}
+    assert (row.disagreements, row.forks, row.n_new) == (("r01-0001", "r01-0002"), (), None)
 
 
 def test_status_of_finished_rounds(two_rounds):
     first, second = status(two_rounds.reviews, two_rounds.results)
-    assert (first.state, first.n_new, first.decided, first.undecided) == ("signed off", 2, {"ann": 4}, 0)
+    assert (first.state, first.n_new, first.decided, first.undecided) == ("signed off", 2, {("ann", "primary"): 4}, 0)
     assert (second.state, second.n_new, second.n_candidates) == ("signed off", 0, 0)
 
 

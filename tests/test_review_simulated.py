@@ -8,11 +8,12 @@ from shapely.affinity import translate
 
 from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline.errors import InputError
-from rts_pipeline.review.events import read_round
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson
+from rts_pipeline.review.readings import Draw, second_readings
 from rts_pipeline.review.simulated import Errors, judge, simulate_review
+from rts_pipeline.review.store import read_round
 
 
 def write_truth(path, outlines, years=None, crs=CRS):
@@ -94,6 +95,20 @@ def test_a_whole_review(tmp_path):
     simulate_review(case.reviews, "01", truth, **options)
     assert read_round(case.reviews, "01") == events
     assert finish(case.reviews, "01", policy=STRICT, grid=GRID, at=AT).n_new == 3
+
+
+def test_scripted_reviewers_in_every_role(tmp_path):
+    case = Case(tmp_path, second=Draw(share=0.5))
+    drawn = second_readings(case.reviews, "01").random
+    truth = write_truth(tmp_path / "truth.gpkg", [square(i) for i in range(4)])
+    options = {"target_year": 2019, "at": AT}
+    simulate_review(case.reviews, "01", truth, reviewer="ann", **options)
+    counts = simulate_review(case.reviews, "01", truth, reviewer="bob", role="second", miss_rate=1.0, **options)
+    assert counts["reject"] == sum(counts.values()) == 2
+    assert fold(read_round(case.reviews, "01")).disagreements == list(drawn)
+    counts = simulate_review(case.reviews, "01", truth, reviewer="eve", role="adjudicator", **options)
+    assert counts["accept"] == sum(counts.values()) == 2
+    assert finish(case.reviews, "01", policy=STRICT, grid=GRID, at=AT).n_new == 4
 
 
 def test_truth_without_years_and_without_the_target_year(tmp_path):

@@ -140,6 +140,29 @@ def test_another_year_of_evidence_is_counted(case):
     assert case.plan() == {"catalog": 1, "coverage": 4, "observed": 1, "ledger": 1, "evidence": 1}
 
 
+def test_evidence_is_made_anew_only_where_it_changes(case):
+    def kept():
+        return {path.name: path.stat().st_ino for path in (case.results / "evidence_cache").glob("*/*.zip")}
+
+    number = len(pd.read_parquet(case.results / "rounds/01/candidates.parquet"))
+    before = kept()
+    assert len(before) == 2 * number > 0, "pictures and numbers of each candidate"
+    case.configure(evidence={"ring_m": 45.0})
+    case.snakemake()
+    after = kept()
+    assert before.items() <= after.items(), "nothing was written again"
+    assert len(after) == 3 * number, "the numbers are new"
+    shutil.rmtree(case.results / "evidence_cache")
+    assert case.plan() == {}
+
+
+def test_a_touched_elevation_model_changes_nothing_and_another_one_the_evidence(case):
+    touch_later(case.folder / "corridor/dem.tif")
+    assert case.plan() == {}
+    case.configure(attributes={"dem": None})
+    assert case.plan() == {"evidence": 1}
+
+
 def test_another_target_date_counts_nothing_again(case):
     case.configure(time={"target_date": "08-02"})
     plan = case.plan()

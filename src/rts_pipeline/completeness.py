@@ -23,9 +23,10 @@ from rts_pipeline.metrics.estimate import Estimate, recall
 from rts_pipeline.metrics.objects import IOUS, SIZE_CLASS_NAMES, SIZE_CLASSES_M2, match_outlines
 from rts_pipeline.metrics.stratified import stratified_total
 from rts_pipeline.options import CompletenessOptions
-from rts_pipeline.review.events import Event, read_round
+from rts_pipeline.review.events import Event
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
+from rts_pipeline.review.store import read_round
 
 FRAME, VERDICTS = "audit.parquet", "audited.parquet"
 """In a round's review: the frame of windows as it was when the review began, and what became of the sampled ones."""

@@ -397,17 +397,40 @@ class Years(Section):
 
 
 class Evidence(Years):
-    """Image chips for the reviewers."""
+    """Image chips for the reviewers, and what is measured beside them."""
 
     margin_m: float = Field(150.0, ge=0, description="Ground shown around a candidate.")
     min_size_px: int = Field(96, ge=32, description="Smallest edge of a chip, in pixels of the grid.")
     scale: int = Field(3, ge=1, le=8, description="Screen pixels for one pixel of the grid.")
+    ring_m: Positive = Field(
+        60.0, le=1000, description="Width of the ring around a candidate whose upslope half it is compared with."
+    )
 
 
 class Review(Section):
     """The policy of a review."""
 
     allow_unreviewed: bool = Field(False, description="Whether a round may be signed off with unreviewed candidates.")
+    second_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the candidates, drawn at random, that a second person judges too, beside all that the first is"
+        " unsure of and those near the threshold; 0.15 to 0.2 where there are two. 0: nobody judges twice.",
+    )
+    second_seed: int = Field(0, description="Seed of that draw.")
+    second_margin: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Candidates whose mean probability is within this of the threshold are judged twice too.",
+    )
+    allow_single: bool = Field(False, description="Whether a round may be signed off while second judgements are missing.")
+    allow_disputed: bool = Field(
+        False,
+        description="Whether a round may be signed off while reviewers disagree or one contradicts himself; those"
+        " candidates become unsure.",
+    )
     guideline_version: str = Field("1", description="Version of the reviewers' guideline, recorded with each verdict.")
 
 

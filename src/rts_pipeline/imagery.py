@@ -19,14 +19,14 @@ COLOURS = {"true": ("red", "green", "blue"), "false": ("nir", "red", "green")}
 GREY = 128
 """Shown where nothing was observed."""
 
-PERCENTILES = (2, 98)
+PERCENTILES = (2.0, 98.0)
 
 
-def stretch(values: Values, usable: NDArray[np.bool_]) -> Limits:
-    """Return the 2nd and the 98th percentile of the usable pixels of each band (at least one pixel must be usable)."""
+def stretch(values: Values, usable: NDArray[np.bool_], percentiles: tuple[float, float] = PERCENTILES) -> Limits:
+    """Return two percentiles of the usable pixels of each band (at least one pixel must be usable)."""
     limits = {}
     for name, band in values.items():
-        low, high = np.percentile(band[usable], PERCENTILES)
+        low, high = np.percentile(band[usable], percentiles)
         limits[name] = float(low), float(max(high, low + 1))
     return limits
 

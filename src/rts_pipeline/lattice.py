@@ -242,15 +242,29 @@ def _ended(box: GeoBox, row: Row, observed: Any, wait: Callable[[], Values]) -> 
     if kept is None:
         return
     values = values[part.slices_of(kept)]
-    values[~observed[row.box.slices_of(kept)]] = NODATA
+    yield kept, answered(values, observed[row.box.slices_of(kept)], box.id)
+
+
+def answered(values: Values, observed: NDArray[np.bool_], name: str) -> Values:
+    """Return an engine's values with 255 where nothing was observed, in place.
+
+    Args:
+        values: uint8, any shape: probability x 250, `FAULT` where it is no number.
+        observed: the same shape.
+        name: of the place, for the message.
+
+    Raises:
+        InputError: an observed pixel's is no number.
+    """
+    values[~observed] = NODATA
     if (values == FAULT).any():
         raise InputError(
             "network.onnx and weights.pt",
-            f"their answer is no number for a window of {box.id}",
+            f"their answer is no number for a window of {name}",
             expected="probabilities",
             do="train the round again",
         )
-    yield kept, values
+    return values
 
 
 def _read_ahead(rows: Sequence[Row], box: GeoBox, reader: Mosaics) -> Iterator[tuple[Pixels, NDArray[np.bool_]]]:

@@ -183,6 +183,8 @@ class EvidenceOptions(Section):
 
     time: Time
     grid: GridSection
+    predict: Predict
+    polygonize: Polygonize
     evidence: Evidence
 
 

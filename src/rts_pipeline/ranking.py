@@ -43,6 +43,23 @@ def score(prob_mean: Floats, known_m: Floats) -> Floats:
     return prob_mean * (1 + FAR_GAIN * np.log10(1 + np.nan_to_num(known_m) / NEAR_M))
 
 
+def with_years(prob_mean: Floats, lasting: Floats) -> Floats:
+    """Return the chance of a slump when the years are taken into account, shape (n,).
+
+    Bayes' rule: the odds by the network, times how much more often a slump than a false outline passes (or fails) the temporal
+    rule. Huang et al. 2021 (doi 10.1016/j.jag.2021.102399), three years: recall 0.87 before the rule and 0.74 after it, false
+    outlines 391, 242 and 230 before it, 22, 43 and 44 after it.
+
+    Args:
+        prob_mean: mean probability, shape (n,).
+        lasting: 1: there in two years that follow each other and never shrinking; 0: not so; nan: not known, shape (n,).
+    """
+    slump, other = 0.74 / 0.87, (22 + 43 + 44) / (391 + 242 + 230)
+    ratio = np.select([lasting == 1, lasting == 0], [slump / other, (1 - slump) / (1 - other)], 1.0)
+    chance: Floats = prob_mean * ratio / (prob_mean * ratio + 1 - prob_mean)
+    return chance
+
+
 def left_for_later(ranked: gpd.GeoDataFrame, options: Candidates) -> NDArray[np.bool_]:
     """Return which of the ranked outlines aren't asked about in this round, shape (n,).
 

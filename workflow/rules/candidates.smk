@@ -130,9 +130,13 @@ rule audit:
 
 rule evidence:
     input:
+        **({"dem": project.ancillary["dem"]} if "dem" in project.ancillary else {}),
         candidates="<results>/rounds/{k}/candidates.parquet",
         catalog="<results>/scenes/catalog.parquet",
         usable=masks_of(project.items),
+        network="<results>/rounds/{k}/model/network.onnx",
+        model="<results>/rounds/{k}/model/model.json",
+        choice="<results>/rounds/{k}/validation/validation.json",
     output:
         directory("<results>/rounds/{k}/evidence"),
     log:
@@ -141,15 +145,28 @@ rule evidence:
         "<benchmarks>/rounds/{k}/evidence.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
+    threads: 8
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
+        gpu=project.inference_gpus,
+        # as in predict
+        device=project.inference.device,
+        batch_size=project.inference.batch_size,
     params:
         options=project.options("evidence"),
         code=project.code("evidence"),
+        folder=subpath(input.model, parent=True),
+        dem=lambda wildcards, input: (
+            f"--dem {shlex.quote(input.dem)}" if "dem" in input.keys() else ""
+        ),
+        # beside the rounds: outputs are removed before a rule runs, and a new candidate is to cost only its own
+        cache=f"{RESULTS}/evidence_cache",
     message:
-        "Round {wildcards.k}: image chips of every year"
+        "Round {wildcards.k}: pictures and numbers of every year"
     shell:
-        "rts-pipeline evidence --candidates {input.candidates} --catalog {input.catalog} --out {output}"
+        "rts-pipeline evidence --candidates {input.candidates} --catalog {input.catalog} --model {params.folder}"
+        " --choice {input.choice} {params.dem} --cache {params.cache} --out {output}"
+        " --device {resources.device} --batch-size {resources.batch_size}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 

@@ -129,16 +129,24 @@ def audit(
 def evidence(
     candidates: Annotated[Path, typer.Option(help="The round's candidates.parquet.")],
     catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet).")],
+    model: Annotated[Path, typer.Option(help="The round's model folder.")],
+    choice: Choice,
+    cache: Annotated[Path, typer.Option(help="Folder that keeps pictures and numbers for the next run.")],
     out: Out,
+    dem: Annotated[Path | None, typer.Option(help="Elevation in metres; default: no hillshade, slope and upslope.")] = None,
+    device: Device = "auto",
+    batch_size: Batch = 16,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Cut image chips of every year around each candidate, in true and false colour.
+    """Show each candidate in every year (true and false colour, hillshade, slope), and measure how it changed.
 
-    Example: rts-pipeline evidence --candidates candidates.parquet --catalog results/scenes/catalog.parquet --out evidence
+    Example: rts-pipeline evidence --candidates candidates.parquet --catalog results/scenes/catalog.parquet --model model
+    --choice validation.json --dem dem.tif --cache results/evidence_cache --out evidence
     """
     parsed = stage_options("evidence", EvidenceOptions, options, config, code)
-    from rts_pipeline.evidence import build_evidence
+    where = placed("predict", Inference, device=device, batch_size=batch_size)
+    from rts_pipeline.evidence.build import build_evidence
 
-    build_evidence(candidates, catalog, out, parsed)
+    build_evidence(candidates, catalog, model, choice, dem, cache, out, parsed, where)

@@ -10,10 +10,16 @@ import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, ConfigFile, Out, Round
 from rts_pipeline.config import load_config
+from rts_pipeline.errors import UsageError
+from rts_pipeline.review.events import Role
+
+SHOWN = 10
+"""Candidates of one kind that `status` names."""
 
 review = typer.Typer(help="Judge a round's candidates and sign it off.", no_args_is_help=True)
 
 Reviewer = Annotated[str, typer.Option(help="Who judges; recorded with every verdict.")]
+InRole = Annotated[Role, typer.Option("--role", help="In which role; recorded with every verdict.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,45 +38,71 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     Example: rts-pipeline review start 01
     """
-    from rts_pipeline.review import rounds
+    from rts_pipeline.review import start
+    from rts_pipeline.review.readings import Draw
 
     settings = load_config(config)
-    draft = rounds.start(
-        Path(settings.reviews), Path(settings.results), round, at=now(), guideline_version=settings.review.guideline_version
+    policy = settings.review
+    draw = Draw(policy.second_share, policy.second_seed, policy.second_margin, settings.polygonize.threshold)
+    draft = start.start(
+        Path(settings.reviews),
+        Path(settings.results),
+        round,
+        at=now(),
+        guideline_version=policy.guideline_version,
+        second=draw if draw.share else None,
     )
     typer.echo(f"Round {round}: {draft.n_candidates} candidates to judge; chips in {settings.results}/rounds/{round}/evidence")
 
 
 @review.command()
-def export(round: Round, reviewer: Reviewer, out: Out, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Write the candidates as a GeoPackage with verdict columns, to be filled in QGIS.
+def export(round: Round, reviewer: Reviewer, out: Out, role: InRole = "primary", config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Write what a reviewer has to judge as a GeoPackage for QGIS, or as .jsonl the own events for another machine.
 
     Example: rts-pipeline review export 01 --reviewer ada --out ada.gpkg
     """
-    from rts_pipeline.review.exchange import export_gpkg
+    from rts_pipeline.review.exchange import export_events, export_gpkg
 
-    export_gpkg(Path(load_config(config).reviews), round, reviewer, out)
-    typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then rts-pipeline review import {round} {out}")
+    reviews = Path(load_config(config).reviews)
+    if out.suffix == ".jsonl":
+        count = export_events(reviews, round, reviewer, out)
+        typer.echo(f"{out}: {count} events by {reviewer}; elsewhere: rts-pipeline review import {round} {out.name}")
+    elif out.suffix == ".gpkg":
+        export_gpkg(reviews, round, reviewer, out, role=role)
+        then = f"rts-pipeline review import {round} {out} --reviewer {reviewer}" + (
+            "" if role == "primary" else f" --role {role}"
+        )
+        typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then {then}")
+    else:
+        raise UsageError(out, "not a kind of file that is written", expected=".gpkg or .jsonl")
 
 
 @review.command("import")
 def import_(
     round: Round,
-    file: Annotated[Path, typer.Argument(help="GeoPackage with verdicts.")],
-    reviewer: Reviewer,
+    file: Annotated[Path, typer.Argument(help="Verdicts as .gpkg, .geojson, .shp or .csv, or events as .jsonl.")],
+    reviewer: Annotated[str | None, typer.Option(help="Who judged; a .jsonl says it itself.")] = None,
+    role: InRole = "primary",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Take a reviewer's verdicts from a GeoPackage: all rows or none.
+    """Take a reviewer's verdicts from a file: all rows or none; what is recorded already is left out.
 
     Example: rts-pipeline review import 01 ada.gpkg --reviewer ada --dry-run
     """
-    from rts_pipeline.review.exchange import import_gpkg
+    from rts_pipeline.review.exchange import import_events, import_verdicts
 
-    result = import_gpkg(Path(load_config(config).reviews), round, reviewer, file, at=now(), dry_run=dry_run)
+    reviews, ending = Path(load_config(config).reviews), " (dry run: nothing written)" if dry_run else ""
+    if file.suffix == ".jsonl":
+        new, known = import_events(reviews, round, file, reviewer=reviewer, dry_run=dry_run)
+        typer.echo(f"{file}: {new} new events, {known} known before{ending}")
+        return
+    if reviewer is None:
+        raise UsageError("--reviewer", "missing", expected="who judged")
+    result = import_verdicts(reviews, round, reviewer, file, at=now(), role=role, dry_run=dry_run)
     typer.echo(
         f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {result.unchanged} known before, "
-        f"{result.undecided} undecided{' (dry run: nothing written)' if dry_run else ''}"
+        f"{result.undecided} undecided{ending}"
     )
 
 
@@ -79,6 +111,7 @@ def simulate(
     round: Round,
     truth: Annotated[Path, typer.Option(help="Outlines that are right.")],
     reviewer: Reviewer = "simulated",
+    role: InRole = "primary",
     seed: Annotated[int, typer.Option(help="Seed of the errors.")] = 0,
     miss_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of slumps wrongly rejected.")] = 0.02,
     false_accept_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of others wrongly accepted.")] = 0.02,
@@ -97,6 +130,7 @@ def simulate(
         round,
         truth,
         reviewer=reviewer,
+        role=role,
         seed=seed,
         miss_rate=miss_rate,
         false_accept_rate=false_accept_rate,
@@ -119,14 +153,50 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from rts_pipeline.review.status import status
 
     settings = load_config(config)
-    table = Table("round", "state", "candidates", "decided by", "open", "disputed", "added", "new")
-    for row in status(Path(settings.reviews), Path(settings.results)):
-        decided = ", ".join(f"{name} {count}" for name, count in row.decided.items())
-        conflicts = len(row.disagreements) + len(row.forks)
+    table = Table(
+        "round", "state", "candidates", "not judged", "forks", "disagree", "read once", "added", "new", padding=(0, 0)
+    )
+    people = Table("round", "reviewer", "role", "judged")
+    rows = status(Path(settings.reviews), Path(settings.results))
+    for row in rows:
+        conflicts = (len(row.forks), len(row.disagreements), len(row.once))
         new = "" if row.n_new is None else row.n_new
-        columns = (row.round, row.state, row.n_candidates, decided, row.undecided, conflicts, row.n_missed, new)
+        columns = (row.round, row.state, row.n_candidates, row.undecided, *conflicts, row.n_missed, new)
         table.add_row(*(str(value) for value in columns))
-    Console().print(table)
+        for (reviewer, role), count in row.decided.items():
+            people.add_row(row.round, reviewer, role, str(count))
+    console = Console()
+    console.print(table)
+    if people.row_count:
+        console.print(people)
+    for row in rows:
+        if row.state == "open":
+            for what, names in (
+                ("forks", [f"{candidate} ({reviewer})" for candidate, reviewer in row.forks]),
+                ("disagreements", row.disagreements),
+                ("read once, to be read twice", row.once),
+            ):
+                if names:
+                    shown = ", ".join(names[:SHOWN]) + (f", ... ({len(names)})" if len(names) > SHOWN else "")
+                    console.print(f"Round {row.round}, {what}: {shown}", soft_wrap=True, highlight=False)
+
+
+@review.command()
+def agreement(
+    round: Round,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Show how far the reviewers of a round agree on what two of them judged, with 95 % intervals.
+
+    Example: rts-pipeline review agreement 01 --json
+    """
+    import json
+
+    from rts_pipeline.review.agreement import agreement, lines
+
+    found = agreement(Path(load_config(config).reviews), round)
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
 
 
 @review.command()
@@ -161,3 +231,31 @@ def verify(
 
     signoff = verify(reviews, results, round)
     write_json(out, {"round": round, "candidates_sha256": signoff.candidates_sha256, "n_candidates": signoff.n_candidates})
+
+
+@review.command()
+def consensus(
+    files: Annotated[list[Path], typer.Argument(help="Outlines, a vector file for each reviewer (its name) or --column.")],
+    out: Annotated[Path, typer.Option(help="GeoPackage to write; statistics, table and picture lie beside it.")],
+    column: Annotated[str | None, typer.Option(help="Column that names who drew each outline.")] = None,
+    looked: Annotated[
+        Path | None,
+        typer.Option(help="Areas that were looked at: by whom, in the column of --column or 'reviewer', else by all."),
+    ] = None,
+    min_area: Annotated[float, typer.Option(min=0, help="Smallest outline, m2; smaller ones are left out and named.")] = 100.0,
+) -> None:
+    """Derive slumps, possibility and certain outlines from what several people drew freely, and how far they agree.
+
+    Example: rts-pipeline review consensus ada.gpkg ben.shp eve.geojson --looked aoi.gpkg --out consensus.gpkg
+    """
+    from rich.console import Console
+
+    from rts_pipeline.review.consensus import table
+    from rts_pipeline.review.consensus.build import consensus as derived
+
+    found = derived(files, out, column=column, looked=looked, min_area_m2=min_area)
+    for view in table.tables(found.layers.consensus, found.statistics):
+        Console().print(view)
+    for row in found.statistics["left_out"]:
+        typer.echo("Left out: {reviewer}, feature {feature} ({area_m2:g} m2)".format(**row))
+    typer.echo(f"{table.summary(found.statistics)}; {out}, and .json, .md and .png beside it")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from math import ceil, floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -127,7 +128,7 @@ def _of_tile(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, progr
         window = Path(folder) / "dem.tif"
         _warp(dem, lattice, outlines, window)
         elevation, transform = _read(window)
-        _check_elevations(elevation, dem.name)
+        check_elevations(elevation, dem.name)
         layers = {"elevation": elevation}
         for name in ("slope", "aspect"):
             layers[name], _ = _read(_run(program, name, window))
@@ -173,7 +174,12 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Affine]:
     return np.where(values == np.float32(NODATA), np.float32(np.nan), values), transform
 
 
-def _check_elevations(elevation: NDArray[np.float32], name: str) -> None:
+def check_elevations(elevation: NDArray[np.floating[Any]], name: str) -> None:
+    """Check that a DEM's values (nan: none) can be elevations in metres.
+
+    Raises:
+        InputError: one can't.
+    """
     low, high = PLAUSIBLE_M
     wrong = elevation[(elevation < low) | (elevation > high)]
     if wrong.size:

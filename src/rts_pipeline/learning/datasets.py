@@ -212,7 +212,7 @@ class ChipSampler(GeoSampler):
     """Yields windows of a table of chips as torchgeo's slices: all of them in order, or balanced random draws."""
 
     def __init__(self, dataset: GeoDataset, chips: gpd.GeoDataFrame, *, draws: int | None = None, seed: int = 0) -> None:
-        """Take the table; with `draws`, each pass gives so many windows, half of them with a slump (see `weights`)."""
+        """Take the table; with `draws`, each pass gives so many windows, drawn by their `weight` (see `weights`)."""
         super().__init__(dataset)
         self.chips = chips
         self.draws = draws
@@ -241,11 +241,16 @@ class ChipSampler(GeoSampler):
 
 
 def weights(chips: gpd.GeoDataFrame, slumps: gpd.GeoSeries) -> np.ndarray:
-    """Return draw probabilities: half for windows that hold a slump, a quarter for negatives (if any), else for the others."""
+    """Return draw probabilities: half for windows that hold a slump; hard negatives, if any, and other windows share the rest.
+
+    Where more than half of the windows hold a slump, these are drawn as often as there are: to fill half of the draws with
+    few other windows again and again costs a tenth of the IoU (docs/results.md).
+    """
     held = np.zeros(len(chips), bool)
     held[shapely.STRtree(chips.geometry.to_numpy()).query(slumps.to_numpy(), predicate="intersects")[1]] = True
     group = np.select([held, (chips.kind == "negative").to_numpy()], [0, 1], 2)
     numbers = np.bincount(group, minlength=3)
-    shares = np.where(numbers > 0, [0.5, 0.25, 0.25 if numbers[1] else 0.5], 0.0)
-    share = (shares / np.maximum(numbers, 1))[group]
+    with_slump = max(0.5, numbers[0] / len(chips))
+    without = (1 - with_slump) / max(np.count_nonzero(numbers[1:]), 1)
+    share = (np.array([with_slump, without, without]) / np.maximum(numbers, 1))[group]
     return np.asarray(share / share.sum())

@@ -50,6 +50,26 @@ def boundary_distance_m(predicted: Geometries, truth: Geometries, step_m: float)
     return distance
 
 
+def offsets_m(outlines: Geometries, references: Geometries, step_m: float) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Return how far along their boundaries outlines lie from those of their references.
+
+    Args:
+        outlines: polygons of one CRS in metres, shape (n,). Holes have boundaries as well.
+        references: a polygon for each, shape (n,).
+        step_m: largest length of a piece in metres.
+
+    Returns:
+        Distance in metres from the middle of each piece of a boundary to the nearest point of the reference's boundary,
+        positive outside the reference, negative inside, float64; the piece's length; the outline that it belongs to. Each of
+        shape (pieces,).
+    """
+    points, length, owner = _points(shapely.boundary(outlines), step_m)
+    distance = shapely.distance(points, shapely.boundary(references)[owner])
+    shapely.prepare(references)
+    inside = shapely.contains_properly(references[owner], points)
+    return np.where(inside, -distance, distance), length, owner
+
+
 def _directed(lines: Geometries, others: Geometries, step_m: float) -> Floats:
     """Return the mean distance along each line to its partner, shape (n,)."""
     points, length, pair = _points(lines, step_m)

@@ -1,13 +1,13 @@
-"""The record of the review: one append-only file of events for each reviewer and round.
+"""The events of a review, and the exchange file of one reviewer's: JSON lines.
 
 An event is never changed or removed; a decision is taken back by another event. Its id is the sha256 of its content, so
-merging files is a set union.
+merging is a set union.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.io import canonical_json, sha256_json, write_text
-from rts_pipeline.review.rounds import locked, read_draft, round_folder
+from rts_pipeline.io import canonical_json, sha256_json
 
 Decision = Literal["accept", "reject", "edit", "unsure"]
 DECISIONS: tuple[Decision, ...] = ("accept", "reject", "edit", "unsure")
+Role = Literal["primary", "second", "adjudicator"]
 RejectReason = Literal[
     "bare ground", "gully or river bank", "road or mine", "water", "snow or cloud", "no-data edge", "stable scar", "other"
 ]
@@ -79,7 +79,7 @@ class Content(BaseModel):
     candidate_id: Annotated[str, Field(min_length=1)]
     base_sha256: Sha256 | None = None
     reviewer: Annotated[str, AfterValidator(_reviewer)]
-    role: Literal["primary", "second", "adjudicator"] = "primary"
+    role: Role = "primary"
     at: Annotated[str, AfterValidator(_utc)]
     source: Literal["web", "qgis", "import", "simulated"]
     guideline_version: str
@@ -150,21 +150,16 @@ def make_event(**fields: Any) -> Event:
     return Event(event_id=sha256_json(plain), **plain)
 
 
-def events_path(reviews: Path, round: str, reviewer: str) -> Path:
-    """Return the file of a reviewer's events."""
-    return round_folder(reviews, round) / f"{check_reviewer(reviewer)}.jsonl"
-
-
 def read_events(path: Path) -> list[Event]:
-    """Read a reviewer's file; no file means no events.
+    """Read a reviewer's exchange file.
 
     Raises:
-        InputError: a line that is damaged or doesn't belong into this file; the line is named.
+        InputError: missing, or a line that is damaged; the line is named.
     """
-    if not path.exists():
-        return []
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(path, "no such file") from None
     except UnicodeDecodeError as error:
         raise InputError(path, f"not UTF-8 ({error})", do="restore the file from a backup") from None
     if text and not text.endswith("\n"):
@@ -181,57 +176,10 @@ def _parse(path: Path, number: int, line: str) -> Event:
         raise InputError(
             f"{path}, line {number}", f"not an event ({place}: {first['msg']})", do="restore the file from a backup"
         ) from None
-    if f"round_{event.round}" != path.parent.name or event.reviewer != path.stem:
-        raise InputError(
-            f"{path}, line {number}",
-            f"is an event of round {event.round} by {event.reviewer}",
-            expected=f"{path.parent.name} by {path.stem}",
-            do="move it to the right file",
-        )
     return event
 
 
-def read_round(reviews: Path, round: str) -> list[Event]:
-    """Read the events of all reviewers of a round, by file name."""
-    paths = sorted(path for path in round_folder(reviews, round).glob("*.jsonl") if not path.name.startswith("."))
-    return [event for path in paths for event in read_events(path)]
-
-
-def record(
-    reviews: Path, round: str, reviewer: str, make: Callable[[list[Event]], Iterable[Event]], *, dry_run: bool = False
-) -> list[Event]:
-    """Append what `make` returns for the reviewer's events so far, all or nothing, and return what is new.
-
-    No other process can read or write the round between the call of `make` and the append. Events that the file already
-    holds are left out.
-
-    Raises:
-        RefusedError: the round isn't open.
-        InputError: a damaged file.
-    """
-    path = events_path(reviews, round, reviewer)
-    read_draft(reviews, round)
-    with locked(path.parent):
-        # Asked again: the round may have been signed off while this process waited for the lock.
-        read_draft(reviews, round)
-        known = read_events(path)
-        seen = {event.event_id for event in known}
-        new = list({event.event_id: event for event in make(known) if event.event_id not in seen}.values())
-        if new and not dry_run:
-            write_text(path, "".join(f"{event.line}\n" for event in [*known, *new]))
-    return new
-
-
-def append(reviews: Path, round: str, reviewer: str, events: Iterable[Event]) -> list[Event]:
-    """Append events (of that round and reviewer) and return those that were new: a set union.
-
-    Raises:
-        RefusedError: the round isn't open.
-        UsageError: an event of another round or reviewer.
-        InputError: a damaged file.
-    """
-    events = list(events)
-    for event in events:
-        if (event.round, event.reviewer) != (round, reviewer):
-            raise UsageError(f"event {event.event_id[:8]}", f"is of round {event.round} by {event.reviewer}")
-    return record(reviews, round, reviewer, lambda known: events)
+def exchange_text(events: Iterable[Event]) -> str:
+    """Return the text of an exchange file, in time; equal sets of events give equal texts."""
+    lines = {event.event_id: event for event in events}.values()
+    return "".join(f"{event.line}\n" for event in sorted(lines, key=lambda event: event.order))

@@ -1,4 +1,5 @@
-"""Review by file: a GeoPackage with a verdict column for QGIS or any other program, and its validated way back."""
+"""Review by file: a GeoPackage to be filled in with QGIS or any other program and its validated way back, and one
+reviewer's events on their way to another machine."""
 
 from __future__ import annotations
 
@@ -13,21 +14,17 @@ import shapely
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from rts_pipeline.io import sha256_json, write_gpkg
+from rts_pipeline.errors import InputError
+from rts_pipeline.io import sha256_json, write_gpkg, write_text
 from rts_pipeline.lineage import known_outlines
-from rts_pipeline.review.events import Event, events_path, make_event, read_events, record
+from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
 from rts_pipeline.review.folding import Folded, decision_of, fold, revise
+from rts_pipeline.review.formats import CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER, VERDICT, read_filled
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
+from rts_pipeline.review.readings import columns_of, queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft
-from rts_pipeline.review.verdicts import (
-    CANDIDATES_LAYER,
-    KNOWN_LAYER,
-    MISSED_LAYER,
-    VERDICT,
-    check_filled,
-    check_missed,
-    read_filled,
-)
+from rts_pipeline.review.store import merge, open_round, read_round
+from rts_pipeline.review.verdicts import check_filled, check_missed
 
 SHOWN = ("candidate_id", "round", "status", "known_ids", "area_m2", "longitude", "latitude", "base_sha256")
 """Columns of the candidates that the reviewer gets: not the model's score, which would anchor the verdict."""
@@ -35,7 +32,7 @@ SHOWN = ("candidate_id", "round", "status", "known_ids", "area_m2", "longitude",
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did (or would do): events by kind, and rows that said nothing new."""
+    """What an import did (or would do): new events by kind, rows that said nothing new, and candidates left to be judged."""
 
     decided: int
     missed: int
@@ -43,12 +40,12 @@ class ImportResult:
     undecided: int
 
 
-def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
-    """Write the candidates of the open round with the reviewer's decisions so far, to be filled in and imported.
+def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path, *, role: Role = "primary") -> None:
+    """Write what a reviewer has to judge in the open round, with the decisions so far, to be filled in and imported.
 
-    Layer "candidates": one row a candidate; fill `decision` (accept, reject, edit, unsure; empty = not yet reviewed),
-    optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed": draw
-    slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
+    Layer "candidates": one row for each candidate of `queue_of`; fill `decision` (accept, reject, edit, unsure; empty = not
+    yet reviewed), optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed":
+    draw slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
     outlines whose place a candidate of status "changed" would take; to look at.
 
     Raises:
@@ -56,9 +53,9 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
         InputError: a damaged record.
     """
     read_draft(reviews, round)
-    path = events_path(reviews, round, reviewer)
     judged = read_candidates(reviews, round)
-    candidates = _current(judged, fold(read_events(path)), reviewer)
+    judged = judged[judged["candidate_id"].isin(queue_of(reviews, round, reviewer, role=role))].reset_index(drop=True)
+    candidates = _current(judged, fold(_own(reviews, round, reviewer)), reviewer)
     missed = gpd.GeoDataFrame(
         {"possibility": pd.Series(dtype="float64"), "note": pd.Series(dtype="str")},
         geometry=gpd.GeoSeries([], crs=candidates.crs),
@@ -67,6 +64,11 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path) -> None:
         out,
         {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed, KNOWN_LAYER: known_outlines(judged)[["candidate_id", "geometry"]]},
     )
+
+
+def _own(reviews: Path, round: str, reviewer: str) -> list[Event]:
+    check_reviewer(reviewer)
+    return [event for event in read_round(reviews, round) if event.reviewer == reviewer]
 
 
 def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd.GeoDataFrame:
@@ -95,7 +97,7 @@ def _multi(outline: BaseGeometry) -> BaseGeometry:
     return MultiPolygon(shapely.get_parts(outline).tolist())
 
 
-def import_gpkg(
+def import_verdicts(
     reviews: Path,
     round: str,
     reviewer: str,
@@ -103,10 +105,10 @@ def import_gpkg(
     *,
     at: str,
     source: Literal["import", "qgis"] = "import",
-    role: Literal["primary", "second", "adjudicator"] = "primary",
+    role: Role = "primary",
     dry_run: bool = False,
 ) -> ImportResult:
-    """Check a filled-in GeoPackage and record what it says that isn't recorded yet: all of it or nothing.
+    """Check a filled-in file and record what it says that isn't recorded yet: all of it or nothing.
 
     An empty decision leaves what is recorded as it is; nothing is ever retracted by a row that is empty or gone.
 
@@ -114,7 +116,7 @@ def import_gpkg(
         reviews: the folder of all reviews.
         round: name of the open round.
         reviewer: who judged.
-        file: the GeoPackage made by `export_gpkg`.
+        file: the GeoPackage made by `export_gpkg`, or one table as GeoJSON, Shapefile or CSV; see `read_filled`.
         at: time of the verdicts (ISO 8601, UTC).
         source: "import" or "qgis".
         role: "primary", "second" or "adjudicator".
@@ -126,8 +128,9 @@ def import_gpkg(
     """
     draft = read_draft(reviews, round)
     candidates = read_candidates(reviews, round)
-    filled, missed = read_filled(file, candidates.crs)
-    missed = check_missed(file, missed)
+    said = read_filled(file, candidates.crs)
+    asked = queue_of(reviews, round, reviewer, role=role)
+    missed = check_missed(file, said)
     common = {
         "round": round,
         "reviewer": reviewer,
@@ -140,19 +143,70 @@ def import_gpkg(
 
     def make(known: list[Event]) -> list[Event]:
         folded = fold(known)
-        rows = check_filled(file, filled, _known(candidates, folded, reviewer))
+        rows = check_filled(file, said, _known(candidates, folded, reviewer), whole=said.layered and role == "primary")
         events = [
             (revise(_decide(row, common), folded.heads.get(row["candidate_id"], {}).get(reviewer, [])), "decided")
             for row in records(rows)
         ]
         events += [(new, "missed") for new in _added(missed, folded, common)]
-        counts["undecided"] = len(filled) - len(rows)
+        counts["undecided"] = len({*asked} - {*rows["candidate_id"]})
         for new, kind in events:
             counts[kind if new else "unchanged"] += 1
         return [event for new, _ in events for event in new]
 
-    record(reviews, round, reviewer, make, dry_run=dry_run)
+    if dry_run:
+        make(_own(reviews, round, reviewer))
+    else:
+        with open_round(reviews, round, reviewer, role=role) as store:
+            store.append(make(store.events()))
     return ImportResult(**counts)
+
+
+def export_events(reviews: Path, round: str, reviewer: str, out: Path) -> int:
+    """Write a reviewer's exchange file, of an open or a signed-off round, and return the number of events.
+
+    Raises:
+        InputError: a damaged record.
+    """
+    events = _own(reviews, round, reviewer)
+    write_text(out, exchange_text(events))
+    return len(events)
+
+
+def import_events(
+    reviews: Path, round: str, file: Path, *, reviewer: str | None = None, dry_run: bool = False
+) -> tuple[int, int]:
+    """Take up an exchange file, all or nothing, and return how many of its events are new and how many were known.
+
+    Args:
+        reviews: the folder of all reviews.
+        round: name of the open round.
+        file: made by `export_events`, on this machine or another.
+        reviewer: whose events it must hold; None: anybody's.
+        dry_run: check only.
+
+    Raises:
+        InputError: a damaged line, or an event of another round, reviewer or version of the candidates.
+        RefusedError: the round isn't open, or in use.
+    """
+    read_draft(reviews, round)
+    events = read_events(file)
+    bases = dict(zip(*columns_of(reviews, round, "candidate_id", "base_sha256"), strict=True))
+    for number, event in enumerate(events, 1):
+        for column, value, wanted in (
+            ("round", event.round, round),
+            ("reviewer", event.reviewer, reviewer or event.reviewer),
+            ("base_sha256", event.base_sha256, bases.get(event.candidate_id) if event.decision else event.base_sha256),
+        ):
+            if value != wanted:
+                expected = "a candidate of this round" if wanted is None else f"'{wanted}'"
+                raise InputError(f"{file}, line {number} ({event.candidate_id})", f"{column} '{value}'", expected=expected)
+    if dry_run:
+        known = {event.event_id for event in read_round(reviews, round)}
+        new = len({event.event_id for event in events} - known)
+    else:
+        new = len(merge(reviews, round, events))
+    return new, len(events) - new
 
 
 def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> pd.DataFrame:

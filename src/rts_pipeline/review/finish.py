@@ -13,9 +13,9 @@ from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import sha256_file, write_parquet
-from rts_pipeline.review.events import read_round
-from rts_pipeline.review.folding import Folded, Verdict, fold
+from rts_pipeline.review.folding import POSSIBILITY, Folded, Verdict, disputed, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
+from rts_pipeline.review.readings import missing, second_readings
 from rts_pipeline.review.rounds import (
     CANDIDATES,
     DRAFT,
@@ -32,9 +32,8 @@ from rts_pipeline.review.rounds import (
     round_folder,
     waiting_outlines,
 )
+from rts_pipeline.review.store import read_round, write_exchange
 
-POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
-"""Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
 SHOWN = 10
 COLUMNS = {
     "candidate_id": "str",
@@ -58,7 +57,7 @@ COLUMNS = {
 
 
 def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) -> Signoff:
-    """Close a round: write `reviewed.parquet`, then the sign-off, then remove the draft.
+    """Close a round: write `reviewed.parquet`, everybody's exchange file, then the sign-off, then remove the draft.
 
     A process killed in between leaves the draft (finish again) or the sign-off (done).
 
@@ -70,7 +69,8 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
         at: time of the sign-off (ISO 8601, UTC).
 
     Raises:
-        RefusedError: not open, unreviewed, forked or disputed candidates, or candidates changed under the review.
+        RefusedError: not open, in use, candidates changed under the review, or candidates that are unreviewed, forked, disputed
+            or lack their second reading; all of these are listed.
         InputError: a damaged file, or an event on something that isn't a candidate of the round.
     """
     folder = round_folder(reviews, round)
@@ -82,9 +82,11 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
         draft = read_draft(reviews, round)
         if int(round) != len(signoffs) + 1:
             raise RefusedError(folder, f"round {round} can't be signed off", do=f"finish round {len(signoffs) + 1:02d} first")
-        rows = _rows(reviews, round, policy, draft)
+        events = read_round(reviews, round)
+        rows = _rows(reviews, round, fold(events), policy, draft)
         _check_crs(rows, grid, folder)
         write_parquet(folder / REVIEWED, rows)
+        write_exchange(folder, events)
         slumps = rows["decision"].isin(POSITIVE)
         signoff = Signoff(
             round=round,
@@ -133,14 +135,14 @@ def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:
         )
 
 
-def _rows(reviews: Path, round: str, policy: Review, draft: Draft) -> gpd.GeoDataFrame:
-    candidates = read_candidates(reviews, round)
-    folded = fold(read_round(reviews, round))
-    ids = list(candidates["candidate_id"])
-    _refuse_open_ends(round_folder(reviews, round), ids, folded, policy)
-    _check_ground(round_folder(reviews, round), candidates, folded)
-    judged = [_row(candidate, folded.verdicts.get(candidate["candidate_id"]), draft) for candidate in records(candidates)]
-    missed = merge_missed([verdict for verdict in folded.verdicts.values() if verdict.decision == "missed"])
+def _rows(reviews: Path, round: str, folded: Folded, policy: Review, draft: Draft) -> gpd.GeoDataFrame:
+    candidates, folder = read_candidates(reviews, round), round_folder(reviews, round)
+    once = [] if policy.allow_single else missing(second_readings(reviews, round), folded)
+    _refuse_open_ends(folder, list(candidates["candidate_id"]), folded, once, policy)
+    verdicts = disputed(folded) | folded.verdicts
+    _check_ground(folder, candidates, verdicts)
+    judged = [_row(candidate, verdicts.get(candidate["candidate_id"]), draft) for candidate in records(candidates)]
+    missed = merge_missed([verdict for verdict in verdicts.values() if verdict.decision == "missed"])
     rows = judged + [_row({"candidate_id": v.candidate_id, "round": round}, v, draft) for v in missed]
     frame = gpd.GeoDataFrame(rows, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=candidates.crs)
     return frame.astype(COLUMNS).sort_values("candidate_id", ignore_index=True)
@@ -172,23 +174,34 @@ def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> di
     }
 
 
-def _refuse_open_ends(folder: Path, ids: list[str], folded: Folded, policy: Review) -> None:
+def _refuse_open_ends(folder: Path, ids: list[str], folded: Folded, once: list[str], policy: Review) -> None:
+    known = set(ids)
     unreviewed = [] if policy.allow_unreviewed else [name for name in ids if name not in folded.heads]
-    forked = [f"{candidate} ({reviewer})" for candidate, reviewer in folded.forks]
+    # An added slump that is forked can't be left unsure: there would be no outline to be unsure of.
+    forked = [fork for fork in folded.forks if not policy.allow_disputed or fork[0] not in known]
+    differing = [] if policy.allow_disputed else folded.disagreements
+    open_ends = []
     for names, problem, do in (
         (unreviewed, "not reviewed", "review them, or set review.allow_unreviewed"),
-        (forked, "with two different decisions of one reviewer", "that reviewer decides them again"),
-        (folded.disagreements, "on which the reviewers disagree", "an adjudicator decides them"),
+        (
+            [f"{candidate} ({reviewer})" for candidate, reviewer in forked],
+            "with two different decisions of one reviewer",
+            "that reviewer or an adjudicator decides them again",
+        ),
+        (differing, "on which the reviewers disagree", "an adjudicator decides them, or set review.allow_disputed"),
+        (once, "without their second reading", "a second reviewer judges them, or set review.allow_single"),
     ):
         if names:
             shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-            raise RefusedError(folder, f"{len(names)} of {len(ids)} candidates {problem}: {shown}", do=do)
+            open_ends.append(f"{len(names)} of {len(ids)} candidates {problem}: {shown}; {do}")
+    if open_ends:
+        raise RefusedError(folder, "; ".join(open_ends))
 
 
-def _check_ground(folder: Path, candidates: gpd.GeoDataFrame, folded: Folded) -> None:
+def _check_ground(folder: Path, candidates: gpd.GeoDataFrame, verdicts: dict[str, Verdict]) -> None:
     """Check that every decision is about a candidate of the round and about the outline that it has now."""
     bases = dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
-    for verdict in folded.verdicts.values():
+    for verdict in verdicts.values():
         if verdict.decision == "missed":
             continue
         if verdict.candidate_id not in bases:

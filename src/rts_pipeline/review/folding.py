@@ -16,6 +16,9 @@ from typing import Any
 from rts_pipeline.io import canonical_json
 from rts_pipeline.review.events import Event, make_event
 
+POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
+"""Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -59,12 +62,12 @@ def decision_of(event: Event) -> str:
 
 def fold(events: Iterable[Event]) -> Folded:
     """Fold the events of one round, of any number of reviewers, in any order."""
-    groups: dict[tuple[str, str], dict[str, Event]] = defaultdict(dict)
+    groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
-        groups[event.candidate_id, event.reviewer][event.event_id] = event
+        groups[event.candidate_id, event.reviewer].append(event)
     heads: dict[str, dict[str, list[Event]]] = defaultdict(dict)
     for (candidate, reviewer), group in sorted(groups.items()):
-        if standing := _standing(group):
+        if standing := standing_of(group):
             heads[candidate][reviewer] = standing
     verdicts: dict[str, Verdict] = {}
     forks: list[tuple[str, str]] = []
@@ -80,7 +83,9 @@ def fold(events: Iterable[Event]) -> Folded:
     return Folded(verdicts, forks, disagreements, dict(heads))
 
 
-def _standing(group: dict[str, Event]) -> list[Event]:
+def standing_of(events: Iterable[Event]) -> list[Event]:
+    """Return the standing decisions in one reviewer's events on one candidate, in time: in a fork several that differ."""
+    group = {event.event_id: event for event in events}
     retracted = {event.parent_event_id for event in group.values() if event.action == "retract"}
     live = [e for e in group.values() if e.action in ("decide", "add_missed") and e.event_id not in retracted]
     superseded: set[str] = set()
@@ -127,6 +132,34 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
         note="; ".join(dict.fromkeys(event.note for event in agreeing if event.note)),
         guideline_version=agreeing[-1].guideline_version,
     )
+
+
+def disputed(folded: Folded) -> dict[str, Verdict]:
+    """Return candidate_id -> a verdict "unsure" that says who decided what, for disagreements and forks on candidates."""
+    forked = {candidate for candidate, _ in folded.forks}
+    found = {}
+    for candidate in sorted({*forked, *folded.disagreements}):
+        readings = folded.heads[candidate]
+        heads = sorted(chain(*readings.values()), key=lambda e: e.order)
+        if any(event.decision is None for event in heads):
+            continue
+        said = "; ".join(f"{event.reviewer}: {decision_of(event)}" for event in heads)
+        agreeing = sum(all(event.decision == "unsure" for event in own) for own in readings.values())
+        found[candidate] = Verdict(
+            candidate_id=candidate,
+            decision="unsure",
+            possibility=None,
+            reject_reason="",
+            geometry=None,
+            base_sha256=heads[-1].base_sha256,
+            reviewers=tuple(sorted(readings)),
+            n_reviews=len(readings),
+            agreement=agreeing / len(readings) if len(readings) > 1 else None,
+            reviewed_at=heads[-1].at,
+            note=f"disputed ({said})",
+            guideline_version=heads[-1].guideline_version,
+        )
+    return found
 
 
 def revise(event: Event, standing: Sequence[Event]) -> list[Event]:

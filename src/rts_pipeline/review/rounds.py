@@ -2,14 +2,17 @@
 
 A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `candidates.json` (what was
 outlined, and what of it was left for later), `model/` (the network that proposed them), `validation/` (how well it did),
-`draft.json` while the review is open, `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
+`second_readings.json` (what was drawn to be judged twice), `draft.json` while the review is open, `events.sqlite` (the record)
+and its exchange files `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
+import platform
 import re
-import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass
@@ -17,17 +20,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from rts_pipeline.errors import InputError, RefusedError, UsageError
-from rts_pipeline.io import atomic, read_json, sha256_file, write_json
+from rts_pipeline.io import read_json, sha256_file, write_json
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
-SUMMARY = "candidates.json"
+SUMMARY, CHOICE = "candidates.json", "validation/validation.json"
+SECOND, LOCK = "second_readings.json", ".lock"
 POSITIVE = ("accept", "edit", "missed")
 """Decisions that say: a slump."""
-JUDGED = ("validation/validation.json", "validation/reliability.png", "validation/precision_recall.png")
-"""How well the network did; no picture that shows Planet's pixels."""
-KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CANDIDATES)
-"""What a review copies from the round's results: the network, how well it did, what it outlined, and what it proposed."""
+
+_KINDS = {"str": str, "int": int, "float": (int, float), "str | None": (str, type(None))}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class _Record:
         if not isinstance(values, dict) or not needed <= set(values) <= set(fields):
             raise InputError(path, "keys differ", expected=", ".join(fields), do="restore the file from a backup")
         for name, field in ((name, fields[name]) for name in values):
-            kind: Any = {"str": str, "int": int, "str | None": (str, type(None))}.get(str(field.type), list)
+            kind: Any = _KINDS.get(str(field.type), list)
             if not isinstance(values[name], kind):
                 raise InputError(
                     path, f"{name} is {values[name]!r}", expected=str(field.type), do="restore the file from a backup"
@@ -99,6 +101,27 @@ class Signoff(_Record):
     reviewers: tuple[str, ...]
     n_changed: int = 0
     n_cut: int = 0
+
+
+@dataclass(frozen=True)
+class SecondReadings(_Record):
+    """What is judged by two people beside all that a first one is unsure of; drawn when the review starts.
+
+    Attributes:
+        share: of the candidates that was drawn at random.
+        seed: of the draw.
+        threshold: mean probability that divides outlines from what is none.
+        margin: candidates whose mean probability is no farther from it are judged twice too.
+        random: sorted ids of the random sample, the one that speaks for all candidates.
+        near: sorted ids of those near the threshold.
+    """
+
+    share: float
+    seed: int
+    threshold: float
+    margin: float
+    random: tuple[str, ...]
+    near: tuple[str, ...]
 
 
 def waiting_outlines(summary: Path) -> int:
@@ -221,83 +244,26 @@ def read_draft(reviews: Path, round: str) -> Draft:
     return draft
 
 
-def start(reviews: Path, results: Path, round: str, *, at: str, guideline_version: str = "1") -> Draft:
-    """Open the review of a round on a copy of its candidates; starting it again on the same candidates changes nothing.
-
-    The network that proposed them is kept too: the next round starts from it, whatever becomes of the results.
-
-    Args:
-        reviews: the folder of all reviews.
-        results: the folder of computed results.
-        round: name of the round ("01").
-        at: time of the start (ISO 8601, UTC).
-        guideline_version: version of the reviewers' guideline.
-
-    Raises:
-        RefusedError: signed off already, another round comes first, no candidates yet, or open on other candidates.
-    """
-    folder = round_folder(reviews, round)
-    following = round_name(len(read_signoffs(reviews)) + 1)
-    if int(round) != int(following):
-        problem = "is already signed off" if int(round) < int(following) else f"can't be reviewed before round {following}"
-        raise RefusedError(folder, f"round {round} {problem}", do=f"review round {following}")
-    source = results / "rounds" / round / CANDIDATES
-    if not source.exists():
-        raise RefusedError(source, f"round {round} has no candidates yet", do="run 'snakemake --cores N' first")
-    open_draft(reviews)
-    with locked(folder):
-        if (folder / DRAFT).exists():
-            return _continue(reviews, round, source)
-        for name in KEPT:
-            _keep(source.parent / name, folder / name)
-        draft = Draft(
-            round=round,
-            candidates_sha256=sha256_file(folder / CANDIDATES),
-            n_candidates=_count(folder / CANDIDATES),
-            started_at=at,
-            guideline_version=guideline_version,
-        )
-        draft.write(folder / DRAFT)
-    return draft
-
-
-def _keep(source: Path, path: Path) -> None:
-    if not source.exists():
-        raise RefusedError(source, "no such file beside the round's candidates", do="run 'snakemake --cores N' first")
-    with atomic(path) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def _continue(reviews: Path, round: str, source: Path) -> Draft:
-    draft = read_draft(reviews, round)
-    if sha256_file(source) != draft.candidates_sha256:
-        raise RefusedError(
-            source,
-            f"differs from the candidates that the open review of round {round} was started on",
-            do=f"finish that review, or remove {round_folder(reviews, round) / DRAFT} and start again",
-        )
-    return draft
-
-
-def _count(path: Path) -> int:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_metadata
-
-    try:
-        return int(read_metadata(path).num_rows)
-    except (ArrowException, OSError) as error:
-        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run snakemake again") from None
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the one lock of a round's review folder; who else wants it waits. It ends with the process.
+    """Be the one process that writes in a round's review folder; it ends with the process.
 
     Every write below the folder happens inside, so temporary files found at the entry are those of killed processes.
+
+    Raises:
+        RefusedError: another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            raise RefusedError(folder, f"is in use by {who}", do="end that first, then try again") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()} ({Path(sys.argv[0]).name} {' '.join(sys.argv[1:4])})")
+        file.flush()
         for suffix in ("json", "jsonl", "parquet"):
             for leftover in folder.glob(f".tmp-*.{suffix}"):
                 leftover.unlink()
@@ -310,3 +276,18 @@ def read_candidates(reviews: Path, round: str) -> Any:
 
     frame = read_geoparquet(round_folder(reviews, round) / CANDIDATES)
     return frame.sort_values("candidate_id", ignore_index=True)
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of candidates in a Parquet file.
+
+    Raises:
+        InputError: not a Parquet file.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    try:
+        return int(read_metadata(path).num_rows)
+    except (ArrowException, OSError) as error:
+        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run snakemake again") from None

@@ -15,10 +15,12 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import read_outlines
-from rts_pipeline.review.events import REJECT_REASONS, Event, make_event, record
+from rts_pipeline.review.events import REJECT_REASONS, Event, Role, make_event
 from rts_pipeline.review.folding import fold, revise
 from rts_pipeline.review.outlines import overlaps, to_geojson
+from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import Draft, read_candidates, read_draft
+from rts_pipeline.review.store import open_round
 
 NO_OVERLAP = 0.1
 """A candidate that truth covers less than this, and with a smaller IoU, has nothing to do with a slump."""
@@ -47,6 +49,7 @@ def simulate_review(
     truth: Path,
     *,
     reviewer: str = "simulated",
+    role: Role = "primary",
     seed: int = 0,
     miss_rate: float = 0.0,
     false_accept_rate: float = 0.0,
@@ -55,13 +58,14 @@ def simulate_review(
     accept_iou: float = 0.5,
     at: str,
 ) -> dict[str, int]:
-    """Decide every candidate of the open round and return how often each decision was taken.
+    """Decide every candidate that the role has to judge, and return how often each decision was taken.
 
     Args:
         reviews: the folder of all reviews.
         round: name of the open round.
         truth: polygons of the real slumps; of `target_year` where the file has a column `year`.
         reviewer: name in the record.
+        role: in which role; see `queue_of`.
         seed: of the errors; a candidate at the same place meets the same error.
         miss_rate: share of the slumps that are wrongly rejected.
         false_accept_rate: share of the other candidates that are wrongly accepted.
@@ -76,22 +80,21 @@ def simulate_review(
     """
     draft = read_draft(reviews, round)
     candidates = read_candidates(reviews, round)
+    candidates = candidates[candidates["candidate_id"].isin(queue_of(reviews, round, reviewer, role=role))]
     outlines = _truth(truth, target_year, candidates.crs)
     errors = Errors(seed, miss_rate, false_accept_rate, redraw_rate)
     known = candidates["known"].to_numpy() if "known" in candidates else np.full(len(candidates), None)
     verdicts = judge(candidates.geometry.to_numpy(), outlines, errors, accept_iou, known)
 
-    def make(known: list[Event]) -> list[Event]:
-        standing = fold(known).heads
-        return [
+    with open_round(reviews, round, reviewer, role=role) as store:
+        standing = fold(store.events()).heads
+        store.append(
             event
             for candidate, verdict in zip(_named(candidates), verdicts, strict=True)
             for event in revise(
-                _event(draft, reviewer, at, candidate, verdict), standing.get(candidate[0], {}).get(reviewer, [])
+                _event(draft, reviewer, role, at, candidate, verdict), standing.get(candidate[0], {}).get(reviewer, [])
             )
-        ]
-
-    record(reviews, round, reviewer, make)
+        )
     decisions = [verdict["decision"] for verdict in verdicts]
     return {decision: decisions.count(decision) for decision in ("accept", "reject", "edit", "unsure")}
 
@@ -177,12 +180,13 @@ def _named(candidates: gpd.GeoDataFrame) -> list[tuple[str, str]]:
     return list(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
 
 
-def _event(draft: Draft, reviewer: str, at: str, candidate: tuple[str, str], verdict: dict[str, Any]) -> Event:
+def _event(draft: Draft, reviewer: str, role: Role, at: str, candidate: tuple[str, str], verdict: dict[str, Any]) -> Event:
     return make_event(
         round=draft.round,
         candidate_id=candidate[0],
         base_sha256=candidate[1],
         reviewer=reviewer,
+        role=role,
         at=at,
         source="simulated",
         guideline_version=draft.guideline_version,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rts_pipeline.review.rounds import CANDIDATES, open_draft, read_signoffs, round_folder, round_name
+from rts_pipeline.review.rounds import CANDIDATES, count_rows, open_draft, read_signoffs, round_name
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,11 @@ class RoundStatus:
         round: name of the round.
         state: "signed off", "open" (under review), or "ready" (candidates wait for `review start`).
         n_candidates: candidates of the round.
-        decided: reviewer -> candidates that he or she decided.
+        decided: (reviewer, role) -> candidates that he or she decided.
         undecided: candidates that nobody decided yet.
         forks: (candidate_id, reviewer) with two standing decisions.
         disagreements: candidate ids on which the reviewers differ.
+        once: ids of candidates that were judged, but lack their second reading.
         n_missed: slumps added by the reviewers.
         n_new: slumps that the round brought; None before the sign-off.
     """
@@ -28,10 +30,11 @@ class RoundStatus:
     round: str
     state: Literal["signed off", "open", "ready"]
     n_candidates: int
-    decided: dict[str, int]
+    decided: dict[tuple[str, str], int]
     undecided: int
     forks: tuple[tuple[str, str], ...] = ()
     disagreements: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
     n_missed: int = 0
     n_new: int | None = None
 
@@ -49,20 +52,24 @@ def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
         return [*rows, _reviewed(reviews, draft, None)]
     following = round_name(len(signoffs) + 1)
     if results is not None and (waiting := results / "rounds" / following / CANDIDATES).exists():
-        n = len(_ids(waiting))
+        n = count_rows(waiting)
         rows.append(RoundStatus(following, "ready", n, {}, n))
     return rows
 
 
 def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
-    from rts_pipeline.review.events import read_round
     from rts_pipeline.review.folding import fold
+    from rts_pipeline.review.readings import columns_of, missing, second_readings
+    from rts_pipeline.review.store import read_round
 
-    ids = set(_ids(round_folder(reviews, round) / CANDIDATES))
+    ids = set(columns_of(reviews, round, "candidate_id")[0])
     folded = fold(read_round(reviews, round))
-    decided: dict[str, int] = {}
-    for reviewer in (name for candidate in ids & set(folded.heads) for name in folded.heads[candidate]):
-        decided[reviewer] = decided.get(reviewer, 0) + 1
+    decided = Counter(
+        (name, heads[-1].role)
+        for candidate, readings in folded.heads.items()
+        if candidate in ids
+        for name, heads in readings.items()
+    )
     return RoundStatus(
         round=round,
         state="open" if n_new is None else "signed off",
@@ -71,19 +78,7 @@ def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
         undecided=len(ids - set(folded.heads)),
         forks=tuple(folded.forks),
         disagreements=tuple(folded.disagreements),
+        once=tuple(missing(second_readings(reviews, round), folded)),
         n_missed=len(set(folded.verdicts) - ids),
         n_new=n_new,
     )
-
-
-def _ids(path: Path) -> list[str]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_table
-
-    from rts_pipeline.errors import InputError
-
-    try:
-        ids: list[str] = read_table(path, columns=["candidate_id"])["candidate_id"].to_pylist()
-    except (ArrowException, OSError, KeyError) as error:
-        raise InputError(path, f"can't be read ({error})", expected="the candidates of a round") from None
-    return ids

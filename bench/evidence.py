@@ -1,0 +1,126 @@
+"""The evidence of the demo's first round: what a candidate costs, and how right its numbers are, against the simulator's truth.
+
+python bench/evidence.py --config config/demo.yaml
+
+Run `make demo` before. Cost: CPU and wall seconds and bytes of a candidate in all years, with nothing kept, with one candidate
+missing in what is kept, and with everything kept. Truth: candidates with an IoU above 0.5 to one true slump of the target year;
+growth and retreat of the true outlines in the same images by the same formulas. Prints tables and writes
+results/bench/evidence.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from rts_pipeline import io
+from rts_pipeline.config import Config, Inference, load_config
+from rts_pipeline.evidence.build import build_evidence
+from rts_pipeline.evidence.change import decimal_years, growth, headwalls, retreat
+from rts_pipeline.options import EvidenceOptions, options_json, parse_options
+from rts_pipeline.workflow import resolve_grid
+
+MIN_IOU = 0.5
+
+
+def run(config: Config, candidates: Path, folder: Path) -> dict[str, float]:
+    """Run the stage into `folder`, with the cache beside it; return what it cost."""
+    options = parse_options(EvidenceOptions, options_json(config, EvidenceOptions))
+    results = Path(config.results)
+    here, dem = results / "rounds/01", config.attributes.dem
+    files = candidates, results / "scenes/catalog.parquet", here / "model", here / "validation/validation.json"
+    cpu, wall = time.process_time(), time.perf_counter()
+    build_evidence(*files, Path(dem) if dem else None, folder / "cache", folder / "out", options, Inference(device="cpu"))
+    return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+
+
+def costs(config: Config, folder: Path) -> dict[str, Any]:
+    """Return the cost of a first run, of one with one more candidate, and of one that repeats the last."""
+    every = Path(config.results) / "rounds/01/candidates.parquet"
+    frame, most = gpd.read_parquet(every), folder / "most.parquet"
+    frame.iloc[:-1].to_parquet(most)
+    told: dict[str, Any] = {"candidates": len(frame), "first": run(config, most, folder)}
+    told |= {"one more": run(config, every, folder), "again": run(config, every, folder)}
+    sizes = {name: sum(path.stat().st_size for path in (folder / name).rglob("*.*")) for name in ("out", "cache")}
+    return told | {
+        "kb": sizes["out"] / len(frame) / 1e3,
+        "cache_kb": sizes["cache"] / len(frame) / 1e3,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def compared(config: Config, out: Path) -> pd.DataFrame:
+    """Return what was measured of the candidates that are a true slump, beside the same of the true outlines."""
+    results, target = Path(config.results), config.time.target_year
+    found = gpd.read_parquet(results / "rounds/01/candidates.parquet").set_index("candidate_id")
+    rows, told = gpd.read_parquet(out / "evidence.parquet"), pd.read_parquet(out / "change.parquet").set_index("candidate_id")
+    truth = gpd.read_file(results / "corridor/truth.gpkg").to_crs(found.crs)
+    then = truth[truth["year"] == target]
+    lines = []
+    for name, outline in found.geometry.items():
+        shared = then.intersection(outline).area / then.union(outline).area
+        if shared.max() < MIN_IOU:
+            continue
+        slump = truth[truth["truth_id"] == then.loc[shared.idxmax(), "truth_id"]].set_index("year")
+        here = rows[(rows["candidate_id"] == name) & rows["area_m2"].gt(0)].set_index("year")
+        years = [year for year in here.index if year in slump.index]
+        line = told.loc[name].to_dict() | {"first_true": int(slump.index.min()), "years": len(years)}
+        if len(years) > 1:
+            at, uphill = decimal_years(list(here.loc[years, "acquired"])), np.radians(line["uphill_deg"])
+            walls = headwalls(list(slump.geometry[years]), slump.geometry[target], uphill, config.grid.pixel_m)
+            line["growth_true"] = growth(at, slump.loc[years, "area_m2"].to_numpy(float))[0]
+            line["retreat_true"] = retreat(at, walls, here.loc[years, "misregistration_m"].to_numpy(float))[0]
+        lines.append(line)
+    nothing = found.index[[not truth.intersects(outline).any() for outline in found.geometry]]
+    lasting = told["monotone_growth"].eq(True) & told["two_years"].eq(True)
+    frame = pd.DataFrame(lines)
+    frame.attrs = {"false": len(nothing), "false_pass": float(lasting[nothing].mean())}
+    return frame
+
+
+def accuracy(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return how right the numbers are."""
+    begun = frame["first_year_visible"] == frame["first_true"]
+    grown, moved = frame[frame["growth_low_m2_yr"].notna()], frame[frame["retreat_m_yr"].notna()]
+    growth_off, retreat_off = grown["growth_m2_yr"] - grown["growth_true"], moved["retreat_m_yr"] - moved["retreat_true"]
+    inside = grown["growth_true"].between(grown["growth_low_m2_yr"], grown["growth_high_m2_yr"])
+    return {
+        "slumps": len(frame),
+        "first_year_right": int(begun.sum()),
+        "growth_median_true": float(grown["growth_true"].median()),
+        "growth_off": {"median": float(growth_off.median()), "absolute": float(growth_off.abs().median())},
+        "growth_in_interval": float(inside.mean()),
+        "retreat_median_true": float(moved["retreat_true"].median()),
+        "retreat_off": {"median": float(retreat_off.median()), "absolute": float(retreat_off.abs().median())},
+        "retreat_in_interval": float((retreat_off.abs() <= moved["retreat_error_m_yr"]).mean()),
+        "pass": float((frame["monotone_growth"].eq(True) & frame["two_years"].eq(True)).mean()),
+        **frame.attrs,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("config/demo.yaml"))
+    config = resolve_grid(load_config(parser.parse_args().config))
+    folder = Path(tempfile.mkdtemp(prefix="rts-evidence-"))
+    try:
+        told = {"cost": costs(config, folder), "accuracy": accuracy(compared(config, folder / "out"))}
+    finally:
+        shutil.rmtree(folder)
+    for part in told.values():
+        for name, value in part.items():
+            print(f"{name:22} {value}")
+    io.write_json(Path("results/bench/evidence.json"), told)
+
+
+if __name__ == "__main__":
+    main()

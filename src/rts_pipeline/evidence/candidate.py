@@ -1,0 +1,131 @@
+"""A candidate on its way through the stage: what it is to be made of, what was made, and how that is kept and written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+
+from rts_pipeline.evidence.chips import Chip
+from rts_pipeline.evidence.images import Images
+from rts_pipeline.evidence.tables import CHIP, TERRAIN, YEAR
+from rts_pipeline.grid import GeoBox
+from rts_pipeline.io import canonical_json
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+    Files = dict[str, bytes]
+
+PICTURES, NUMBERS = "pictures.json", "numbers.json"
+
+
+@dataclass
+class Candidate:
+    """A candidate.
+
+    Attributes:
+        id: its name.
+        outline: in the grid's CRS.
+        chips: one a year, ascending.
+        ground: the pixels that the pictures show.
+        box: the pixels on which it is measured.
+        terrain: pictures of the terrain by kind.
+        terrain_reason: why there are none.
+        uphill: direction in radians clockwise from grid north, or why it isn't known.
+        numbers: what `measure` returned, of each year with an image.
+    """
+
+    id: str
+    outline: BaseGeometry
+    chips: list[Chip]
+    ground: GeoBox
+    box: GeoBox
+    terrain: Files = field(default_factory=dict)
+    terrain_reason: str = ""
+    uphill: float | str = ""
+    numbers: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def kept_pictures(self) -> Files:
+        """Return what of the pictures goes into the cache."""
+        years = [[c.item.id if c.item else None, None if np.isnan(c.fraction) else c.fraction] for c in self.chips]
+        told = canonical_json({"terrain_reason": self.terrain_reason, "years": years}).encode()
+        shown = {f"{chip.year}_{kind}": picture for chip in self.chips for kind, picture in chip.pictures.items()}
+        return {PICTURES: told, **shown, **self.terrain}
+
+    def restore_pictures(self, files: Files) -> None:
+        """Take back what `kept_pictures` returned."""
+        told = json.loads(files[PICTURES])
+        self.terrain_reason = told["terrain_reason"]
+        self.terrain = {kind: files[kind] for kind in TERRAIN if kind in files}
+        for chip, (shown, fraction) in zip(self.chips, told["years"], strict=True):
+            chip.item = next((item for item in chip.items if item.id == shown), None)
+            chip.fraction = np.nan if fraction is None else fraction
+            names = {kind: f"{chip.year}_{kind}" for kind in CHIP}
+            chip.pictures = {kind: files[name] for kind, name in names.items() if name in files}
+
+    def kept_numbers(self) -> Files:
+        """Return what of the numbers goes into the cache."""
+        years = {str(year): {name: _plain(value) for name, value in told.items()} for year, told in self.numbers.items()}
+        return {NUMBERS: canonical_json({"uphill": self.uphill, "years": years}).encode()}
+
+    def restore_numbers(self, files: Files) -> None:
+        """Take back what `kept_numbers` returned."""
+        told = json.loads(files[NUMBERS])
+        self.uphill = told["uphill"]
+        self.numbers = {
+            int(year): {name: _typed(name, value) for name, value in numbers.items()} for year, numbers in told["years"].items()
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write the pictures, and let go of them: from here on it is known only which there are."""
+        for chip in self.chips:
+            for kind, picture in chip.pictures.items():
+                (folder / self._name(kind, chip.year)).write_bytes(picture)
+            chip.pictures = dict.fromkeys(chip.pictures, b"")
+        for kind, picture in self.terrain.items():
+            (folder / self._name(kind)).write_bytes(picture)
+        self.terrain = dict.fromkeys(self.terrain, b"")
+
+    def rows(self, images: Images) -> list[dict[str, Any]]:
+        """Return the rows of `evidence.parquet`, without `headwall_m`."""
+        terrain = {kind: self._name(kind) if kind in self.terrain else None for kind in TERRAIN}
+        return [self._row(chip, images) | terrain | self.numbers.get(chip.year, {}) for chip in self.chips]
+
+    def _row(self, chip: Chip, images: Images) -> dict[str, Any]:
+        item = chip.item
+        return {
+            "candidate_id": self.id,
+            "year": chip.year,
+            "item_id": item.id if item else None,
+            "acquired": item.acquired if item else None,
+            **{kind: self._name(kind, chip.year) if kind in chip.pictures else None for kind in CHIP},
+            "usable_fraction": chip.fraction,
+            "reason": chip.reason,
+            "terrain_reason": self.terrain_reason,
+            "seen": None,
+            "misregistration_m": images.errors_m[item.id] if item else np.nan,
+            "numbers_reason": chip.reason,
+            "outline": None,
+        }
+
+    def _name(self, kind: str, year: int | None = None) -> str:
+        return "_".join([self.id, *([] if year is None else [str(year)]), kind.removesuffix("_colour")]) + ".webp"
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can say it."""
+    if isinstance(value, shapely.Geometry):
+        return str(shapely.to_wkb(value, hex=True))
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return the value of a column that `_plain` made plain."""
+    if name == "outline":
+        return None if value is None else shapely.from_wkb(value)
+    return np.nan if value is None and YEAR[name] == "float64" else value

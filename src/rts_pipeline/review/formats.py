@@ -1,0 +1,117 @@
+"""Filled-in verdicts as people hand them in: a GeoPackage of ours, or rows as GeoJSON, Shapefile or CSV."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import shapely
+
+from rts_pipeline.errors import InputError, UsageError
+
+CANDIDATES_LAYER, MISSED_LAYER, KNOWN_LAYER = "candidates", "missed", "known"
+VERDICT = ("decision", "possibility", "reject_reason", "note")
+CANDIDATE_COLUMNS, MISSED_COLUMNS = ("candidate_id", "base_sha256", *VERDICT), ("possibility", "note")
+MISSED = "missed"
+"""Decision of a row that is an added slump, in files of one table."""
+AGAIN = "export the round again and fill in that file"
+SEPARATORS = (",", ";", "\t")
+SHORT = {name[:10]: name for name in CANDIDATE_COLUMNS if len(name) > 10}
+"""What a Shapefile makes of the longer names."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a file says; the index of a table is the row in the file, from 0; texts are stripped, empty ones are "".
+
+    Attributes:
+        candidates: `CANDIDATE_COLUMNS` and, but from a CSV, the outlines in the CRS of the candidates.
+        missed: the added slumps: `MISSED_COLUMNS` and outlines.
+        layered: whether these are two layers of a GeoPackage.
+    """
+
+    candidates: pd.DataFrame
+    missed: gpd.GeoDataFrame
+    layered: bool = False
+
+
+def read_filled(file: Path, crs: Any) -> Filled:
+    """Read filled-in verdicts, by the file's suffix.
+
+    Args:
+        file: .gpkg; .geojson, .json, .shp or .csv, whose rows without `candidate_id` and with decision "missed" are added
+            slumps (which a CSV can't hold, for want of outlines).
+        crs: of the candidates.
+
+    Raises:
+        UsageError: another suffix.
+        InputError: unreadable, or a layer, column or CRS is missing.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".gpkg":
+        candidates = _layer(file, crs, CANDIDATE_COLUMNS, CANDIDATES_LAYER)
+        return Filled(candidates, _layer(file, crs, MISSED_COLUMNS, MISSED_LAYER), layered=True)
+    if suffix == ".csv":
+        return Filled(_csv(file), gpd.GeoDataFrame(columns=list(CANDIDATE_COLUMNS), geometry=[], crs=crs))
+    if suffix not in (".geojson", ".json", ".shp"):
+        raise UsageError(file, "not a kind of file that holds verdicts", expected=".gpkg, .geojson, .shp, .csv or .jsonl")
+    rows = _layer(file, crs, CANDIDATE_COLUMNS)
+    added = rows["decision"] == MISSED
+    return Filled(rows[~added], rows[added])
+
+
+def _layer(file: Path, crs: Any, columns: tuple[str, ...], name: str | None = None) -> gpd.GeoDataFrame:
+    import pyogrio
+
+    what = "layer" if name is None else f"layer '{name}'"
+    try:
+        known = [str(layer) for layer, _ in pyogrio.list_layers(file)]
+        frame = pyogrio.read_dataframe(file, layer=name or 0) if name is None or name in known else None
+    except (RuntimeError, ValueError, OSError, shapely.GEOSException) as error:
+        raise InputError(file, f"can't be read ({error})", expected="verdicts as a vector file") from None
+    if frame is None:
+        raise InputError(file, f"has no layer '{name}' (has {', '.join(known) or 'none'})", do=AGAIN)
+    if file.suffix.lower() == ".shp":
+        frame = frame.rename(columns={short: long for short, long in SHORT.items() if long not in frame})
+    _check_columns(file, what, list(frame.columns), columns)
+    if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
+        raise InputError(file, f"{what} declares no CRS", expected="that of the candidates", do=AGAIN)
+    for column in set(columns) - {"possibility"}:
+        frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
+    return frame if frame.crs == crs else frame.to_crs(crs)
+
+
+def _check_columns(file: Path, what: str, found: list[str], needed: tuple[str, ...]) -> None:
+    if absent := [column for column in needed if column not in found]:
+        raise InputError(file, f"{what} has no column {', '.join(absent)}", do=AGAIN)
+
+
+def _csv(file: Path) -> pd.DataFrame:
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(file, f"can't be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(file, f"not UTF-8 ({error.reason})", do="save it as UTF-8 (Excel: 'CSV UTF-8')") from None
+    heads = [next(csv.reader(text.splitlines()[:1], delimiter=separator), []) for separator in SEPARATORS]
+    head, separator = max(zip(heads, SEPARATORS, strict=True), key=lambda pair: len(pair[0]))
+    _check_columns(file, "the first line", head, CANDIDATE_COLUMNS)
+    if doubled := sorted({name for name in head if head.count(name) > 1}):
+        raise InputError(file, f"has two columns {', '.join(doubled)}", do="keep one of each")
+    rows: dict[int, list[str]] = {}
+    try:
+        for number, row in enumerate(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)):
+            if row and len(row) != len(head):
+                raise InputError(
+                    f"{file}, row {number}", f"has {len(row)} values", expected=f"{len(head)}, as the first line names"
+                )
+            rows[number - 1] = row
+    except csv.Error as error:
+        raise InputError(f"{file}, row {len(rows)}", f"not CSV ({error})") from None
+    filled = {number: row for number, row in rows.items() if number >= 0 and row}
+    frame = pd.DataFrame(list(filled.values()), index=list(filled), columns=head, dtype=object)
+    return frame.apply(lambda column: column.str.strip()) if len(frame) else frame

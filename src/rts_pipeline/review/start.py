@@ -1,0 +1,93 @@
+"""The start of a review: a round's candidates are frozen, and what two people judge is drawn."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rts_pipeline.errors import RefusedError
+from rts_pipeline.io import atomic, sha256_file
+from rts_pipeline.review.readings import Draw
+from rts_pipeline.review.rounds import (
+    CANDIDATES,
+    CHOICE,
+    DRAFT,
+    SECOND,
+    SUMMARY,
+    Draft,
+    count_rows,
+    locked,
+    open_draft,
+    read_draft,
+    read_signoffs,
+    round_folder,
+    round_name,
+)
+
+JUDGED = (CHOICE, "validation/reliability.png", "validation/precision_recall.png")
+"""How well the network did; no picture that shows Planet's pixels."""
+KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CANDIDATES)
+"""What a review copies from the round's results: the network, how well it did, what it outlined, and what it proposed."""
+
+
+def start(
+    reviews: Path, results: Path, round: str, *, at: str, guideline_version: str = "1", second: Draw | None = None
+) -> Draft:
+    """Open the review of a round on a copy of its candidates; starting it again on the same candidates changes nothing.
+
+    The network that proposed them is kept too: the next round starts from it, whatever becomes of the results.
+
+    Args:
+        reviews: the folder of all reviews.
+        results: the folder of computed results.
+        round: name of the round ("01").
+        at: time of the start (ISO 8601, UTC).
+        guideline_version: version of the reviewers' guideline.
+        second: how to draw what a second person judges too; None: nothing.
+
+    Raises:
+        RefusedError: signed off already, another round comes first, no candidates yet, or open on other candidates.
+    """
+    folder = round_folder(reviews, round)
+    following = round_name(len(read_signoffs(reviews)) + 1)
+    if int(round) != int(following):
+        problem = "is already signed off" if int(round) < int(following) else f"can't be reviewed before round {following}"
+        raise RefusedError(folder, f"round {round} {problem}", do=f"review round {following}")
+    source = results / "rounds" / round / CANDIDATES
+    if not source.exists():
+        raise RefusedError(source, f"round {round} has no candidates yet", do="run 'snakemake --cores N' first")
+    open_draft(reviews)
+    with locked(folder):
+        if (folder / DRAFT).exists():
+            return _continue(reviews, round, source)
+        for name in KEPT:
+            _keep(source.parent / name, folder / name)
+        if second is not None:
+            second.of(folder).write(folder / SECOND)
+        draft = Draft(
+            round=round,
+            candidates_sha256=sha256_file(folder / CANDIDATES),
+            n_candidates=count_rows(folder / CANDIDATES),
+            started_at=at,
+            guideline_version=guideline_version,
+        )
+        draft.write(folder / DRAFT)
+    return draft
+
+
+def _keep(source: Path, path: Path) -> None:
+    if not source.exists():
+        raise RefusedError(source, "no such file beside the round's candidates", do="run 'snakemake --cores N' first")
+    with atomic(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _continue(reviews: Path, round: str, source: Path) -> Draft:
+    draft = read_draft(reviews, round)
+    if sha256_file(source) != draft.candidates_sha256:
+        raise RefusedError(
+            source,
+            f"differs from the candidates that the open review of round {round} was started on",
+            do=f"finish that review, or remove {round_folder(reviews, round) / DRAFT} and start again",
+        )
+    return draft
