@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from shapely import Point, box
 
-from review_case import AT, CRS, GRID, STRICT, Case, place, square
+from review_case import AT, CRS, GRID, STRICT, Case, frame, place, square
 from rts_pipeline.completeness import build_completeness, estimate_audit, estimate_curve, states, window_of
 from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.errors import InputError
@@ -23,20 +23,6 @@ from rts_pipeline.review.outlines import to_geojson
 from rts_pipeline.review.store import append
 
 SECTION = GridSection(crs=CRS, cell_px=128, block_cells=2)
-EDGE_PX = 64
-EDGE_M = 3.0 * EDGE_PX
-
-
-def frame(columns=8, rows=4, sampled=None, stratum="a", round="01"):
-    """A frame of windows whose south-western corner lies near the case's origin."""
-    left, top = 500_000 // int(EDGE_M), -(3_900_000 // int(EDGE_M)) - rows
-    column, row = (values.ravel() for values in np.meshgrid(np.arange(columns) + left, np.arange(rows) + top))
-    squares = [box(c * EDGE_M, -(r + 1) * EDGE_M, (c + 1) * EDGE_M, -r * EDGE_M) for c, r in zip(column, row, strict=True)]
-    n = columns * rows
-    drawn = np.isin(np.arange(n), list(range(n)) if sampled is None else sampled)
-    names = [f"a{round}-{number:04d}" if hit else "" for number, hit in enumerate(drawn)]
-    values = {"window_id": names, "column": column * EDGE_PX, "row": row * EDGE_PX, "size_px": EDGE_PX, "sampled": drawn}
-    return gpd.GeoDataFrame({**values, "stratum": stratum}, geometry=squares, crs=CRS)
 
 
 def looked(windows, decision="reject"):

@@ -14,6 +14,7 @@ import shapely
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io import GDAL_OPTIONS, read_geoparquet, read_outlines, write_json, write_parquet
+from rts_pipeline.lineage import united
 from rts_pipeline.metrics.pixels import BINS, NODATA
 from rts_pipeline.polygonize import check_raster
 from rts_pipeline.progress import track
@@ -43,6 +44,7 @@ COLUMNS = [
     "observed_share",
     "inclusion",
     "sampled",
+    "known",
     "geometry",
 ]
 MIN_OBSERVED = 0.5
@@ -91,7 +93,7 @@ def build_audit(
             order; "" unless sampled), column and row (grid pixels of its upper left pixel), size_px, stratum, flagged (an
             outline or a known slump lies in it), prob_max (highest probability, 0-1), slope_deg (mean; nan where unknown),
             known_m (from its centre to the nearest known slump; nan where none is known), observed_share (0-1), inclusion
-            (the chance that it had to be drawn, n_h / N_h), sampled, geometry.
+            (the chance that it had to be drawn, n_h / N_h), sampled, known (slumps known in it; null unless sampled), geometry.
         out_summary: JSON: windows of the frame, observed too little and sampled, seed, and windows and sample by stratum.
         options: the stage's options.
 
@@ -115,7 +117,7 @@ def build_audit(
     frame = draw(frame, audit.windows, most=most, key=f"{audit.seed} {round}")
     names = [f"a{round}-{number:04d}" if number else "" for number in frame["order"]]
     frame = frame.assign(window_id=pd.Series(names, index=frame.index, dtype="str"), size_px=audit.window_px)
-    write_parquet(out, frame[COLUMNS])
+    write_parquet(out, frame.assign(known=_known_in(frame, known.slumps))[COLUMNS])
     write_json(out_summary, _summary(round, frame, int((~seen).sum()), options))
     if not seen.all():
         print(f"audit: {(~seen).sum()} of {len(windows)} windows were observed too little to be judged", file=sys.stderr)
@@ -179,6 +181,17 @@ def _described(windows: gpd.GeoDataFrame, known: Known, dem: Path | None) -> gpd
 
         slope = terrain(windows.geometry, dem, "windows of the audit")["slope_deg"].to_numpy()
     return windows.assign(flagged=flagged, slope_deg=slope, known_m=known_distance(windows, known.slumps))
+
+
+def _known_in(frame: gpd.GeoDataFrame, slumps: gpd.GeoDataFrame) -> gpd.GeoSeries:
+    """Return the known slumps that touch each sampled window, whole, as one geometry; None where there is none."""
+    import geopandas as gpd
+
+    slump, window = frame.sindex.query(slumps.geometry, predicate="intersects")
+    keep = frame["sampled"].to_numpy()[window]
+    return gpd.GeoSeries(
+        united(slumps.geometry.to_numpy()[slump[keep]], window[keep], len(frame)), index=frame.index, crs=frame.crs
+    )
 
 
 def _summary(round: str, frame: pd.DataFrame, unobserved: int, options: AuditOptions) -> dict[str, Any]:

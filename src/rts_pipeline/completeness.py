@@ -27,9 +27,8 @@ from rts_pipeline.review.events import Event
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 from rts_pipeline.review.store import read_round
+from rts_pipeline.review.windows import AUDIT, AUDITED
 
-FRAME, VERDICTS = "audit.parquet", "audited.parquet"
-"""In a round's review: the frame of windows as it was when the review began, and what became of the sampled ones."""
 LOOKED_THROUGH = "reject"
 """Decision on a window that says: what is to be seen here is in the list. Slumps are added as outlines of their own."""
 NOT_LOOKED_THROUGH = ("unsure", "unseen")
@@ -50,7 +49,7 @@ def build_completeness(
 
     Args:
         inventory: `outlines.parquet` of the inventory.
-        reviews: folder of the reviews. A round that was audited holds FRAME (columns of the stage audit) and VERDICTS:
+        reviews: folder of the reviews. A round that was audited holds AUDIT (columns of the stage audit) and AUDITED:
             window_id and decision of each sampled window.
         detectors: two round folders with outlines.parquet and labels.parquet, or none.
         out: JSON with `audit`, `reviewers`, `detectors` and `curve`: estimates as {value, low, high, reason}, 95 %
@@ -64,11 +63,11 @@ def build_completeness(
     """
     slumps = read_geoparquet(inventory).to_crs(options.grid.crs)
     folders = {name: round_folder(reviews, name) for name in rounds}
-    audited = [name for name, folder in folders.items() if (folder / FRAME).exists() and (folder / VERDICTS).exists()]
+    audited = [name for name, folder in folders.items() if (folder / AUDIT).exists() and (folder / AUDITED).exists()]
     if audited:
         folder = folders[audited[-1]]
         seen = states(slumps, int(audited[-1]))
-        audit = estimate_audit(read_geoparquet(folder / FRAME), read_verdicts(folder / VERDICTS), seen)
+        audit = estimate_audit(read_geoparquet(folder / AUDIT), read_verdicts(folder / AUDITED), seen)
         audit |= {"round": audited[-1]}
     else:
         audit = {"round": None, "reason": "no round was audited (audit.windows)"}

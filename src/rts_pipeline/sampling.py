@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from rts_pipeline.io import read_geoparquet
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    import geopandas as gpd
     from numpy.typing import NDArray
 
     from rts_pipeline.config import Audit
@@ -28,6 +32,8 @@ LEAST_SAMPLED = 4
 """Windows that every stratum gets, if it has them: with fewer its variance says nothing."""
 LEAST_WINDOWS = 4 * LEAST_SAMPLED
 """Classes of slope and distance with fewer windows are one stratum, or they would take the sample from the large ones."""
+WINDOW = "window"
+"""Status of a window among the candidates of a round: ground to be looked through, no outline."""
 
 
 def strata(windows: pd.DataFrame, options: Audit) -> pd.Series:
@@ -108,6 +114,17 @@ def draw(windows: pd.DataFrame, n: int, *, most: float, key: str) -> pd.DataFram
     sampled = place <= windows["stratum"].map(given)
     order = chance.where(sampled).rank(method="first").fillna(0).astype("int64")
     return windows.assign(inclusion=windows["stratum"].map(given / sizes), sampled=sampled, order=order)
+
+
+def read_sampled(frame: Path) -> gpd.GeoDataFrame:
+    """Return the sampled windows of a frame (`audit.parquet`), sorted by id: candidate_id, status (WINDOW), known, geometry.
+
+    Raises:
+        InputError: a missing or damaged file.
+    """
+    rows = read_geoparquet(frame)
+    rows = rows[rows["sampled"]].rename(columns={"window_id": "candidate_id"}).assign(status=WINDOW)
+    return rows[["candidate_id", "status", "known", "geometry"]].sort_values("candidate_id", ignore_index=True)
 
 
 def _numbers(windows: pd.DataFrame, key: str) -> Floats:

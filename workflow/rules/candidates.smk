@@ -131,6 +131,11 @@ rule audit:
 rule evidence:
     input:
         **({"dem": project.ancillary["dem"]} if "dem" in project.ancillary else {}),
+        **(
+            {"audit": "<results>/rounds/{k}/audit.parquet"}
+            if project.config.audit.windows
+            else {}
+        ),
         candidates="<results>/rounds/{k}/candidates.parquet",
         catalog="<results>/scenes/catalog.parquet",
         usable=masks_of(project.items),
@@ -159,13 +164,16 @@ rule evidence:
         dem=lambda wildcards, input: (
             f"--dem {shlex.quote(input.dem)}" if "dem" in input.keys() else ""
         ),
+        audit=lambda wildcards, input: (
+            f"--audit {input.audit}" if "audit" in input.keys() else ""
+        ),
         # beside the rounds: outputs are removed before a rule runs, and a new candidate is to cost only its own
         cache=f"{RESULTS}/evidence_cache",
     message:
         "Round {wildcards.k}: pictures and numbers of every year"
     shell:
         "rts-pipeline evidence --candidates {input.candidates} --catalog {input.catalog} --model {params.folder}"
-        " --choice {input.choice} {params.dem} --cache {params.cache} --out {output}"
+        " --choice {input.choice} {params.dem} {params.audit} --cache {params.cache} --out {output}"
         " --device {resources.device} --batch-size {resources.batch_size}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 

@@ -134,6 +134,7 @@ def evidence(
     cache: Annotated[Path, typer.Option(help="Folder that keeps pictures and numbers for the next run.")],
     out: Out,
     dem: Annotated[Path | None, typer.Option(help="Elevation in metres; default: no hillshade, slope and upslope.")] = None,
+    audit: Annotated[Path | None, typer.Option(help="The round's audit.parquet: its windows get pictures too.")] = None,
     device: Device = "auto",
     batch_size: Batch = 16,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -149,4 +150,4 @@ def evidence(
     where = placed("predict", Inference, device=device, batch_size=batch_size)
     from rts_pipeline.evidence.build import build_evidence
 
-    build_evidence(candidates, catalog, model, choice, dem, cache, out, parsed, where)
+    build_evidence(candidates, catalog, model, choice, dem, cache, out, parsed, where, audit)
