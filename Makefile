@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export GOMP_SPINCOUNT := 100000
 WORKERS ?= auto
 
-.PHONY: setup demo demo-small test test-slow lint digests config lock
+.PHONY: setup demo demo-small test test-slow lint digests config page lock
 
 setup:
 	@scripts/setup.sh
@@ -41,3 +41,7 @@ config: setup
 	sed '/^| key/,$$d' config/README.md > config/README.md.new
 	rts-pipeline config --reference >> config/README.md.new
 	mv config/README.md.new config/README.md
+
+# after a change in web/ or of the reviewers' guideline: the built page is part of the package (needs npm)
+page:
+	cd web && npm ci --no-audit && npm run build

@@ -19,8 +19,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import geopandas as gpd
 import numpy as np
@@ -34,8 +37,8 @@ from rts_pipeline import io
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.chips import build_chips
 from rts_pipeline.config import Chips, Config, Inference, Placement, Time, load_config
-from rts_pipeline.labels import build_labels
-from rts_pipeline.learning import datasets, network
+from rts_pipeline.labels import IGNORE, build_labels
+from rts_pipeline.learning import datasets, network, task
 from rts_pipeline.learning import train as training
 from rts_pipeline.learning.augment import Geometric
 from rts_pipeline.learning.datamodule import collate
@@ -65,8 +68,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "strong_haze": {"radiometric": NONE | {"haze": 0.3, "haze_share": 0.3}},
     "strong_blur": {"radiometric": NONE | {"blur_px": (0.3, 1.0), "blur_share": 0.3}},
     "strong_noise": {"radiometric": NONE | {"noise": 0.05, "noise_share": 0.5}},
-    "plain_no_scale": {"radiometric": None, "geometric": {"scale_share": 0.0}},
-    "plain_focal": {"radiometric": None, "train": {"loss": "focal+dice"}},
+    "half": {"draws": "half"},
+    "bce": {"loss": "bce"},
+    "constant": {"schedule": "constant"},
+    "no_scale": {"geometric": {"scale_share": 0.0}},
+    "focal": {"train": {"loss": "focal+dice"}},
     "rgb": {"train": {"bands": ["blue", "green", "red"]}},
     "ndvi": {"train": {"ndvi": True}},
     "ring": {"labels": {"boundary_ignore_m": 4.5}},
@@ -151,17 +157,39 @@ def train_ours(case: Case, variant: str, seed: int, out: Path) -> None:
         labels=case.config.labels.model_copy(update=changes.get("labels", {})),
         train=case.config.train.model_copy(update={**changes.get("train", {}), "seed": seed}),
     )
-    kept = training.Radiometric
-    if changes.get("radiometric", {}) is None:
-        training.Radiometric = lambda *rest: torch.nn.Identity()
-    else:
-        training.Radiometric = type("Radiometric", (kept,), changes.get("radiometric", {}))
-    shares = Geometric.scale_share
-    Geometric.scale_share = changes.get("geometric", {}).get("scale_share", shares)
-    try:
+    with ExitStack() as stack:
+        for what, name, value in _replaced(changes):
+            stack.enter_context(patch.object(what, name, value))
         training.train(chips, labels, case.mosaics, out, options, HERE, round="01")
-    finally:
-        training.Radiometric, Geometric.scale_share = kept, shares
+
+
+def _replaced(changes: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
+    """Yield what of the product a variant replaces: of what, which attribute, by what."""
+    radiometric: dict[str, Any] | None = changes.get("radiometric", {})
+    kept = training.Radiometric
+    changed = (lambda *rest: torch.nn.Identity()) if radiometric is None else type("Radiometric", (kept,), radiometric)
+    yield training, "Radiometric", changed
+    for name, value in changes.get("geometric", {}).items():
+        yield Geometric, name, value
+    if "draws" in changes:
+        yield datasets, "weights", half_with_a_slump
+    if "loss" in changes:
+        yield task.SegmentationLoss, "forward", cross_entropy
+    if "schedule" in changes:
+        yield task.SlumpTask, "configure_optimizers", lambda self: torch.optim.AdamW(self.parameters(), self.hparams["lr"])
+
+
+def half_with_a_slump(chips: gpd.GeoDataFrame, slumps: gpd.GeoSeries) -> np.ndarray:
+    """Return draw probabilities: half for windows that hold a slump, however few the others are."""
+    held = chips.intersects(slumps.union_all()).to_numpy()
+    return np.where(held, 0.5 / held.sum(), 0.5 / (~held).sum())
+
+
+def cross_entropy(self: task.SegmentationLoss, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the first part of the loss alone."""
+    scored = target != IGNORE
+    value: torch.Tensor = self.pixel(logits.squeeze(1)[scored].float(), target[scored].float())
+    return value
 
 
 def train_stock(case: Case, seed: int, out: Path) -> None:
@@ -181,12 +209,12 @@ def train_stock(case: Case, seed: int, out: Path) -> None:
         datasets.ChipSampler(joined, chips[chips.split == "validation"]),
     ]
     loaders = [torch.utils.data.DataLoader(joined, setting.batch_size, sampler=s, collate_fn=collate) for s in samplers]
-    task = SemanticSegmentationTask("deeplabv3+", setting.encoder, in_channels=len(setting.bands), task="binary", loss="bce")
-    task.on_after_batch_transfer = lambda batch, index: {**batch, "image": inputs(batch["image"])[0]}
+    stock = SemanticSegmentationTask("deeplabv3+", setting.encoder, in_channels=len(setting.bands), task="binary", loss="bce")
+    stock.on_after_batch_transfer = lambda batch, index: {**batch, "image": inputs(batch["image"])[0]}
     Trainer(max_epochs=setting.epochs, precision="bf16-mixed", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False).fit(task, *loaders)  # fmt: skip
+            enable_progress_bar=False, enable_model_summary=False).fit(stock, *loaders)  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    model = network.Ensemble([task.model.eval()])
+    model = network.Ensemble([stock.model.eval()])
     export(model, normalisation, example, {"bands": setting.bands, "temperature": 1.0}, out)
 
 

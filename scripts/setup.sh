@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up all that the workflow, the demo and the tests need: .venv beside this project, and GDAL's programs.
+# Set up all that the workflow, the demo and the tests need: .venv beside this project, GDAL's programs, and Chromium.
 # Safe to run again: when nothing changed it ends in well under a second and needs no network.
 #   PYTHON             the interpreter (default python3; 3.11 or newer)
 #   RTS_TORCH_BACKEND  cpu, cu126, ...: take torch from the index of that backend (smaller; not hash-locked)
@@ -50,3 +50,13 @@ fi
 for program in gdaldem gdalbuildvrt gdalinfo; do
   command -v $program >/dev/null || { install_gdal_programs; break; }
 done
+# the tests of the review page drive it; nothing else needs a browser on this machine
+if ! command -v chromium >/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "Chromium from apt, for the tests of the review page"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 ||
+      say "apt-get could not install chromium: the tests of the review page will fail"
+  else
+    say "chromium is not on the PATH: the tests of the review page will fail"
+  fi
+fi

@@ -19,7 +19,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 
 MOST_OPEN = 8
-"""Mosaics held open at a time: each takes some megabytes for the blocks that it decodes. Prediction reads 6 by turns."""
+"""Mosaics held open at a time, if not said otherwise: each takes some megabytes for the blocks that it decodes."""
 MOST_MAPPED = 128
 """Array files held open at a time: a system allows a process about a thousand files."""
 
@@ -30,10 +30,12 @@ class Mosaics:
     Use as a context manager. Files are opened when first needed.
     """
 
-    def __init__(self, paths: Sequence[Path], grid: Grid, bands: Sequence[str], threads: int = 1) -> None:
+    def __init__(
+        self, paths: Sequence[Path], grid: Grid, bands: Sequence[str], threads: int = 1, most_open: int = MOST_OPEN
+    ) -> None:
         """Take the `paths` of mosaics on `grid`, the `bands` to return, in that order, and the `threads` that decode."""
         self.grid = grid
-        self.threads = threads
+        self.threads, self.most_open = threads, most_open
         self.bands = tuple(bands)
         self.boxes = {path: grid.cell(path.stem) for path in sorted(paths)}
         self._at = {(box.column // grid.cell_px, box.row // grid.cell_px): path for path, box in self.boxes.items()}
@@ -106,7 +108,7 @@ class Mosaics:
             self._open, self._process = {}, os.getpid()
         dataset = self._open.pop(path, None)
         if dataset is None:
-            if len(self._open) == MOST_OPEN:
+            if len(self._open) == self.most_open:
                 self._open.pop(next(iter(self._open))).close()
             dataset = self._opened(path)
         # The one used last comes last, and is closed last.

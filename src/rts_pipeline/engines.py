@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -34,13 +35,18 @@ def model_facts(model: Path) -> Any:
     """Return what model.json says.
 
     Raises:
-        InputError: it is missing or says too little, or a file that it describes is missing or was changed.
+        InputError: it is missing or says too little.
     """
     path = model / "model.json"
     facts = io.read_json(path)
     missing = [name for name in ("bands", "sha256") if not isinstance(facts, dict) or name not in facts]
     if missing:
         raise InputError(path, f"doesn't say {', '.join(missing)}", do="train the round again")
+    return facts
+
+
+def _check_files(model: Path, facts: Any) -> None:
+    """Raise when a file of the model isn't the one that model.json describes."""
     for name, expected in facts["sha256"].items():
         path = model / name
         if not path.exists():
@@ -53,7 +59,6 @@ def model_facts(model: Path) -> Any:
                 expected=f"{expected[:12]}...",
                 do="train the round again",
             )
-    return facts
 
 
 def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> Engine:
@@ -66,7 +71,8 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         where: the device.
 
     Raises:
-        InputError: a network that can't be used.
+        InputError: a file of the model that is missing or was changed, or a network that can't be used (on a CPU the last
+            is said at the first row of windows).
         UsageError: a GPU that isn't there.
     """
     gpus = machine.gpus() if where.device != "cpu" else 0
@@ -76,7 +82,11 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
             "predict.device", f"'{where.device}', but this machine has {gpus} GPUs", do="set it to 'auto' or 'cpu'"
         )
     if not gpus:
-        return CpuEngine(model / "network.onnx", len(facts["bands"]), setting)
+        # Compiling has begun when the files are looked at.
+        engine = CpuEngine(model / "network.onnx", len(facts["bands"]), setting)
+        _check_files(model, facts)
+        return engine
+    _check_files(model, facts)
     from rts_pipeline.learning.torch_engine import TorchEngine
 
     return TorchEngine(model, facts, setting, f"cuda:{number or _free_gpu(gpus)}", where.batch_size)
@@ -108,40 +118,28 @@ class CpuEngine:
     """
 
     def __init__(self, path: Path, bands: int, setting: Predict) -> None:
-        """Compile the network for windows of one size.
-
-        Raises:
-            InputError: the file isn't a network for that many bands.
-        """
-        self.readers, self.wide = 1, 8
-        core = openvino.Core()
-        precision = setting.precision
-        if precision == "auto":
-            precision = "bf16" if machine.has_bf16() else "f32"
-        properties = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_NUM_THREADS": machine.threads(),
-            "NUM_STREAMS": machine.threads(),
-        }
-        try:
-            network = core.read_model(path)
-            network.reshape([1, bands, setting.window_px, setting.window_px])
-            compiled = core.compile_model(network, "CPU", properties)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise InputError(path, f"not a network for {bands} bands ({reason})", do="train the round again") from None
-        self.requests = [compiled.create_infer_request() for _ in range(QUEUED * machine.threads())]
-        self._idle = list(self.requests)
+        """Begin to compile the network for windows of one size; that takes one core, while files are opened and read."""
+        self.readers, self.wide = 1, 4
+        pool = ThreadPoolExecutor(1)
+        self._compiled = pool.submit(compile_network, path, bands, setting)
+        pool.shutdown(wait=False)
+        self._idle: list[Any] = []
         self._busy: deque[tuple[Any, NDArray[np.float32], tuple[int, int]]] = deque()
         self._started = self._collected = 0
         self._weights, self._views = view_weights(setting), views(setting)
         self._part = np.empty_like(self._weights)
+        self._sums = deque([np.empty((0, 0), np.float32)])
 
     def start(self, pixels: Pixels, lefts: Sequence[int], add: Add) -> Callable[[], Values]:
-        """Begin with a row of windows (see `Engine`)."""
-        window = len(self._weights)
-        sums = np.zeros(pixels.shape[1:], np.float32)
+        """Begin with a row of windows (see `Engine`).
+
+        Raises:
+            InputError: the file isn't a network for that many bands.
+        """
+        compiled = self._compiled.result()
+        if not self._idle and not self._busy:
+            self._idle = [compiled.create_infer_request() for _ in range(QUEUED * machine.threads())]
+        window, sums = len(self._weights), self._next_sums(pixels.shape[2])
         for left in lefts:
             for rows, columns in self._views:
                 request = self._idle.pop() if self._idle else self._collect()
@@ -154,11 +152,21 @@ class CpuEngine:
         def wait() -> Values:
             while self._collected < end:
                 self._idle.append(self._collect())
-            done: NDArray[np.float32] = add(sums) * np.float32(BINS)
+            done: NDArray[np.float32] = add(sums)
+            done *= np.float32(BINS)
             done[np.isnan(done)] = FAULT
             return np.rint(done, out=done).astype(np.uint8)
 
         return wait
+
+    def _next_sums(self, width: int) -> NDArray[np.float32]:
+        """Return zeros (window, width); three arrays go round: this row's, the last one's, and the one that it adds to."""
+        if self._sums[0].shape[1] < width:
+            self._sums = deque(np.empty((len(self._weights), width), np.float32) for _ in range(3))
+        self._sums.rotate()
+        sums = self._sums[0][:, :width]
+        sums[:] = 0
+        return sums
 
     def _collect(self) -> Any:
         """Add the window that was started first; return the request that is free then."""
@@ -170,3 +178,28 @@ class CpuEngine:
         target += part
         self._collected += 1
         return request
+
+
+def compile_network(path: Path, bands: int, setting: Predict) -> openvino.CompiledModel:
+    """Return the network for windows of one size, one stream of them a core.
+
+    Raises:
+        InputError: the file isn't a network for that many bands.
+    """
+    precision = setting.precision
+    if precision == "auto":
+        precision = "bf16" if machine.has_bf16() else "f32"
+    properties = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": machine.threads(),
+        "NUM_STREAMS": machine.threads(),
+    }
+    core = openvino.Core()
+    try:
+        network = core.read_model(path)
+        network.reshape([1, bands, setting.window_px, setting.window_px])
+        return core.compile_model(network, "CPU", properties)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(path, f"not a network for {bands} bands ({reason})", do="train the round again") from None

@@ -284,7 +284,7 @@ def _read_ahead(rows: Sequence[Row], box: GeoBox, reader: Mosaics) -> Iterator[t
         inside = row.box.intersection(box)
         if inside is not None:
             part = row.box.slices_of(inside)
-            observed[part] = np.bitwise_or.reduce(here[(slice(None), *part)], axis=0)
+            np.not_equal(np.bitwise_or.reduce(here[(slice(None), *part)], axis=0), 0, out=observed[part])
         return here, observed
 
     with ThreadPoolExecutor(1) as pool:

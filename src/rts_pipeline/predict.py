@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rasterio
+
 from rts_pipeline import io, progress
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference
@@ -53,7 +55,12 @@ def _fill(
     engine = open_engine(model, facts, setting, where)
     seen = Strip.around(block, setting).box
     near = [path for path in mosaics if grid.cell(path.stem).intersection(seen)]
-    with Mosaics(near, grid, facts["bands"], engine.readers) as reader, ThreadPoolExecutor(1) as writer:
+    across_px = engine.wide * (setting.window_px - setting.overlap_px) + setting.overlap_px
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_cache_bytes(across_px, len(facts["bands"]))),
+        Mosaics(near, grid, facts["bands"], engine.readers, 2 * (across_px // grid.cell_px + 2)) as reader,
+        ThreadPoolExecutor(1) as writer,
+    ):
         reader.check()
         parts = probabilities(block, reader, engine, setting)
         written: Future[None] | None = None
@@ -63,6 +70,12 @@ def _fill(
             written = writer.submit(dataset.write, values, 1, window=block.window_of(part))
         if written is not None:
             written.result()
+
+
+def _cache_bytes(across_px: int, bands: int) -> int:
+    """Return what two rows of a mosaic's blocks take (a row of windows may lie in two), and 4 MiB for what is written."""
+    n_blocks = 2 * (across_px // io.BLOCK_PX + 2)
+    return n_blocks * io.BLOCK_PX**2 * bands * 2 + 4 * 2**20
 
 
 def _km2(box: GeoBox) -> float:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
 
-def track(work: Iterable[T], total: float, label: str, unit: str = "", size: Callable[[T], float] = lambda _: 1) -> Iterator[T]:
+def track(work: Iterable[T], total: float, label: str, unit: str, size: Callable[[T], float] = lambda _: 1) -> Iterator[T]:
     """Yield from `work` and show how far it is: on a terminal as a bar, else as a line every ten seconds on stderr.
 
     Args:
@@ -43,7 +43,7 @@ def _bar(work: Iterable[T], total: float, label: str, unit: str, size: Callable[
         for item in work:
             yield item
             done += size(item)
-            progress.update(task, completed=done, rate=_rate(done / (time.monotonic() - start), unit))
+            progress.update(task, completed=done, rate=f"{done / (time.monotonic() - start):.1f} {unit}/s")
 
 
 def _lines(work: Iterable[T], total: float, label: str, unit: str, size: Callable[[T], float]) -> Iterator[T]:
@@ -55,10 +55,6 @@ def _lines(work: Iterable[T], total: float, label: str, unit: str, size: Callabl
         now = time.monotonic()
         if now - said >= LINE_EVERY_S or (done >= total and now - start >= 1):
             said, rate = now, done / (now - start)
-            left = (total - done) / rate
+            left = max(total - done, 0) / rate
             amount = f"{done:.0f}/{total:.0f} {unit}"
-            print(f"{label}: {amount}, {_rate(rate, unit)}, {left:.0f} s left", file=sys.stderr, flush=True)
-
-
-def _rate(rate: float, unit: str) -> str:
-    return f"{rate:.1f} {unit}/s" if unit == "km2" else f"{rate:.1f}/s"
+            print(f"{label}: {amount}, {rate:.1f} {unit}/s, {left:.0f} s left", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, ConfigFile, Out, Round
 from rts_pipeline.config import load_config
-from rts_pipeline.errors import UsageError
+from rts_pipeline.errors import RefusedError, UsageError
 from rts_pipeline.review.events import Role
 
 SHOWN = 10
@@ -109,6 +109,28 @@ def import_(
         f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {result.unchanged} known before, "
         f"{result.undecided} undecided{ending}"
     )
+
+
+@review.command()
+def serve(
+    reviewer: Reviewer,
+    round: Annotated[str | None, typer.Option(help="Round: 01, 02, ...; default: the open one.")] = None,
+    role: Annotated[Role, typer.Option(help="In which role; recorded with every verdict.")] = "primary",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on this machine; default: a free one.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Judge the candidates in a browser on this machine, or through an SSH tunnel.
+
+    Example: rts-pipeline review serve --round 01 --reviewer ada
+    """
+    from rts_pipeline.review import server
+    from rts_pipeline.review.rounds import open_draft
+
+    settings = load_config(config)
+    name = round or open_draft(Path(settings.reviews))
+    if name is None:
+        raise RefusedError(settings.reviews, "no review is open", do="run 'rts-pipeline review start ROUND' first")
+    server.serve(settings, name, reviewer, role=role, port=port, tell=typer.echo)
 
 
 @review.command()

@@ -33,6 +33,7 @@ REJECT_REASONS: tuple[RejectReason, ...] = (
     "stable scar",
     "other",
 )
+OutlineScope = Literal["active part", "active part and debris tongue", "whole scar"]
 REVIEWER = re.compile(r"^\w(?:[\w .-]{0,62}\w)?$")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -88,7 +89,7 @@ class Content(BaseModel):
     decision: Decision | None = None
     possibility: Annotated[float, Field(ge=0, le=1)] | None = None
     reject_reason: RejectReason | None = None
-    outline_scope: Literal["active part", "active part and debris tongue", "whole scar"] | None = None
+    outline_scope: OutlineScope | None = None
     evidence_years: tuple[int, ...] | None = None
     first_year_visible: int | None = None
     active: bool | None = None

@@ -177,4 +177,5 @@ def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
 
 
 def _says(event: Event) -> tuple[object, ...]:
-    return (*_content(event), event.base_sha256, event.possibility, event.reject_reason, event.note or None, event.role)
+    seen = (event.outline_scope, event.evidence_years, event.first_year_visible, event.active)
+    return (*_content(event), event.base_sha256, event.possibility, event.reject_reason, event.note or None, event.role, *seen)

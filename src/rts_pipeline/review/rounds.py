@@ -14,11 +14,13 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.io import read_json, sha256_file, write_json
@@ -253,7 +255,7 @@ def read_draft(reviews: Path, round: str) -> Draft:
     draft = Draft.read(folder / DRAFT)
     for name, sha256 in ((CANDIDATES, draft.candidates_sha256), (AUDIT, draft.audit_sha256)):
         copy = folder / name
-        if sha256 is not None and (not copy.exists() or sha256_file(copy) != sha256):
+        if sha256 is not None and (not copy.exists() or _sha256(copy, _state(copy)) != sha256):
             raise RefusedError(
                 copy,
                 "is missing or changed since the review was started",
@@ -263,23 +265,39 @@ def read_draft(reviews: Path, round: str) -> Draft:
     return draft
 
 
+@lru_cache(maxsize=8)
+def _sha256(path: Path, state: tuple[int, ...]) -> str:
+    """Return the sha256 of a file, read again when it has changed: each verdict asks, and the file may have 50 MB."""
+    return sha256_file(path)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait_s: float = 0) -> Iterator[None]:
     """Be the one process that writes in a round's review folder; it ends with the process.
 
     Every write below the folder happens inside, so temporary files found at the entry are those of killed processes.
+
+    Args:
+        folder: the round's review folder.
+        wait_s: how long to wait for another process; servers of several reviewers hold it for one verdict each.
 
     Raises:
         RefusedError: another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            who = file.read().strip() or "another process"
-            raise RefusedError(folder, f"is in use by {who}", do="end that first, then try again") from None
+        end = time.monotonic() + wait_s
+        while not _taken(file):
+            if time.monotonic() > end:
+                file.seek(0)
+                who = file.read().strip() or "another process"
+                raise RefusedError(folder, f"is in use by {who}", do="end that first, then try again")
+            time.sleep(0.01)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} ({Path(sys.argv[0]).name} {' '.join(sys.argv[1:4])})")
         file.flush()
@@ -287,6 +305,14 @@ def locked(folder: Path) -> Iterator[None]:
             for leftover in folder.glob(f".tmp-*.{suffix}"):
                 leftover.unlink()
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read_candidates(reviews: Path, round: str) -> Any:

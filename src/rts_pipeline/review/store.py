@@ -97,15 +97,19 @@ class Store:
             rows = _rows(self._connection, "WHERE reviewer = ?", self.reviewer)
         return _events(self._path, rows)
 
-    def standing(self, candidate_id: str) -> list[Event]:
-        """Return this reviewer's standing decisions on a candidate: none, one, or in a fork several; see `folding.revise`."""
+    def events_of(self, candidate_id: str) -> list[Event]:
+        """Return this reviewer's events on a candidate, in the order in which they were taken up."""
         with self._lock, _told(self._path):
             rows = _rows(self._connection, "WHERE candidate_id = ? AND reviewer = ?", candidate_id, self.reviewer)
-        return standing_of(_events(self._path, rows))
+        return _events(self._path, rows)
+
+    def standing(self, candidate_id: str) -> list[Event]:
+        """Return this reviewer's standing decisions on a candidate: none, one, or in a fork several; see `folding.revise`."""
+        return standing_of(self.events_of(candidate_id))
 
 
 @contextmanager
-def open_round(reviews: Path, round: str, reviewer: str, *, role: Role = "primary") -> Iterator[Store]:
+def open_round(reviews: Path, round: str, reviewer: str, *, role: Role = "primary", wait_s: float = 0) -> Iterator[Store]:
     """Open a round for one reviewer, as its only writer until the block ends; what lies beside it is taken up first.
 
     Args:
@@ -113,6 +117,7 @@ def open_round(reviews: Path, round: str, reviewer: str, *, role: Role = "primar
         round: name of the open round.
         reviewer: who judges, from the command line.
         role: in which role.
+        wait_s: how long to wait for another process that has opened it.
 
     Raises:
         RefusedError: the round isn't open for review, or another process has opened it.
@@ -120,7 +125,7 @@ def open_round(reviews: Path, round: str, reviewer: str, *, role: Role = "primar
         InputError: a damaged database or exchange file.
     """
     check_reviewer(reviewer)
-    with _writing(reviews, round) as connection:
+    with _writing(reviews, round, wait_s) as connection:
         yield Store(connection, round_folder(reviews, round) / STORE, round, reviewer, role)
 
 
@@ -208,10 +213,10 @@ def _beside(path: Path) -> list[Event]:
 
 
 @contextmanager
-def _writing(reviews: Path, round: str) -> Iterator[sqlite3.Connection]:
+def _writing(reviews: Path, round: str, wait_s: float = 0) -> Iterator[sqlite3.Connection]:
     read_draft(reviews, round)
     folder = round_folder(reviews, round)
-    with locked(folder):
+    with locked(folder, wait_s=wait_s):
         # Asked again: the round may have been signed off meanwhile. Nobody can do that while this process has the lock.
         read_draft(reviews, round)
         with _connected(folder / STORE, create=True) as connection:

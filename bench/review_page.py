@@ -1,0 +1,186 @@
+"""The review page with many candidates: how long opening, a verdict and a commit take.
+
+python bench/review_page.py            (needs Debian's package chromium)
+
+Makes a round of 5,000 candidates x 5 years with chips of 288 px, and one of 60,000 whose candidates share the same
+pictures, serves each with the real command, and works at it in Chromium: 100 verdicts, one a second, 100 as fast as the page
+goes on, then the list is scrolled. Times in ms, as the browser measures them: median, 95th percentile, largest. "painted" is
+the frame after all chips of the next candidate are drawn. Writes results/bench/review_page.json.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+import yaml
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+from scipy import ndimage
+
+from rts_pipeline import io
+from rts_pipeline.review import start
+
+CRS = "EPSG:32646"
+YEARS = [2016, 2017, 2018, 2019, 2020]
+COUNTS = (5_000, 60_000)
+VERDICTS = 100
+PICTURES = 50
+SIZE = {"width": 1366, "height": 768}
+AT = "2020-09-01T12:00:00Z"
+
+DECIDE = """async (key) => {
+    const shown = () => document.querySelector('[data-test=current]').textContent;
+    const before = shown(), begin = performance.now();
+    window.dispatchEvent(new KeyboardEvent('keydown', {key, code: 'Digit' + key}));
+    const all = () => [...document.querySelectorAll('canvas[data-shows]')];
+    while (shown() === before || !all().every(canvas => canvas.dataset.shows.startsWith(shown() + ' ')))
+        await new Promise(requestAnimationFrame);
+    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+    return performance.now() - begin;
+}"""
+COMMITS = "() => performance.getEntriesByName(location.origin + '/api/verdict').map(entry => entry.duration)"
+SCROLL = """async () => {
+    const list = document.querySelector('nav'), frames = [];
+    let last = performance.now();
+    for (let step = 0; step < 60; step++) {
+        list.scrollTop = list.scrollHeight * step / 60;
+        await new Promise(requestAnimationFrame);
+        frames.push(performance.now() - last);
+        last = performance.now();
+        if (!list.querySelector('.row')) throw new Error('an empty list');
+    }
+    return frames;
+}"""
+
+
+def make_project(folder: Path, n: int) -> Path:
+    """Write a round of n candidates and return the configuration."""
+    results, reviews = folder / "results", folder / "reviews"
+    rng = np.random.default_rng(0)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    radius = 40 + 15 * rng.random((n, 1)) + 8 * np.sin(3 * angle + rng.random((n, 1)) * 6)
+    centre = np.stack([500_000 + rng.random(n) * 200_000, 3_800_000 + rng.random(n) * 400_000], axis=1)
+    ring = centre[:, None, :] + np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=2)
+    outlines = shapely.polygons(np.round(ring, 2))
+    names = [f"r01-{number:05d}" for number in range(1, n + 1)]
+    facts = {
+        "candidate_id": names,
+        "round": "01",
+        "rank": np.arange(1, n + 1),
+        "status": "candidate",
+        "known_ids": "",
+        "area_m2": shapely.area(outlines),
+        "prob_mean": rng.random(n),
+        "prob_max": rng.random(n),
+        "longitude": 93.0,
+        "latitude": 35.0,
+        "base_sha256": [f"{number:064x}" for number in range(n)],
+        "model_sha256": "a" * 64,
+    }
+    source = results / "rounds" / "01"
+    for name in start.KEPT[:-2]:
+        io.write_text(source / name, "{}")
+    io.write_json(source / "candidates.json", {"outlines": {"cut": 0}})
+    io.write_parquet(source / "candidates.parquet", gpd.GeoDataFrame(facts, geometry=outlines, crs=CRS))
+    start.start(reviews, results, "01", at=AT)
+    write_chips(source / "evidence", names, own=n <= COUNTS[0])
+    config = folder / "config.yaml"
+    values = {"results": str(results), "reviews": str(reviews), "area": {"aoi": "none.gpkg"}, "scenes": {"folders": ["none"]}}
+    config.write_text(yaml.safe_dump(values | {"labels": {"seeds": "none.gpkg"}, "grid": {"crs": CRS}}))
+    return config
+
+
+def write_chips(folder: Path, names: list[str], *, own: bool) -> None:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    for number in range(PICTURES):
+        field = ndimage.gaussian_filter(rng.random((96, 96, 3)), (2, 2, 0)) * 900 - 330
+        Image.fromarray(np.clip(field, 0, 255).astype(np.uint8)).resize((288, 288)).save(folder / f"{number}.webp", quality=80)
+    columns: dict[str, list[Any]] = {"true_colour": [], "false_colour": []}
+    for index, (name, year) in enumerate((name, year) for name in names for year in YEARS):
+        for shift, column in enumerate(columns):
+            picture = f"{(index + shift) % PICTURES}.webp"
+            if own:
+                os.link(folder / picture, folder / f"{name}_{year}_{column}.webp")
+                picture = f"{name}_{year}_{column}.webp"
+            columns[column].append(picture)
+    rows = {"candidate_id": np.repeat(names, len(YEARS)), "year": YEARS * len(names), "acquired": "2019-07-01T04:00:00Z"}
+    table = pd.DataFrame({**rows, **columns, "item_id": "item", "outlined": None, "usable_fraction": 1.0, "reason": ""})
+    io.write_parquet(folder / "evidence.parquet", table)
+
+
+def told(times: list[float]) -> dict[str, float]:
+    """Return what a row tells of times in ms."""
+    return {"n": len(times), "median": float(np.median(times)), "p95": float(np.percentile(times, 95)), "max": max(times)}
+
+
+def worked(page: Page, address: str) -> dict[str, Any]:
+    """Open the page, decide, scroll, and return the times."""
+    begin = time.perf_counter()
+    page.goto(address)
+    page.wait_for_selector("canvas[data-shows]", state="attached")
+    opened = [1000 * (time.perf_counter() - begin)]
+    page.wait_for_timeout(1500)
+    page.evaluate("() => performance.setResourceTimingBufferSize(100000)")
+    paces = {}
+    for pace, pause in (("a verdict a second", 1000), ("at once", 0)):
+        times = []
+        for number in range(VERDICTS):
+            times.append(page.evaluate(DECIDE, "124"[number % 3]))
+            page.wait_for_timeout(pause)
+        paces[f"verdict to next painted, {pace}"] = told(times)
+    page.wait_for_function("() => document.querySelector('[data-test=saved]').textContent.includes('✓ saved')")
+    commits = page.evaluate(COMMITS)
+    assert len(commits) >= 2 * VERDICTS - 1, f"{len(commits)} verdicts sent"
+    return {"page opened": told(opened), **paces, "commit": told(commits), "list scrolled, frame": told(page.evaluate(SCROLL))}
+
+
+def measured(folder: Path, n: int) -> dict[str, Any]:
+    """Serve a round of n candidates and work at it."""
+    config = make_project(folder, n)
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "rts_pipeline.cli", "review", "serve", "--reviewer", "ann", "--config", str(config)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        assert server.stdout is not None
+        found = None
+        while found is None:
+            found = re.search(r"http://\S+/enter/\S+", server.stdout.readline())
+        started = 1000 * (time.perf_counter() - begin)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            page = browser.new_context(viewport=SIZE, reduced_motion="reduce").new_page()
+            rows = worked(page, found[0])
+            browser.close()
+    finally:
+        server.kill()
+        server.wait()
+    return {"server started": told([started]), **rows}
+
+
+def main() -> None:
+    result = {}
+    for n in COUNTS:
+        with tempfile.TemporaryDirectory() as name:
+            result[str(n)] = rows = measured(Path(name), n)
+        print(f"{n:,} candidates\n\n| ms | n | median | 95 % | largest |\n|---|---|---|---|---|")
+        for what, row in rows.items():
+            print(f"| {what} | {row['n']} | {row['median']:.0f} | {row['p95']:.0f} | {row['max']:.0f} |")
+        print()
+    io.write_json(Path("results/bench/review_page.json"), result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""What lies on one reviewer's desk: the candidates of a round, his or her own verdicts, and what was decided before.
+
+Nothing of another reviewer's verdicts in the round is told, except to an adjudicator, who has to settle them; and what the
+network thinks of a candidate is told only once a verdict on it stands: both would pull the reviewer along. A verdict that was
+given after either was told is recorded as not blind.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import shapely
+from pydantic import BaseModel, ConfigDict, Field
+
+from rts_pipeline.errors import UsageError
+from rts_pipeline.io import read_geoparquet, read_parquet, sha256_json
+from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event
+from rts_pipeline.review.folding import decision_of, fold, revise, standing_of
+from rts_pipeline.review.outlines import from_geojson, same, to_geojson
+from rts_pipeline.review.readings import queue_of
+from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.store import Store, open_round, read_round
+
+NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
+CHANGES = (
+    *("score", "n_images", "n_seen", "first_year_visible", "growth_m2_yr", "growth_low_m2_yr", "growth_high_m2_yr"),
+    *("retreat_m_yr", "retreat_error_m_yr"),
+)
+"""What the network says of a candidate, and how it changed: shown after the verdict."""
+MAX_AROUND = 400
+"""Outlines of a kind that the map gets at once; nearer ones first."""
+MAX_NOTE = 4000
+WAIT_S = 20.0
+"""How long a verdict waits for the servers of other reviewers, which write a few milliseconds each."""
+
+Text = Annotated[str, Field(max_length=MAX_NOTE)]
+Possibility = Annotated[float, Field(ge=0, le=1)]
+
+
+class Given(BaseModel):
+    """What a reviewer may say with a verdict or an added slump."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    candidate_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    possibility: Possibility | None = None
+    outline_scope: OutlineScope | None = None
+    evidence_years: tuple[int, ...] | None = None
+    first_year_visible: int | None = None
+    active: bool | None = None
+    note: Text | None = None
+    geometry: dict[str, Any] | None = None
+    seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
+
+
+class Verdict(Given):
+    """A verdict on a candidate."""
+
+    candidate_id: Annotated[str, Field(min_length=1, max_length=64)]
+    decision: Decision
+    reject_reason: RejectReason | None = None
+
+
+class Drawn(BaseModel):
+    """An outline, of a candidate or of an added slump."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    geometry: dict[str, Any]
+    candidate_id: str | None = None
+
+
+class Retraction(BaseModel):
+    """A verdict or an added slump that its reviewer takes back; `earlier`: with all that was said before it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    candidate_id: Annotated[str, Field(min_length=1, max_length=64)]
+    event_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    earlier: bool = False
+
+
+class Desk:
+    """The candidates of an open round and one reviewer's record; all that writes to it goes through here, one at a time."""
+
+    def __init__(self, reviews: Path, results: Path, round: str, reviewer: str, role: Role = "primary") -> None:
+        """Read the candidates and the reviewer's events.
+
+        Raises:
+            RefusedError: the round isn't open.
+            UsageError: a name that can't be used.
+            InputError: a damaged file.
+        """
+        self.reviews, self.results, self.round, self.reviewer, self.role = reviews, results, round, reviewer, role
+        self.draft = read_draft(reviews, round)
+        candidates = read_candidates(reviews, round)
+        if role != "primary":
+            queue = queue_of(reviews, round, reviewer, role=role)
+            candidates = candidates[candidates["candidate_id"].isin(queue)].reset_index(drop=True)
+        self._readings = self._read_readings() if role == "adjudicator" else {}
+        self.change = self._read_change()
+        ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
+        self.candidates = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
+        self.position = {name: index for index, name in enumerate(self.candidates["candidate_id"])}
+        self._lock = Lock()
+        self._events: dict[str, list[Event]] = defaultdict(list)
+        with self._opened() as store:
+            for event in store.events():
+                self._events[event.candidate_id].append(event)
+
+    # What there is
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return all candidates, by column, in the order of their rank; coordinates in whole metres."""
+        decisions: list[str | None] = [None] * len(self.position)
+        for name in list(self._events):
+            if name in self.position and (state := self.state(name)):
+                decisions[self.position[name]] = state["decision"]
+        return {**self._fixed, "decision": decisions, "missed": [self.state(name) for name in self._missed()]}
+
+    @cached_property
+    def _fixed(self) -> dict[str, list[Any]]:
+        frame = self.candidates
+        centre = frame.geometry.centroid
+        curve = frame.geometry.hilbert_distance().to_numpy() if len(frame) else np.zeros(0)
+        return {
+            "id": frame["candidate_id"].tolist(),
+            "x": centre.x.round().astype(int).tolist(),
+            "y": centre.y.round().astype(int).tolist(),
+            "area": frame["area_m2"].round().astype(int).tolist(),
+            "changed": (frame["status"] == "changed").astype(int).tolist() if "status" in frame else [0] * len(frame),
+            "near": pd.Series(curve).rank(method="first").astype(int).tolist(),
+        }
+
+    def candidate(self, name: str) -> dict[str, Any]:
+        """Return what a reviewer sees of a candidate.
+
+        Raises:
+            UsageError: no such candidate.
+        """
+        row = self._row(name)
+        known = row.get("known")
+        return {
+            "id": name,
+            "outline": to_geojson(row["geometry"]),
+            "known": to_geojson(known) if known is not None else None,
+            "known_ids": row.get("known_ids", ""),
+            "area_m2": float(row["area_m2"]),
+            "longitude": float(row["longitude"]),
+            "latitude": float(row["latitude"]),
+            "readings": self._readings.get(name, []),
+            **self.told(name),
+        }
+
+    def told(self, name: str) -> dict[str, Any]:
+        """Return the reviewer's standing verdict, and what the network says as soon as there is one."""
+        state = self.state(name)
+        return {"mine": state, "numbers": self._numbers(name) if state else None}
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        """Return the reviewer's standing verdict on a candidate (or added slump), None where there is none."""
+        heads = self._heads(name)
+        if not heads:
+            return None
+        forked = len({(decision_of(head), str(head.geometry)) for head in heads}) > 1
+        return {**_said(heads[-1]), "event_id": heads[-1].event_id, "forked": forked}
+
+    def around(self, bounds: tuple[float, float, float, float]) -> dict[str, list[dict[str, Any]]]:
+        """Return the outlines that touch a rectangle: other candidates with the reviewer's verdict, and earlier decisions."""
+        window = shapely.box(*bounds)
+        candidates = [
+            {"id": row["candidate_id"], "outline": to_geojson(row["geometry"]), "decision": (state or {}).get("decision")}
+            for row in _nearest(self.candidates, window)
+            for state in [self.state(row["candidate_id"])]
+        ]
+        earlier = [
+            {"id": row["label_id"], "kind": row["kind"], "source": row["source"], "outline": to_geojson(row["geometry"])}
+            for row in _nearest(self.earlier, window)
+        ]
+        missed = [s for name in self._missed() if (s := self.state(name)) and from_geojson(s["geometry"]).intersects(window)]
+        return {"candidates": candidates, "earlier": earlier, "missed": missed}
+
+    @cached_property
+    def earlier(self) -> Any:
+        """What was decided before this round (label_id, kind, source, geometry); empty where the results aren't here."""
+        path = self.results / "rounds" / self.round / "labels.parquet"
+        if not path.exists():
+            return self.candidates.iloc[:0].assign(label_id="", kind="", source="")
+        return read_geoparquet(path).to_crs(self.candidates.crs)
+
+    # What the reviewer does
+
+    def decide(self, given: Verdict) -> dict[str, Any]:
+        """Record a verdict; it is on the disk when this returns.
+
+        Raises:
+            UsageError: no such candidate, or an outline that doesn't go with the decision.
+            RefusedError: the round isn't open any more.
+            ValidationError: fields that contradict each other.
+        """
+        row = self._row(given.candidate_id)
+        fields = given.model_dump(exclude_none=True)
+        if given.geometry is not None:
+            fields["geometry"] = self.checked(Drawn(geometry=given.geometry, candidate_id=given.candidate_id))
+        event = make_event(**self._common(given.candidate_id), **fields, action="decide", base_sha256=row["base_sha256"])
+        self._write(given.candidate_id, lambda standing: revise(event, standing))
+        return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
+
+    def add_missed(self, given: Given) -> dict[str, Any]:
+        """Record a slump that no candidate shows, or (with its id) a new version of one.
+
+        Raises:
+            UsageError: without an outline, or an id that isn't an added slump of this reviewer.
+            RefusedError: the round isn't open any more.
+        """
+        if given.geometry is None:
+            raise UsageError("added slump", "has no outline")
+        geometry = self.checked(Drawn(geometry=given.geometry))
+        name = given.candidate_id or f"r{self.round}-m{sha256_json([self.reviewer, geometry])[:8]}"
+        if given.candidate_id and given.candidate_id not in self._missed():
+            raise UsageError(given.candidate_id, "is no slump that you added")
+        fields = given.model_dump(exclude_none=True) | {"geometry": geometry, "candidate_id": name}
+        event = make_event(**self._common(name), **fields, action="add_missed")
+        self._write(name, lambda standing: revise(event, standing))
+        return {"candidate_id": name, **self.told(name)}
+
+    def retract(self, given: Retraction) -> dict[str, Any]:
+        """Take a verdict back; the one before it, if any, stands again. Taking back what no longer stands changes nothing.
+
+        Raises:
+            UsageError: nothing of that id was recorded for that candidate.
+            RefusedError: the round isn't open any more.
+        """
+        name = given.candidate_id
+        if given.event_id not in {event.event_id for event in self._events.get(name, [])}:
+            raise UsageError(name, f"no verdict {given.event_id[:8]} of yours")
+
+        def make(standing: list[Event]) -> list[Event]:
+            events = self._events[name]
+            retracted = {event.parent_event_id for event in events if event.action == "retract"}
+            said = [event.event_id for event in events if event.action in ("decide", "add_missed")]
+            wanted = said if given.earlier else [given.event_id]
+            common = {**self._common(name), "candidate_id": name, "action": "retract"}
+            return [make_event(**common, parent_event_id=event) for event in wanted if event not in retracted]
+
+        self._write(name, make)
+        return {"candidate_id": name, **self.told(name)}
+
+    def checked(self, drawn: Drawn) -> dict[str, Any]:
+        """Return a drawn outline normalized, coordinates to the centimetre; nothing is recorded.
+
+        Raises:
+            UsageError: not a valid polygon, or the outline of the candidate itself.
+        """
+        try:
+            outline = shapely.set_precision(from_geojson(drawn.geometry), 0.01, mode="pointwise")
+            geometry = to_geojson(from_geojson(to_geojson(outline)))
+        except ValueError as error:
+            raise UsageError("outline", str(error), do="mend it: edges must not cross") from None
+        if drawn.candidate_id is not None and same(outline, self._row(drawn.candidate_id)["geometry"]):
+            raise UsageError(drawn.candidate_id, "the outline is the candidate's own", do="redraw it, or accept (1)")
+        return geometry
+
+    # Within
+
+    def _common(self, name: str) -> dict[str, Any]:
+        return {
+            "blind": self.role != "adjudicator" and not self._events.get(name),
+            "round": self.round,
+            "reviewer": self.reviewer,
+            "role": self.role,
+            "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "source": "web",
+            "guideline_version": self.draft.guideline_version,
+        }
+
+    def _opened(self) -> AbstractContextManager[Store]:
+        """Open the record for a moment: other reviewers of the round have servers of their own."""
+        return open_round(self.reviews, self.round, self.reviewer, role=self.role, wait_s=WAIT_S)
+
+    def _write(self, name: str, make: Callable[[list[Event]], Sequence[Event]]) -> None:
+        """Append what `make` returns for what stands, as the one writer, so that no two successors of a verdict arise."""
+        with self._lock, self._opened() as store:
+            # another program of this reviewer's, an import say, may have been here meanwhile
+            known = self._events[name] = store.events_of(name)
+            # what was taken back and is said again within the same second would be the event that was taken back
+            ids = {event.event_id for event in known}
+            new = [
+                make_event(**{**event.plain, "parent_event_id": known[-1].event_id}) if event.event_id in ids else event
+                for event in make(standing_of(known))
+            ]
+            if new:
+                known += store.append(new)
+
+    def _heads(self, name: str) -> list[Event]:
+        return standing_of(self._events.get(name, []))
+
+    def _missed(self) -> list[str]:
+        return [name for name in list(self._events) if name not in self.position and self._heads(name)]
+
+    def _row(self, name: str) -> dict[str, Any]:
+        if name not in self.position:
+            raise UsageError(name, f"no candidate of round {self.round}")
+        row = self.candidates.iloc[self.position[name]]
+        return {str(key): value for key, value in row.items()}
+
+    def _read_readings(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what the others said of each candidate, as of the server's start."""
+        heads = fold(read_round(self.reviews, self.round)).heads
+        return {
+            name: [{"reviewer": who, **_said(event)} for who, events in by.items() if who != self.reviewer for event in events]
+            for name, by in heads.items()
+        }
+
+    def _read_change(self) -> pd.DataFrame:
+        """Return what the evidence says of the years, by candidate; empty where it isn't here."""
+        path = self.results / "rounds" / self.round / "evidence" / "change.parquet"
+        return read_parquet(path).set_index("candidate_id") if path.exists() else pd.DataFrame({"rank": []})
+
+    def _numbers(self, name: str) -> dict[str, float | None]:
+        if name not in self.position:
+            return {}
+        row = self._row(name)
+        change: Any = self.change.loc[name] if name in self.change.index else {}
+        values = {**{key: row[key] for key in NUMBERS if key in row}, **{key: change[key] for key in CHANGES if key in change}}
+        return {key: None if pd.isna(value) else float(value) for key, value in values.items()}
+
+
+def _said(event: Event) -> dict[str, Any]:
+    """Return what a standing event says."""
+    plain = event.plain
+    shown = ("candidate_id", "possibility", "reject_reason", "note", "geometry", "outline_scope", "evidence_years")
+    return {**{key: plain.get(key) for key in (*shown, "first_year_visible", "active", "at")}, "decision": decision_of(event)}
+
+
+def _nearest(frame: Any, window: Any) -> list[dict[str, Any]]:
+    found = frame.iloc[np.sort(frame.sindex.query(window, predicate="intersects"))] if len(frame) else frame
+    if len(found) > MAX_AROUND:
+        found = found.iloc[found.geometry.distance(window.centroid).to_numpy().argsort(kind="stable")[:MAX_AROUND]]
+    return [{str(key): value for key, value in row.items()} for row in pd.DataFrame(found).to_dict("records")]

@@ -1,0 +1,172 @@
+"""The chips that a reviewer looks at, found through the index of each round's evidence, never by a path that a client names."""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rts_pipeline.config import Evidence
+from rts_pipeline.errors import InputError
+from rts_pipeline.evidence.chips import MAX_EDGE_PX, ground
+from rts_pipeline.grid import Grid
+from rts_pipeline.io import read_geoparquet
+from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
+
+INDEX = "evidence.parquet"
+KINDS = {
+    "true": "true_colour",
+    "false": "false_colour",
+    "outlined": "outlined",
+    "hillshade": "hillshade",
+    "slope": "slope",
+}
+"""Kinds of pictures, and the columns of the index that name their files; those that aren't there are not offered."""
+YEAR_NUMBERS = ("seen", "area_m2", "prob_mean", "ndvi", "brightness", "numbers_reason")
+"""What is measured of a candidate in each year: for after the verdict."""
+SHOWN = ("candidate_id", "year", "acquired", "usable_fraction", "reason", *KINDS.values(), *YEAR_NUMBERS)
+EXAMPLES = 24
+"""Examples of each sort in the gallery."""
+
+
+class Pictures:
+    """The chips of all rounds of a project."""
+
+    def __init__(self, results: Path, reviews: Path, grid: Grid, options: Evidence) -> None:
+        """Take where the evidence lies, and how its ground was chosen."""
+        self.results, self.reviews, self.grid, self.options = results, reviews, grid, options
+        self._index = lru_cache(maxsize=None)(self._read)
+
+    def years(self, round: str) -> list[int]:
+        """Return the years of a round's chips."""
+        table, _ = self._index(round)
+        return sorted(int(year) for year in table["year"].unique())
+
+    def kinds(self, round: str) -> list[str]:
+        """Return the kinds of pictures that a round has."""
+        table, _ = self._index(round)
+        return [kind for kind, column in KINDS.items() if column in table and table[column].notna().any()]
+
+    def chips(self, round: str, candidate: str) -> list[dict[str, Any]]:
+        """Return a candidate's years: year, acquired, usable (share), reason (why there is none), kinds."""
+        table, places = self._index(round)
+        rows = table.iloc[places.get(candidate, slice(0, 0))]
+        return [
+            {
+                "year": int(row["year"]),
+                "acquired": row["acquired"] or None,
+                "usable": float(row["usable_fraction"]) if np.isfinite(row["usable_fraction"]) else None,
+                "reason": row["reason"] or "",
+                "kinds": [kind for kind, column in KINDS.items() if row.get(column)],
+            }
+            for row in rows.to_dict("records")
+        ]
+
+    def numbers(self, round: str, candidate: str) -> list[dict[str, Any]]:
+        """Return what is measured of a candidate in each year: year and YEAR_NUMBERS, None where it isn't known."""
+        table, places = self._index(round)
+        rows = table.iloc[places.get(candidate, slice(0, 0))]
+        names = [name for name in ("year", *YEAR_NUMBERS) if name in rows]
+        return [{name: _plain(row[name]) for name in names} for row in rows.to_dict("records")]
+
+    def file(self, round: str, candidate: str, year: int, kind: str) -> Path | None:
+        """Return the file of a chip, None where the index has none."""
+        table, places = self._index(round)
+        rows = table.iloc[places.get(candidate, slice(0, 0))]
+        if kind not in KINDS or KINDS[kind] not in rows:
+            return None
+        names = rows.loc[rows["year"] == year, KINDS[kind]].dropna()
+        # the index is ours, but it may have been damaged or come from elsewhere
+        if names.empty or Path(names.iloc[0]).name != names.iloc[0]:
+            return None
+        return self._folder(round) / str(names.iloc[0])
+
+    def ground(self, round: str, candidate: str, bounds: tuple[float, float, float, float]) -> list[float] | None:
+        """Return west, south, east, north of the ground that a candidate's chips show, in metres.
+
+        None where a picture isn't as large as that ground would be: the chips were made with other settings, and an outline
+        drawn over them would lie in the wrong place.
+        """
+        from PIL import Image
+
+        box = ground(bounds, self.grid, self.options.margin_m, self.options.min_size_px)
+        scale = max(1, min(self.options.scale, MAX_EDGE_PX // box.width))
+        for chip in self.chips(round, candidate):
+            path = self.file(round, candidate, chip["year"], "true")
+            if path is not None and path.exists():
+                with Image.open(path) as image:
+                    return list(box.bounds) if image.width == box.width * scale else None
+        return list(box.bounds)
+
+    def examples(self, before: str, target_year: int) -> list[dict[str, Any]]:
+        """Return candidates of signed-off rounds whose chips are here, slumps and others in turn: the same each time.
+
+        Each has round, id, decision, reject_reason, note, years, ground (as `ground` returns it) and outline.
+        """
+        found: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for signoff in read_signoffs(self.reviews):
+            if int(signoff.round) < int(before):
+                for example in self._decided(signoff.round, target_year):
+                    found[example["decision"] in POSITIVE].append(example)
+        chosen = [random.Random(0).sample(group, min(EXAMPLES, len(group))) for group in found.values()]
+        return [example for group in chosen for example in group]
+
+    def _decided(self, round: str, target_year: int) -> list[dict[str, Any]]:
+        from rts_pipeline.review.outlines import to_geojson
+
+        _, places = self._index(round)
+        rows = read_geoparquet(round_folder(self.reviews, round) / REVIEWED).to_crs(self.grid.crs)
+        rows = rows[rows["decision"].isin([*POSITIVE, "reject"]) & rows["candidate_id"].isin(list(places))]
+        return [
+            {
+                "round": round,
+                "id": row["candidate_id"],
+                "decision": row["decision"],
+                "reject_reason": row["reject_reason"] or "",
+                "note": row["note"] or "",
+                "chips": self.chips(round, row["candidate_id"]),
+                "outline": to_geojson(row["geometry"]),
+            }
+            for row in pd.DataFrame(rows).to_dict("records")
+        ]
+
+    def _folder(self, round: str) -> Path:
+        return self.results / "rounds" / round / "evidence"
+
+    def _read(self, round: str) -> tuple[pd.DataFrame, dict[str, slice]]:
+        """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence."""
+        path = self._folder(round) / INDEX
+        if not path.exists():
+            return pd.DataFrame({"candidate_id": [], "year": []}), {}
+        table = _read_shown(path).sort_values(["candidate_id", "year"], ignore_index=True)
+        table = table.astype({column: object for column in table if table[column].dtype.kind not in "iufb"})
+        table = table.where(table.notna(), None)
+        names, starts = np.unique(table["candidate_id"].to_numpy().astype(str), return_index=True)
+        stops = [*starts[1:].tolist(), len(table)]
+        return table, {str(n): slice(a, b) for n, a, b in zip(names, starts.tolist(), stops, strict=True)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a table as JSON has it."""
+    value = getattr(value, "item", lambda: value)()
+    return None if value is None or value != value else value
+
+
+def _read_shown(path: Path) -> pd.DataFrame:
+    """Read those columns of an index that are shown: its outlines would be most of it.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_schema
+
+    try:
+        names = set(read_schema(path).names)
+        return pd.read_parquet(path, columns=[name for name in SHOWN if name in names])
+    except (ArrowException, OSError) as error:
+        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run again") from None

@@ -1,0 +1,445 @@
+"""The review page as a person uses it: a real browser, the real server, the keyboard."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import shapely
+from playwright.sync_api import expect, sync_playwright
+
+from page_case import Project
+from review_case import place, square
+
+CHROMIUM = "/usr/bin/chromium"
+SIZE = {"width": 1366, "height": 768}
+SMALL = {"width": 1366, "height": 640}
+"""What a window has left of a screen of 1366 x 768."""
+
+
+@pytest.fixture(scope="session")
+def browser():
+    assert Path(CHROMIUM).exists() or shutil.which("chromium"), "these tests need Debian's package chromium (scripts/setup.sh)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def project(template, tmp_path):
+    project = template.copied(tmp_path)
+    yield project
+    project.stop()
+
+
+class Reader:
+    """A reviewer in front of a browser."""
+
+    def __init__(self, browser, server, context=None):
+        self.problems, self.server = [], server
+        self.context = context or browser.new_context(viewport=SIZE, reduced_motion="reduce")
+        self.context.set_default_timeout(15_000)
+        self.page = self.context.new_page()
+        self.page.on("console", lambda m: self.problems.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda r: self.problems.append(r.url) if not r.url.startswith(server.base) else None)
+        self.open()
+
+    def open(self):
+        self.page.goto(self.server.address)
+        self.ready()
+
+    def ready(self):
+        self.page.wait_for_selector("canvas[data-shows]", state="attached")
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def see(self, what, text):
+        expect(self.page.locator(f"[data-test={what}]")).to_contain_text(text, timeout=15_000)
+
+    def shows(self, candidate):
+        """Wait until the candidate's chips are painted."""
+        self.see("current", candidate)
+        self.page.locator(f"canvas[data-shows^='{candidate} ']").first.wait_for(state="attached")
+
+
+@pytest.fixture
+def reader(browser, project):
+    reader = Reader(browser, project.serve())
+    yield reader
+    reader.context.close()
+    assert reader.problems == []
+
+
+def test_a_whole_round_by_keyboard(reader, project):
+    verdicts = ("1", "2", "4", "Shift+4", "1", "q 1", "Shift+8", "t 2")
+    for number, keys in enumerate(verdicts):
+        reader.shows(project.names[number])
+        reader.press(*keys.split())
+    reader.see("message", "All 8 candidates are decided")
+    reader.see("progress", "8 of 8")
+    reader.see("saved", "✓ saved")
+    wanted = ("accept", "reject", "unsure", "reject", "accept", "accept", "reject", "reject")
+    assert project.decisions() == dict(zip(project.names, wanted, strict=True))
+    said = {event.candidate_id: event for event in project.events()}
+    assert said["r02-0004"].reject_reason == "water"
+    assert said["r02-0007"].reject_reason == "other"
+    assert (said["r02-0006"].possibility, said["r02-0008"].possibility) == (1.0, 0.0)
+    assert said["r02-0002"].evidence_years == (2019, 2020)
+    assert said["r02-0001"].seconds > 0
+
+
+def test_numbers_are_hidden_until_the_verdict(reader):
+    reader.shows("r02-0001")
+    reader.see("numbers", "come after the verdict")
+    content = reader.page.content()
+    assert "0.70" not in content
+    assert "4,321" not in content
+    reader.press("1")
+    reader.see("last", "network 0.70")
+    reader.press("k")
+    reader.shows("r02-0001")
+    reader.see("numbers", "network: mean 0.70")
+    reader.see("numbers", "growth 765 m²/yr")
+    expect(reader.page.locator(".measured")).to_have_text(["none", "4,321 m²", "4,321 m²"])
+
+
+def test_undo_and_redo_of_verdicts(reader, project):
+    reader.shows("r02-0001")
+    reader.press("1")
+    reader.shows("r02-0002")
+    reader.press("2")
+    reader.shows("r02-0003")
+    reader.press("z")
+    reader.shows("r02-0002")
+    reader.see("standing", "open")
+    reader.press("z")
+    reader.shows("r02-0001")
+    reader.see("progress", "0 of 8")
+    reader.press("Shift+Z")
+    reader.shows("r02-0002")
+    reader.see("saved", "✓ saved")
+    assert project.decisions() == {"r02-0001": "accept"}
+    # a reload doesn't forget what can be undone
+    reader.page.reload()
+    reader.shows("r02-0002")
+    reader.press("z")
+    reader.shows("r02-0001")
+    reader.see("saved", "✓ saved")
+    assert project.decisions() == {}
+
+
+def test_another_verdict_replaces_the_first_and_a_note_is_saved_with_it(reader, project):
+    reader.shows("r02-0001")
+    reader.press("1")
+    reader.shows("r02-0002")
+    reader.press("k", "2")
+    reader.shows("r02-0002")
+    reader.press("k")
+    reader.see("standing", "rejected")
+    reader.press("m")
+    reader.page.keyboard.type("1 <b>2</b> <script>window.hurt = 1</script>")
+    reader.press("Enter", "u", "a")
+    reader.see("saved", "✓ saved")
+    expect(reader.page.locator("footer .more")).to_contain_text("active: yes")
+    reader.page.wait_for_function("() => !document.querySelector('[data-test=saved]').textContent.includes('saving')")
+    assert project.decisions() == {"r02-0001": "reject"}
+    last = project.events()[-1]
+    assert (last.note, last.outline_scope, last.active) == (
+        "1 <b>2</b> <script>window.hurt = 1</script>",
+        "active part",
+        True,
+    )
+    reader.page.reload()
+    reader.shows("r02-0001")
+    expect(reader.page.get_by_label("note")).to_have_value(last.note)
+    assert reader.page.evaluate("() => window.hurt") is None
+
+
+def test_an_outline_is_reshaped_by_keyboard_with_undo(reader, project):
+    reader.shows("r02-0001")
+    reader.press("3")
+    reader.see("drawing", "1 part, 0 holes")
+    # a vertex moves by pixels of the grid; the second move is undone
+    reader.press("Tab", "ArrowUp", "ArrowUp", "Shift+ArrowLeft", "z")
+    # a hole: four vertices around the middle
+    reader.press("x")
+    draw(reader, [(0, 0), (10, 0), (0, -10), (-10, 0)], start=(40, 60))
+    reader.see("drawing", "1 part, 1 holes")
+    # a part of its own
+    reader.press("d")
+    draw(reader, [(0, 0), (10, 0), (0, -10), (-10, 0)], start=(130, 60))
+    reader.see("drawing", "2 parts, 1 holes")
+    reader.press("z")
+    reader.see("drawing", "1 part, 1 holes")
+    reader.press("Shift+Z")
+    reader.see("drawing", "2 parts, 1 holes")
+    reader.press("Enter")
+    reader.shows("r02-0002")
+    reader.see("saved", "✓ saved")
+    (event,) = project.events()
+    drawn = shapely.from_geojson(json.dumps(event.geometry))
+    assert event.decision == "edit"
+    assert drawn.is_valid
+    assert (drawn.geom_type, len(drawn.geoms)) == ("MultiPolygon", 2)
+    assert sorted(len(part.interiors) for part in drawn.geoms) == [0, 1]
+    hole = next(part for part in drawn.geoms if part.interiors)
+    assert shapely.Polygon(hole.interiors[0]).area == pytest.approx(900)
+    moved = shapely.union_all([shapely.Polygon(part.exterior) for part in drawn.geoms]).symmetric_difference(square(0))
+    assert moved.area == pytest.approx(900 + 100 * 6 / 2)
+
+
+def draw(reader, steps, start):
+    """Put the cross somewhere, metres from the square's lower left corner, and draw from there by pixels."""
+    x, y = place(shapely.Point(*start)).coords[0]
+    now = cross(reader)
+    go(reader, round((x - now[0]) / 3), round((y - now[1]) / 3))
+    for dx, dy in steps:
+        go(reader, dx, dy)
+        reader.press("Space")
+    reader.press("Enter")
+
+
+def cross(reader):
+    at = reader.page.evaluate("() => document.querySelector('[data-test=map]').dataset.cross")
+    return tuple(float(part) for part in at.split(" "))
+
+
+def go(reader, dx, dy):
+    for count, keys in ((dx, ("ArrowRight", "ArrowLeft")), (dy, ("ArrowUp", "ArrowDown"))):
+        key = keys[0] if count > 0 else keys[1]
+        reader.press(*[f"Shift+{key}"] * (abs(count) // 5), *[key] * (abs(count) % 5))
+
+
+def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):
+    reader.shows("r02-0001")
+    reader.press("n")
+    reader.see("drawing", "0 parts")
+    box = reader.page.locator("[data-test=map]").bounding_box()
+    corners = [(0.1, 0.1), (0.25, 0.1), (0.25, 0.25)]
+    for x, y in corners:
+        reader.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        time.sleep(0.3)  # two clicks at once would be a double click
+    reader.see("drawing", "3 new vertices")
+    reader.page.reload()
+    reader.see("drawing", "3 new vertices")
+    reader.see("message", "unsaved drawing is back")
+    reader.press("Enter")
+    reader.see("drawing", "1 part")
+    reader.press("w", "Enter")
+    reader.see("message", "Added")
+    reader.see("saved", "✓ saved")
+    (event,) = project.events()
+    assert (event.action, event.possibility) == ("add_missed", 0.75)
+    assert shapely.from_geojson(json.dumps(event.geometry)).area > 100
+    reader.press("z")
+    reader.see("message", "Taken back: the added slump")
+    reader.see("saved", "✓ saved")
+    expect(reader.page.locator("[data-test=saved]")).not_to_contain_text("saving")
+    assert project.decisions() == {}
+    # again, then reshaped and removed by keyboard
+    reader.press("Shift+Z")
+    reader.see("saved", "✓ saved")
+    reader.press("g")
+    reader.page.keyboard.type(event.candidate_id)
+    reader.press("Enter")
+    reader.see("drawing", "1 part")
+    reader.press("Tab", "ArrowUp", "Enter")
+    reader.see("message", "Added")
+    reader.see("saved", "✓ saved")
+    assert project.decisions() == {event.candidate_id: "missed"}
+    reader.press("g")
+    reader.page.keyboard.type(event.candidate_id)
+    reader.press("Enter")
+    reader.see("drawing", "1 part")
+    reader.press("2")
+    reader.see("message", f"Removed: {event.candidate_id}")
+    reader.see("saved", "✓ saved")
+    assert project.decisions() == {}
+
+
+def test_an_outline_whose_edges_cross_stays_and_says_so(reader, project):
+    reader.shows("r02-0001")
+    reader.press("3")
+    reader.see("drawing", "1 part")
+    corner = place(shapely.Point(0, 0)).coords[0]
+    while cross(reader) != corner:
+        reader.press("Tab")
+    # over the opposite edge
+    go(reader, 45, 15)
+    reader.press("Enter")
+    reader.see("message", "edges must not cross")
+    reader.see("drawing", "1 part")
+    reader.press("Escape")
+    reader.see("standing", "open")
+    assert project.events() == []
+
+
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed(reader, project, browser):
+    reader.shows("r02-0001")
+    reader.press("1")
+    reader.shows("r02-0002")
+    reader.see("saved", "✓ saved")
+    acknowledged = project.decisions()
+    assert acknowledged == {"r02-0001": "accept"}
+    # killed while a verdict is on its way
+    reader.page.keyboard.press("2")
+    reader.server.kill()
+    reader.shows("r02-0003")
+    reader.press("4")
+    reader.shows("r02-0004")
+    reader.see("saved", "not saved")
+    problems, reader.problems = reader.problems, []
+    assert all("ERR_CONNECTION" in problem or "Failed to load" in problem for problem in problems)
+    # the page still holds what it couldn't send, also over a crash of the browser
+    reader.page.close()
+    again = Reader(browser, project.serve(), reader.context)
+    again.see("progress", "3 of 8")
+    again.see("saved", "✓ saved")
+    assert project.decisions() == {"r02-0001": "accept", "r02-0002": "reject", "r02-0003": "unsure"}
+    assert len(project.events()) == 3, "sent twice, recorded once"
+
+
+def test_a_verdict_that_can_not_be_recorded_is_shown_until_it_is_dismissed(reader, project):
+    reader.shows("r02-0001")
+    draft = project.reviews / "round_02" / "draft.json"
+    kept = draft.read_bytes()
+    draft.unlink()
+    reader.press("1")
+    reader.see("refused", "accept on r02-0001")
+    reader.see("refused", "isn't open")
+    reader.see("progress", "0 of 8")
+    draft.write_bytes(kept)
+    reader.page.reload()
+    reader.see("refused", "accept on r02-0001")
+    reader.page.get_by_role("button", name="dismiss").click()
+    expect(reader.page.locator("[data-test=refused]")).to_have_count(0)
+    reader.problems = [problem for problem in reader.problems if "409" not in problem]
+
+
+def test_two_reviewers_in_two_browsers_see_nothing_of_each_other(browser, project):
+    ann, bob = (Reader(browser, project.serve(name)) for name in ("ann", "bob"))
+    for number in range(4):
+        for reader, key in ((ann, "1"), (bob, "2")):
+            reader.shows(project.names[number])
+            reader.press(key)
+    for reader in (ann, bob):
+        reader.see("progress", "4 of 8")
+        reader.see("saved", "✓ saved")
+    assert set(project.decisions("ann").values()) == {"accept"}
+    assert set(project.decisions("bob").values()) == {"reject"}
+    ann.page.reload()
+    ann.shows("r02-0005")
+    assert "✗" not in ann.page.locator("nav").inner_text()
+    for reader in (ann, bob):
+        reader.context.close()
+        assert reader.problems == []
+
+
+def test_comparing_going_filtering_and_ordering_by_keyboard(reader, project):
+    page = reader.page
+    reader.shows("r02-0001")
+    reader.see("year", "2019")
+    reader.press(".")
+    reader.see("year", "2020")
+    reader.press(",", ",")
+    reader.see("year", "2018")
+    # a year that was not seen is no frame of the blinking
+    reader.press("j")
+    reader.shows("r02-0002")
+    reader.press(",", ",")
+    reader.see("year", "2019")
+    expect(page.locator(".years .none")).to_have_text("no image in the season of 2018")
+    reader.press("c")
+    reader.see("kind", "false")
+    red, green, *_ = page.evaluate(
+        "() => [...document.querySelector('.square canvas').getContext('2d').getImageData(8, 8, 1, 1).data]"
+    )
+    assert red > 1.5 * green, "plants are red in false colour"
+    reader.press("s")
+    expect(page.locator(".square .edge")).to_be_visible()
+    reader.press("h")
+    reader.see("kind", "shade")
+    reader.press("h")
+    reader.see("kind", "true")
+    reader.press("g")
+    page.keyboard.type("7")
+    reader.press("Enter")
+    reader.shows("r02-0007")
+    reader.press("1")
+    reader.shows("r02-0008")
+    reader.press("f")
+    expect(page.locator("nav .row")).to_have_count(7)
+    reader.press("v")
+    expect(page.get_by_label("order")).to_have_value("nearest")
+    assert page.locator("nav .row").first.inner_text().endswith("r02-0008")
+    for key, title in (("?", "Keys"), ("l", "What to accept"), ("x", "Examples of earlier rounds")):
+        reader.press(key)
+        expect(page.get_by_role("dialog")).to_contain_text(title)
+        reader.press("1")
+        reader.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    assert project.decisions() == {"r02-0007": "accept"}, "keys are off while a panel is open"
+
+
+def test_blinking_never_shows_a_blank_frame(reader):
+    reader.shows("r02-0001")
+    seen = reader.page.evaluate(
+        """async () => {
+            window.dispatchEvent(new KeyboardEvent('keydown', {key: ' ', code: 'Space'}));
+            const seen = new Set(), canvas = document.querySelector('.square canvas');
+            const end = performance.now() + 2500;
+            while (performance.now() < end) {
+                await new Promise(requestAnimationFrame);
+                const [r, g, b, a] = canvas.getContext('2d').getImageData(8, 8, 1, 1).data;
+                seen.add(`${canvas.dataset.shows.split(' ')[1]} ${a === 255 && g > r && r > b}`);
+            }
+            return [...seen].sort();
+        }"""
+    )
+    assert seen == ["2018 true", "2019 true", "2020 true"]
+
+
+@pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
+def test_nothing_is_cut_off_on_a_small_screen(reader, size):
+    reader.page.set_viewport_size(size)
+    for keys in ([], ["s"], ["p"], ["3"], ["Escape", "n"]):
+        reader.press(*keys)
+        reader.page.wait_for_timeout(200)
+        cut = reader.page.evaluate(
+            """() => [...document.querySelectorAll('button, select, canvas, textarea')].filter(e => {
+                if (e.closest('nav') || !e.checkVisibility()) return false;
+                const box = e.getBoundingClientRect();
+                const at = e.closest('.tabs, footer, header, .years, .stage')?.getBoundingClientRect();
+                if (box.right > innerWidth + 1 || box.bottom > innerHeight + 1) return true;
+                return at && (box.right > at.right + 1 || box.left < at.left - 1);
+            }).map(e => e.textContent.trim() || e.className || e.tagName)"""
+        )
+        assert cut == []
+
+
+def test_the_policy_keeps_foreign_scripts_and_requests_out(reader):
+    tried = reader.page.evaluate(
+        """async () => {
+            const blocked = [];
+            document.addEventListener('securitypolicyviolation', e => blocked.push(e.effectiveDirective));
+            const script = document.createElement('script');
+            script.textContent = 'window.hurt = 1';
+            document.body.append(script);
+            await fetch('http://127.0.0.1:9/').catch(() => 0);
+            new Image().src = 'http://127.0.0.1:9/x.png';
+            await new Promise(done => setTimeout(done, 300));
+            return [window.hurt ?? null, blocked.map(name => name.split('-')[0]).sort()];
+        }"""
+    )
+    assert tried == [None, ["connect", "img", "script"]]
+    reader.problems.clear()

@@ -1,0 +1,471 @@
+"""The server as a browser, and as an attacker, meets it: the real command on a real socket."""
+
+import json
+import socket
+from io import BytesIO
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from shapely import box
+
+from page_case import OPTIONS, OUTSIDE, N, Project, geojson
+from review_case import GRID, place, square
+from rts_pipeline import io
+from rts_pipeline.errors import RefusedError, UsageError
+from rts_pipeline.review.desk import Desk, Given, Retraction, Verdict
+from rts_pipeline.review.guard import MAX_BODY
+from rts_pipeline.review.pictures import Pictures
+from rts_pipeline.review.server import open_socket
+from rts_pipeline.review.tiles import Mosaic
+
+SECRET = "the other reader thinks so"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="module")
+def project(template, tmp_path_factory):
+    project = template.copied(tmp_path_factory.mktemp("server"))
+    yield project
+    project.stop()
+
+
+@pytest.fixture(scope="module")
+def server(project):
+    return project.serve("ann")
+
+
+@pytest.fixture
+def fresh(template, tmp_path):
+    project = template.copied(tmp_path)
+    yield project
+    project.stop()
+
+
+def desk(project, reviewer="ann", role="primary"):
+    return Desk(project.reviews, project.results, "02", reviewer, role)
+
+
+# What a reviewer gets
+
+
+def test_the_page_and_its_files_come_with_a_strict_policy(server):
+    status, headers, body = server.get("/")
+    assert status == 200
+    assert b"/assets/review.js" in body
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert server.get("/assets/review.js")[0] == server.get("/assets/index.css")[0] == 200
+    assert "server" not in headers
+
+
+def test_the_cookie_can_not_be_read_by_scripts_or_sent_by_other_sites(server):
+    _, headers, _ = server.request("GET", f"/enter/{server.token}")
+    assert "HttpOnly" in headers["set-cookie"]
+    assert "SameSite=Strict" in headers["set-cookie"]
+
+
+def test_the_candidates_come_by_column_in_the_order_of_their_rank(project, server):
+    columns = server.json("/api/candidates")
+    assert columns["id"] == project.names
+    assert sorted(columns["near"]) == list(range(1, N + 1))
+    assert columns["changed"] == [0, 0, 1, 0, 0, 0, 0, 0]
+    assert {len(columns[name]) for name in ("id", "x", "y", "area", "changed", "near", "decision")} == {N}
+
+
+def test_a_candidate_shows_its_outline_where_its_chips_show_the_ground(project, server):
+    found = server.json("/api/candidate/r02-0003")
+    assert shapely.from_geojson(json.dumps(found["outline"])).equals(square(2))
+    west, south, east, north = found["ground"]
+    assert box(west, south, east, north).contains(square(2))
+    width = Image.open(BytesIO(server.get("/chip/02/r02-0003/2019/true")[2])).width
+    assert width == 2 * (east - west) / 3
+    assert found["known"] is not None
+
+
+def test_a_year_without_an_image_says_why(server):
+    year = server.json("/api/candidate/r02-0002")["chips"][0]
+    assert year["kinds"] == ["hillshade"]
+    assert year["reason"] == "no image in the season of 2018"
+    assert server.get("/chip/02/r02-0002/2018/true")[0] == 404
+
+
+def test_chips_of_another_size_get_no_outline(fresh):
+    bounds = square(0).bounds
+    assert Pictures(fresh.results, fresh.reviews, GRID, OPTIONS).ground("02", "r02-0001", bounds)
+    wider = OPTIONS.model_copy(update={"margin_m": 300.0})
+    assert Pictures(fresh.results, fresh.reviews, GRID, wider).ground("02", "r02-0001", bounds) is None
+
+
+def test_the_map_shows_neighbours_and_earlier_decisions(server):
+    west, south, east, north = square(1).buffer(500).bounds
+    around = server.json(f"/api/around?west={west}&south={south}&east={east}&north={north}")
+    assert {"r02-0001", "r02-0002", "r02-0003"} <= {other["id"] for other in around["candidates"]}
+    assert {(o["id"], o["kind"]) for o in around["earlier"]} >= {("r01-0001", "positive"), ("r01-0002", "negative")}
+
+
+@pytest.mark.parametrize("zoom", [-3, -1, 0, 2, 6])
+def test_tiles_lie_on_the_grid_and_are_transparent_where_nothing_was_seen(server, zoom):
+    edge = 256 * 3 * 2.0**zoom
+    x, y = square(0).centroid.coords[0]
+    status, headers, body = server.get(f"/tile/true/{zoom}/{int(x // edge)}/{-int(-(-y // edge))}")
+    assert (status, headers["content-type"]) == (200, "image/webp")
+    image = Image.open(BytesIO(body))
+    assert image.size == (256, 256)
+    if zoom == 0:
+        assert set(image.getchannel("A").getextrema()) == {0, 255}
+    assert server.get(f"/tile/true/{zoom}/0/0")[0] == 204
+
+
+def test_enlarged_tiles_meet_without_a_seam(project):
+    mosaic = Mosaic(project.results / "mosaic", GRID)
+    x, y = (int(value // (256 * 3 / 4)) for value in square(1).centroid.coords[0])
+    pixels = [np.asarray(Image.open(BytesIO(mosaic.tile("true", -2, x + step, -y - 1)))).astype(float) for step in (0, 1)]
+    across, inside = (pixels[1][:, 0] - pixels[0][:, -1])[:, :3], (pixels[0][:, -4] - pixels[0][:, -5])[:, :3]
+    assert np.abs(across).mean() < 1.5 * np.abs(inside).mean() + 5
+
+
+def test_the_gallery_holds_what_earlier_rounds_decided(server):
+    examples = server.json("/api/gallery")
+    assert {(e["id"], e["decision"], e["reject_reason"]) for e in examples} >= {
+        ("r01-0001", "accept", ""),
+        ("r01-0002", "reject", "water"),
+    }
+    assert server.get("/chip/01/r01-0001/2019/true")[0] == 200
+
+
+# What a reviewer does
+
+
+def test_a_verdict_is_on_the_disk_when_it_is_acknowledged(fresh):
+    server = fresh.serve()
+    status, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "accept", "possibility": 0.75})
+    assert status == 200
+    server.kill()
+    (event,) = fresh.events()
+    assert event.event_id == told["mine"]["event_id"]
+    assert (event.decision, event.possibility, event.source, event.reviewer) == ("accept", 0.75, "web", "ann")
+    again = fresh.serve()
+    assert again.json("/api/candidates")["decision"][0] == "accept"
+    assert again.port == server.port, "a browser finds again what it could not send"
+    assert again.request("GET", "/", headers={"Cookie": server.cookie})[0] == 401
+
+
+def test_the_networks_numbers_come_after_the_verdict(fresh):
+    server = fresh.serve()
+    before = server.get("/api/candidate/r02-0001")[2] + server.get("/api/candidates")[2]
+    for hidden in (b"prob", b"growth", b"first_year", b"4321", b"765", b"score", b"retreat"):
+        assert hidden not in before
+    assert json.loads(server.get("/api/candidate/r02-0001")[2])["numbers"] is None
+    _, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "unsure"})
+    assert told["numbers"]["prob_mean"] == 0.7
+    assert told["numbers"]["growth_m2_yr"] == 765
+    assert told["numbers"]["growth_low_m2_yr"] is None
+    assert [(year["seen"], year["area_m2"]) for year in told["years"]] == [(False, 0), (True, 4321), (True, 4321)]
+    _, told = server.post("/api/retract", {"candidate_id": "r02-0001", "event_id": told["mine"]["event_id"]})
+    assert told == {"candidate_id": "r02-0001", "mine": None, "numbers": None}
+
+
+def test_the_order_is_that_of_all_years_where_there_is_one(fresh):
+    path = fresh.results / "rounds" / "02" / "evidence" / "change.parquet"
+    table = pd.read_parquet(path)
+    io.write_parquet(path, table.assign(rank=table["rank"].to_numpy()[::-1]))
+    assert desk(fresh).columns()["id"] == fresh.names[::-1]
+    path.unlink()
+    assert desk(fresh).columns()["id"] == fresh.names
+
+
+def test_an_outline_is_checked_before_it_is_recorded(project, server):
+    bow = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
+    for path, value in (
+        ("/api/verdict", {"candidate_id": "r02-0008", "decision": "edit", "geometry": bow}),
+        ("/api/missed", {"geometry": bow}),
+        ("/api/check", {"outline": bow}),
+        ("/api/verdict", {"candidate_id": "r02-0008", "decision": "edit"}),
+        ("/api/verdict", {"candidate_id": "r02-0008", "decision": "accept", "geometry": geojson(square(6))}),
+        ("/api/verdict", {"candidate_id": "r02-0008", "decision": "accept", "reject_reason": "water"}),
+        ("/api/verdict", {"candidate_id": "r02-0008", "decision": "accept", "reviewer": "bob"}),
+        ("/api/verdict", {"candidate_id": "r02-0008", "decision": "maybe"}),
+        ("/api/verdict", {"candidate_id": "r02-0008", "decision": "accept", "possibility": 2}),
+        ("/api/verdict", {"candidate_id": "r02-0099", "decision": "accept"}),
+        ("/api/missed", {"geometry": geojson(square(20)), "candidate_id": "r02-0001"}),
+        ("/api/retract", {"candidate_id": "r02-0008", "event_id": "0" * 64}),
+    ):
+        status, told = server.post(path, value)
+        assert status == 422, (path, value, told)
+    assert "r02-0008" not in project.decisions()
+    for outline, problem in (
+        (bow, "edges must not cross"),
+        (geojson(square(7)), "the candidate's own"),
+        (geojson(square(6)), ""),
+    ):
+        status, told = server.post("/api/check", {"geometry": outline, "candidate_id": "r02-0008"})
+        assert (status, problem in told["problem"]) == (200, True)
+
+
+def test_an_edit_with_holes_and_parts_is_recorded_as_it_was_drawn(fresh):
+    drawn = shapely.union(square(0).difference(place(box(30, 30, 60, 60))), place(box(120, 0, 150, 30)))
+    server = fresh.serve()
+    status, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "edit", "geometry": geojson(drawn)})
+    assert status == 200
+    (event,) = fresh.events()
+    assert shapely.from_geojson(json.dumps(event.geometry)).equals(drawn)
+    assert told["mine"]["geometry"] == event.geometry
+
+
+def test_after_the_sign_off_a_verdict_is_refused_and_says_why(fresh):
+    server = fresh.serve()
+    (fresh.reviews / "round_02" / "draft.json").unlink()
+    status, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "accept"})
+    assert status == 409
+    assert "isn't open" in told["problem"]
+
+
+def test_a_slump_that_was_added_can_be_redrawn_and_taken_back(fresh):
+    mine = desk(fresh)
+    told = mine.add_missed(Given(geometry=geojson(place(box(0, 900, 60, 960))), possibility=0.5))
+    name = told["candidate_id"]
+    assert name.startswith("r02-m")
+    again = mine.add_missed(Given(geometry=geojson(place(box(0, 900, 90, 960))), candidate_id=name))
+    assert again["candidate_id"] == name
+    assert fresh.decisions() == {name: "missed"}
+    mine.retract(Retraction(candidate_id=name, event_id=again["mine"]["event_id"]))
+    mine.retract(Retraction(candidate_id=name, event_id=told["mine"]["event_id"]))
+    assert fresh.decisions() == {}
+    mine.add_missed(Given(geometry=geojson(place(box(0, 900, 60, 960))), possibility=0.5))
+    assert fresh.decisions() == {name: "missed"}, "said again within the second in which it was taken back"
+
+
+ACTS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["accept", "reject", "unsure", "undo"])), max_size=12)
+
+
+@given(acts=ACTS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_undo_restores_what_stood_before_and_a_reload_shows_the_same(project, acts):
+    reviewer = f"reader {uuid4().hex[:8]}"
+    mine, stacks = desk(project, reviewer), {name: [] for name in project.names[:3]}
+    for number, act in acts:
+        name = project.names[number]
+        if act != "undo":
+            told = mine.decide(Verdict(candidate_id=name, decision=act))["mine"]
+            if not stacks[name] or stacks[name][-1]["event_id"] != told["event_id"]:
+                stacks[name].append(told)
+        elif stacks[name]:
+            mine.retract(Retraction(candidate_id=name, event_id=stacks[name].pop()["event_id"]))
+        assert mine.state(name) == (stacks[name][-1] if stacks[name] else None)
+    again = desk(project, reviewer)
+    assert [again.state(name) for name in stacks] == [stack[-1] if stack else None for stack in stacks.values()]
+
+
+def test_the_same_verdict_sent_twice_is_one_event(fresh):
+    mine = desk(fresh)
+    for _ in range(2):
+        mine.decide(Verdict(candidate_id="r02-0001", decision="accept", note="ok"))
+    assert len(fresh.events()) == 1
+
+
+# Attacks
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "[::1]", ""]
+)
+def test_a_forged_host_is_refused(server, host):
+    assert server.request("GET", "/api/round", headers={"Cookie": server.cookie}, host=host or " ")[0] in (400, 403)
+
+
+def test_a_tunnel_may_end_at_another_port_of_this_machine(server):
+    assert server.request("GET", "/api/round", headers={"Cookie": server.cookie}, host="localhost:9999")[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost", None])
+def test_a_forged_or_missing_origin_is_refused(project, server, origin):
+    before = project.events()
+    headers = {"Cookie": server.cookie, "Content-Type": "application/json", **({"Origin": origin} if origin else {})}
+    body = json.dumps({"candidate_id": "r02-0005", "decision": "accept"}).encode()
+    assert server.request("POST", "/api/verdict", body, headers)[0] == 403
+    assert project.events() == before
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_what_another_site_has_the_browser_ask_for_is_refused(server, site):
+    assert server.get("/chip/02/r02-0001/2019/true", **{"Sec-Fetch-Site": site})[0] == 403
+    assert server.request("GET", f"/enter/{server.token}", headers={"Sec-Fetch-Site": site})[0] == 403
+    link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    assert server.request("GET", f"/enter/{server.token}", headers=link)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/assets/review.js", "/api/round", "/api/candidates", "/chip/02/r02-0001/2019/true", "/docs"]
+)
+def test_without_the_token_nothing_is_told(server, path):
+    name = server.cookie.split("=")[0]
+    for cookie in ({}, {"Cookie": f"{name}="}, {"Cookie": f"{name}={'x' * 43}"}, {"Cookie": f"other={server.token}"}):
+        status, headers, body = server.request("GET", path, headers=cookie)
+        assert status == 401
+        assert b"r02" not in body
+        assert "set-cookie" not in headers
+    assert server.request("GET", "/enter/")[0] == server.request("GET", f"/enter/{server.token[:-1]}")[0] == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/chip/02/..%2f..%2f..%2fsecret/2019/true",
+        "/chip/02/../../../../secret.webp",
+        "/chip/..%2f..%2f02/r02-0001/2019/true",
+        "/chip/02/r02-0001/2019/..%2f..%2fsecret.webp",
+        "/chip/02/r02-0001/2019/candidate_id",
+        "/chip/02/r02-0001%00/2019/true",
+        "/chip/-1/r02-0001/2019/true",
+        "/chip/%D9%A0%D9%A2/r02-0001/2019/true",
+        "/assets/..%2f..%2fserver.py",
+        "/assets/../../server.py",
+        "/assets//etc/passwd",
+        "/tile/true/0/..%2f0/0",
+        "/tile/../true/0/0/0",
+        "/tile/true/99/0/0",
+        "/api/candidate/..%2f..%2fdraft.json",
+    ],
+)
+def test_no_path_leads_out_of_the_index(server, path):
+    status, _, body = server.get(path)
+    assert status in (400, 404, 422)
+    assert b"secret" not in body
+    assert b"import" not in body
+
+
+def test_an_index_that_names_another_folder_gives_nothing(fresh):
+    path = fresh.results / "rounds" / "02" / "evidence" / "evidence.parquet"
+    table = io.read_geoparquet(path)
+    table.loc[table["year"] == 2019, "true_colour"] = OUTSIDE
+    io.write_parquet(path, table)
+    assert fresh.serve().get("/chip/02/r02-0001/2019/true")[0] == 404
+
+
+def test_a_body_that_is_too_large_is_refused_unread(server):
+    headers = {"Cookie": server.cookie, "Origin": server.base, "Content-Type": "application/json"}
+    assert server.request("POST", "/api/verdict", b"{", {**headers, "Content-Length": str(100 * 2**20)})[0] == 413
+    for bad in ("-1", "x", "1e9"):
+        assert server.request("POST", "/api/verdict", b"{", {**headers, "Content-Length": bad})[0] in (400, 403)
+
+
+def test_a_body_that_streams_on_and_on_is_cut_off(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as line:
+        head = f"POST /api/verdict HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: {server.base}\r\n"
+        line.sendall(
+            f"{head}Cookie: {server.cookie}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        chunk, sent = b" " * 65536, 0
+        try:
+            while sent < 100 * 2**20:
+                line.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                sent += len(chunk)
+        except OSError:
+            pass
+        assert sent < 10 * MAX_BODY, "the server read on"
+    assert server.get("/api/round")[0] == 200
+
+
+def test_deep_and_odd_json_is_refused(server):
+    headers = {"Cookie": server.cookie, "Origin": server.base, "Content-Type": "application/json"}
+    for body in (b"[" * 100_000, b'{"candidate_id": NaN}', b"\xff\xfe", b"{}", b"null", b'{"candidate_id": "r02-0001"}'):
+        assert server.request("POST", "/api/verdict", body, headers)[0] in (400, 422)
+    deep = '{"geometry":' + '{"type":"GeometryCollection","geometries":[' * 5000 + "]}" * 5000 + "}"
+    assert server.request("POST", "/api/check", deep.encode(), headers)[0] in (200, 400, 422)
+    assert server.get("/api/round")[0] == 200
+
+
+def test_nothing_of_another_reviewer_is_in_any_response(fresh):
+    bob = desk(fresh, "bob")
+    drawn = place(box(5, 5, 95, 88))
+    bob.decide(Verdict(candidate_id="r02-0001", decision="edit", geometry=geojson(drawn), note=SECRET, possibility=0.25))
+    bob.decide(Verdict(candidate_id="r02-0002", decision="reject", reject_reason="stable scar", note=SECRET))
+    bob.add_missed(Given(geometry=geojson(place(box(0, 700, 61, 766))), note=SECRET))
+    server = fresh.serve("ann")
+    west, south, east, north = square(1).buffer(3000).bounds
+    paths = ["/", "/api/round", "/api/candidates", "/api/gallery"]
+    paths += [f"/api/around?west={west}&south={south}&east={east}&north={north}"]
+    paths += [f"/api/candidate/{name}" for name in fresh.names]
+    bodies = [server.get(path)[2] for path in paths]
+    status, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "accept"})
+    assert status == 200
+    bodies.append(json.dumps(told).encode())
+    status, told = server.post("/api/retract", {"candidate_id": "r02-0002", "event_id": bob.state("r02-0002")["event_id"]})
+    assert status == 422
+    text = b"\n".join([*bodies, json.dumps(told).encode()])
+    for hidden in (SECRET, "bob", "stable scar", bob.state("r02-0001")["event_id"], "500061", "3900766", "r02-m"):
+        assert hidden.encode() not in text, hidden
+    assert fresh.decisions("bob")["r02-0002"] == "reject"
+
+
+def test_an_adjudicator_sees_what_two_readers_differ_on_and_nothing_else(fresh):
+    ann, bob = desk(fresh, "ann"), desk(fresh, "bob")
+    for reader, decision in ((ann, "accept"), (bob, "reject")):
+        reader.decide(Verdict(candidate_id="r02-0002", decision=decision, note=f"says {reader.reviewer}"))
+        reader.decide(Verdict(candidate_id="r02-0003", decision="accept"))
+    judge = desk(fresh, "cem", "adjudicator")
+    assert judge.columns()["id"] == ["r02-0002"]
+    readings = judge.candidate("r02-0002")["readings"]
+    assert {(r["reviewer"], r["decision"], r["note"]) for r in readings} == {
+        ("ann", "accept", "says ann"),
+        ("bob", "reject", "says bob"),
+    }
+    judge.decide(Verdict(candidate_id="r02-0002", decision="reject"))
+    assert [event.blind for event in fresh.events("cem")] == [False]
+    assert desk(fresh, "cem", "adjudicator").columns()["decision"] == ["reject"]
+
+
+def test_a_verdict_after_the_numbers_were_told_is_not_blind(fresh):
+    mine = desk(fresh)
+    for decision in ("accept", "reject"):
+        mine.decide(Verdict(candidate_id="r02-0001", decision=decision))
+    assert [event.blind for event in fresh.events()] == [True, False]
+
+
+def test_a_note_comes_back_as_it_was_written(fresh):
+    note = "<script>alert(1)</script>\u202e\"'&"
+    server = fresh.serve()
+    server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "accept", "note": note})
+    status, headers, body = server.get("/api/candidate/r02-0001")
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert json.loads(body)["mine"]["note"] == note
+    status, _ = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "accept", "note": "x" * 5000})
+    assert status == 422
+
+
+# Mistakes at the start
+
+
+def test_two_reviewers_get_two_addresses_and_a_taken_port_is_named(project, server):
+    bob = project.serve("bob")
+    assert bob.port != server.port
+    with pytest.raises(UsageError, match="--port"):
+        open_socket(server.port, "x")
+    assert bob.request("GET", "/api/round", headers={"Cookie": server.cookie})[0] == 401
+
+
+def test_a_round_that_is_not_open_is_told_in_one_line(project):
+    with pytest.raises(RefusedError, match="already signed off"):
+        Desk(project.reviews, project.results, "01", "ann")
+    with pytest.raises(UsageError, match="not usable as a name"):
+        Desk(project.reviews, project.results, "02", "../ann")
+
+
+def test_it_listens_on_the_loopback_alone(server):
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    listening = {local for _, local, _, state, *_ in lines if state == "0A" and local.endswith(f":{server.port:04X}")}
+    assert listening == {f"0100007F:{server.port:04X}"}

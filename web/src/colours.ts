@@ -1,0 +1,20 @@
+/** Okabe and Ito's colours, which stay apart for colour-blind readers; each kind of line has a pattern of its own as well. */
+export const LINES = {
+  candidate: { colour: "#56b4e9", width: 2, dash: [] as number[], label: "candidate" },
+  known: { colour: "#f0e442", width: 2, dash: [8, 5], label: "known outline" },
+  drawn: { colour: "#e69f00", width: 2, dash: [] as number[], label: "your outline" },
+  other: { colour: "#56b4e9", width: 1, dash: [4, 3], label: "other candidate" },
+  slump: { colour: "#ffffff", width: 1.5, dash: [] as number[], label: "earlier: slump" },
+  refused: { colour: "#ffffff", width: 1.5, dash: [1.5, 4], label: "earlier: no slump" },
+  read: { colour: "#e69f00", width: 1.5, dash: [3, 3], label: "a reader's outline" },
+  missed: { colour: "#cc79a7", width: 2, dash: [] as number[], label: "added by you" },
+};
+export const HALO = "rgba(0,0,0,.65)";
+
+export const MARKS: Record<string, { mark: string; word: string }> = {
+  accept: { mark: "✓", word: "accepted" },
+  reject: { mark: "✗", word: "rejected" },
+  edit: { mark: "✎", word: "accepted with your outline" },
+  unsure: { mark: "?", word: "unsure" },
+  missed: { mark: "+", word: "added" },
+};

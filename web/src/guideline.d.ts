@@ -1,0 +1,4 @@
+declare module "virtual:guideline" {
+  export const html: string;
+  export const version: string;
+}

@@ -1,0 +1,121 @@
+import { FILTERS, ORDERS } from "./judging.svelte";
+import type { Review } from "./review.svelte";
+import { LEVELS, REASONS } from "./keys";
+
+const ARROWS: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+const typing = (target: EventTarget | null) =>
+  target instanceof HTMLElement && (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
+
+function following<T>(all: readonly T[], now: T): T {
+  return all[(all.indexOf(now) + 1) % all.length]!;
+}
+
+/** The digit of a key, whatever the layout puts on it with or without Shift. */
+function digit(event: KeyboardEvent): number {
+  const match = /^(?:Digit|Numpad)(\d)$/.exec(event.code);
+  return match ? Number(match[1]) : 0;
+}
+
+/** Act on a key; keys are off while a text field has the focus. */
+export function handle(review: Review, event: KeyboardEvent, focusNote: () => void): void {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  if (typing(event.target)) return;
+  const done = review.panel ? inPanel(review, event) : review.drawing ? inOutline(review, event, focusNote) : outside(review, event, focusNote);
+  if (done) event.preventDefault();
+}
+
+function inPanel(review: Review, event: KeyboardEvent): boolean {
+  if (event.key === "Escape" || (event.key === "?" && review.panel === "keys")) review.panel = "";
+  else if (event.key.toLowerCase() === "l" && review.panel === "guideline") review.panel = "";
+  else if (event.key.toLowerCase() === "x" && review.panel === "examples") review.panel = "";
+  else return false;
+  return true;
+}
+
+function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void): boolean {
+  const map = review.map;
+  const key = event.key.toLowerCase();
+  const arrow = ARROWS[event.key];
+  if (arrow) map.nudge(arrow[0] * (event.shiftKey ? 5 : 1), arrow[1] * (event.shiftKey ? 5 : 1));
+  else if (key === "tab") map.step(event.shiftKey ? -1 : 1);
+  else if (key === "e") map.use("shape");
+  else if (key === "d") map.use("add");
+  else if (key === "x") map.use("cut");
+  else if (key === "i") map.split();
+  else if (key === " ") map.put();
+  else if (key === "delete" || key === "backspace") map.tool === "shape" ? map.remove() : map.unput();
+  else if (key === "enter") map.sketching ? map.close() || review.say("An area needs three vertices") : void review.saveOutline();
+  else if (digit(event) === 3 && !event.shiftKey) void review.saveOutline();
+  else if (digit(event) === 2 && !event.shiftKey) review.removeMissed();
+  else if (key === "z") {
+    if (map.sketching && !event.shiftKey) map.unput();
+    else if (!(event.shiftKey ? map.redo() : map.undo())) review.say(`Nothing to ${event.shiftKey ? "redo" : "undo"}`);
+  } else if (key === "escape") map.sketching ? map.abort() : review.leave();
+  else if (key === "m") focusNote();
+  else return level(review, key, "qwrt") || common(review, event);
+  return true;
+}
+
+function level(review: Review, key: string, allowed: string): boolean {
+  const found = LEVELS.find(([letter]) => letter === key && allowed.includes(letter));
+  if (found) review.possibility(found[2]);
+  return !!found;
+}
+
+function outside(review: Review, event: KeyboardEvent, focusNote: () => void): boolean {
+  const key = event.key.toLowerCase();
+  const number = digit(event);
+  if (event.shiftKey && number >= 1 && number <= REASONS.length) review.decide("reject", REASONS[number - 1]);
+  else if (number === 1) review.decide("accept");
+  else if (number === 2) review.decide("reject");
+  else if (number === 3) review.editOutline();
+  else if (number === 4) review.decide("unsure");
+  else if (level(review, key, "qwert")) return true;
+  else if (key === "n") review.addMissed();
+  else if (key === "z") event.shiftKey ? review.redo() : review.undo();
+  else if (key === " ") togglePlay(review);
+  else if (key === "j") review.next();
+  else if (key === "k") review.previous();
+  else if (key === "g") review.panel = "go";
+  else if (key === "f") review.setFilter(following(FILTERS, review.filter));
+  else if (key === "v") review.setOrder(following(ORDERS, review.order));
+  else if (key === "b" || key === "s" || key === "p") review.view = ({ b: "blink", s: "swipe", p: "map" } as const)[key];
+  else if (key === "u") review.cycleScope();
+  else if (key === "y") review.firstYear();
+  else if (key === "a") review.cycleActive();
+  else if (key === "x") review.panel = "examples";
+  else if (key === "m") focusNote();
+  else if (key === "escape") review.say("");
+  else if (ARROWS[event.key]) arrows(review, event.key);
+  else return common(review, event);
+  return true;
+}
+
+function togglePlay(review: Review): void {
+  if (review.view !== "blink") {
+    review.view = "blink";
+    review.playing = true;
+  } else review.playing = !review.playing;
+}
+
+function arrows(review: Review, key: string): void {
+  const [dx, dy] = ARROWS[key]!;
+  if (review.view === "swipe") review.edge = Math.min(1, Math.max(0, review.edge + dx * 0.05));
+  else if (review.view === "map") review.map.pan(dx, dy);
+}
+
+function common(review: Review, event: KeyboardEvent): boolean {
+  const key = event.key.toLowerCase();
+  if (key === ",") review.stepYear(-1);
+  else if (key === ".") review.stepYear(1);
+  else if (key === "c") review.toggleKind(["false"]);
+  else if (key === "h") review.toggleKind(["hillshade", "slope"]);
+  else if (key === "o") review.outlines = !review.outlines;
+  else if (key === "+" || key === "=") review.map.zoom(0.5);
+  else if (key === "-") review.map.zoom(2);
+  else if (key === "?") review.panel = "keys";
+  else if (key === "l") review.panel = "guideline";
+  else return false;
+  return true;
+}

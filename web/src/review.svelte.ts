@@ -1,0 +1,142 @@
+import { get, post, Refused } from "./api";
+import { partsOf } from "./chips";
+import { Judging, MISSED, newId } from "./judging.svelte";
+import type { Tool } from "./map";
+import { Drawing } from "./outline";
+import type { Op } from "./queue";
+import type { Columns, Outline, Round, XY } from "./types";
+
+interface Draft {
+  target: string;
+  geometry: Outline | null;
+  sketch: XY[];
+  tool: Tool;
+}
+
+function extent(outline: Outline): [number, number, number, number] {
+  const points = partsOf(outline).flat(2);
+  const [x, y] = [points.map((p) => p[0]), points.map((p) => p[1])];
+  return [Math.min(...x), Math.min(...y), Math.max(...x), Math.max(...y)];
+}
+
+/** All that the page knows and does: judging, and drawing outlines. */
+export class Review extends Judging {
+  static async open(): Promise<Review> {
+    const [info, columns] = await Promise.all([get<Round>("/api/round"), get<Columns>("/api/candidates")]);
+    const review = new Review(info, columns);
+    await review.resume();
+    return review;
+  }
+
+  protected restoreDraft(): void {
+    const draft = JSON.parse(localStorage.getItem(`${this.store}:draft`) ?? "null") as Draft | null;
+    if (draft && (draft.target === MISSED || this.index.has(draft.target) || this.missedOf(draft.target))) this.restore(draft);
+  }
+
+  editOutline(): void {
+    if (!this.shown || this.shown.id !== this.current) return;
+    this.begin(this.current, this.shown.mine?.geometry ?? this.shown.outline, "shape");
+  }
+
+  addMissed(): void {
+    this.begin(MISSED, null, "add");
+  }
+
+  editMissed(id: string): void {
+    const found = this.missedOf(id);
+    if (found?.geometry) this.begin(id, found.geometry, "shape");
+  }
+
+  /** Take back an added slump, in all its versions. */
+  removeMissed(): void {
+    const found = this.missedOf(this.drawingFor);
+    if (!found) return this.say("Only a slump that you added can be removed");
+    const { candidate_id, event_id } = found;
+    this.leave();
+    this.queue.add({ id: newId(), path: "/api/retract", candidate: candidate_id, body: { candidate_id, event_id, earlier: true } });
+    this.say(`Removed: ${candidate_id}`);
+  }
+
+  private begin(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
+    const seen = this.view === "map";
+    this.view = "map";
+    this.drawing = new Drawing(start);
+    this.drawingFor = target;
+    this.message = "";
+    this.tool = tool;
+    // the map needs its place on the page first
+    requestAnimationFrame(() => {
+      if (!this.drawing) return;
+      if (start) this.map.fit(extent(start), 2);
+      else if (!seen && this.shown) this.map.fit(this.shown.ground ?? this.boundsOf(this.shown), 1.5);
+      this.map.start(this.drawing, tool);
+      then();
+    });
+  }
+
+  private restore(draft: Draft): void {
+    this.begin(draft.target, draft.geometry, draft.tool, () => {
+      this.map.resume(draft.sketch);
+      this.say("Your unsaved drawing is back");
+    });
+  }
+
+  protected drawn(): void {
+    this.tool = this.map.tool;
+    this.steps++;
+    this.keepDraft();
+  }
+
+  protected keepDraft(): void {
+    if (!this.drawing) return;
+    const draft: Draft = { target: this.drawingFor, geometry: this.drawing.outline, sketch: this.sketch, tool: this.map.tool };
+    localStorage.setItem(`${this.store}:draft`, JSON.stringify(draft));
+  }
+
+  /** Save the outline: it is sent before the page moves on, since the server may find that its edges cross. */
+  async saveOutline(): Promise<void> {
+    const outline = this.drawing?.outline;
+    if (!outline) return this.say("There is no outline yet: D draws an area");
+    const target = this.drawingFor;
+    const isMissed = target === MISSED || !this.index.has(target);
+    const body: Record<string, unknown> = { ...this.given(), geometry: outline };
+    if (target !== MISSED) body.candidate_id = target;
+    if (isMissed) delete body.evidence_years;
+    else body.decision = "edit";
+    const op: Op = { id: newId(), path: isMissed ? "/api/missed" : "/api/verdict", candidate: target, body };
+    if (!this.waiting) {
+      try {
+        const problem = await this.tried(op);
+        if (problem) return this.say(problem);
+      } catch (error) {
+        if (error instanceof Refused) return this.say(error.message);
+        // no answer: it waits in the queue like any other verdict
+      }
+    }
+    this.leave();
+    this.perform(op);
+    if (!isMissed) this.onward();
+    else {
+      this.said = {};
+      this.note = "";
+      this.say("Added");
+    }
+  }
+
+  /** Ask whether an outline can be recorded, without recording it. */
+  private async tried(op: Op): Promise<string> {
+    const candidate_id = op.path === "/api/verdict" ? op.candidate : null;
+    return (await post<{ problem: string }>("/api/check", { geometry: op.body.geometry, candidate_id })).problem;
+  }
+
+  /** Leave the outline mode; the drawing is dropped. */
+  leave(): void {
+    this.map.stop();
+    this.drawing = null;
+    this.drawingFor = "";
+    this.sketch = [];
+    localStorage.removeItem(`${this.store}:draft`);
+    this.view = "blink";
+    if (this.shown) this.map.show(this.shown, this.shown.mine?.geometry ?? null);
+  }
+}
