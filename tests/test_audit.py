@@ -18,7 +18,7 @@ from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import new_cog
 from rts_pipeline.options import AuditOptions, parse_options
-from rts_pipeline.sampling import FLAGGED, LEAST_SAMPLED, allocate, draw, strata
+from rts_pipeline.sampling import FLAGGED, LEAST_SAMPLED, allocate, draw, read_sampled, strata
 
 CRS = "EPSG:32646"
 GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=2)
@@ -109,6 +109,16 @@ def test_a_sample_has_known_chances(case):
     assert summary["sampled"] == len(sampled) >= 12
     assert sorted(sampled["window_id"]) == [f"a02-{number:04d}" for number in range(1, len(sampled) + 1)]
     assert set(frame.loc[~frame["sampled"], "window_id"]) == {""}
+
+
+def test_what_is_known_in_a_sampled_window_is_told(case):
+    frame, _ = case.build()
+    assert at(frame, 0, 3)["sampled"] and at(frame, 0, 3)["known"].equals(place(0.9, 3.2, 1.0, 3.4))
+    assert at(frame, 0, 0)["sampled"] and at(frame, 0, 0)["known"] is None
+    assert frame.loc[~frame["sampled"], "known"].isna().all()
+    sampled = read_sampled(case.folder / "audit.parquet")
+    assert list(sampled["candidate_id"]) == sorted(frame.loc[frame["sampled"], "window_id"])
+    assert set(sampled["status"]) == {"window"}
 
 
 def test_the_seed_decides_alone(case):
