@@ -79,7 +79,18 @@ def write_dem(path, rise=(0.0, 0.1), size=40, crs=CRS):
     return path
 
 
-def build(tmp_path, items, outlines=(SLUMP,), years=(2018, 2019), known=None, dem=None, out="evidence", crs=CRS, **evidence):
+def build(
+    tmp_path,
+    items,
+    outlines=(SLUMP,),
+    years=(2018, 2019),
+    known=None,
+    dem=None,
+    out="evidence",
+    crs=CRS,
+    audit=None,
+    **evidence,
+):
     """Run the stage; return evidence.parquet by candidate and year."""
     catalog, candidates = tmp_path / "catalog.parquet", tmp_path / "candidates.parquet"
     gpd.GeoDataFrame(items, geometry="geometry", crs=CRS).to_crs("EPSG:4326").to_parquet(catalog)
@@ -96,7 +107,7 @@ def build(tmp_path, items, outlines=(SLUMP,), years=(2018, 2019), known=None, de
     options = parse_options(EvidenceOptions, json.dumps(sections))
     where = Inference(device="cpu")
     files = (candidates, catalog, tmp_path / "model", tmp_path / "validation.json", dem, tmp_path / "cache", tmp_path / out)
-    build_evidence(*files, options, where)
+    build_evidence(*files, options, where, audit)
     return gpd.read_parquet(tmp_path / out / "evidence.parquet").set_index(["candidate_id", "year"])
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import shapely
 from shapely import box
 from shapely.affinity import translate
@@ -21,6 +22,8 @@ ORIGIN = (500_000.0, 3_900_000.0)
 AT = "2020-09-01T12:00:00Z"
 MODEL = "a" * 64
 STRICT = Review()
+EDGE_PX = 64
+EDGE_M = 3.0 * EDGE_PX
 
 
 def place(outline, east_m=0.0, north_m=0.0):
@@ -34,6 +37,19 @@ def square(number, size=100.0):
 
 def sha(outline):
     return io.sha256_json(shapely.to_wkb(outline, hex=True))
+
+
+def frame(columns=8, rows=4, sampled=None, stratum="a", round="01"):
+    """A frame of windows whose south-western corner lies near the case's origin."""
+    left, top = 500_000 // int(EDGE_M), -(3_900_000 // int(EDGE_M)) - rows
+    column, row = (values.ravel() for values in np.meshgrid(np.arange(columns) + left, np.arange(rows) + top))
+    squares = [box(c * EDGE_M, -(r + 1) * EDGE_M, (c + 1) * EDGE_M, -r * EDGE_M) for c, r in zip(column, row, strict=True)]
+    n = columns * rows
+    drawn = np.isin(np.arange(n), list(range(n)) if sampled is None else sampled)
+    names = [f"a{round}-{number:04d}" if hit else "" for number, hit in enumerate(drawn)]
+    values = {"window_id": names, "column": column * EDGE_PX, "row": row * EDGE_PX, "size_px": EDGE_PX, "sampled": drawn}
+    known = gpd.GeoSeries([None] * n, crs=CRS)
+    return gpd.GeoDataFrame({**values, "stratum": stratum, "known": known}, geometry=squares, crs=CRS)
 
 
 def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0, scores=None):
@@ -71,10 +87,12 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
 class Case:
     """A folder of results and one of reviews, with a round that is open."""
 
-    def __init__(self, folder: Path, outlines=None, known=None, scores=None, second=None):
+    def __init__(self, folder: Path, outlines=None, known=None, scores=None, second=None, windows=None):
         self.results, self.reviews = folder / "results", folder / "reviews"
         write_candidates(self.results, outlines=outlines, known=known, scores=scores)
-        start(self.reviews, self.results, "01", at=AT, second=second)
+        if windows is not None:
+            io.write_parquet(self.results / "rounds/01/audit.parquet", windows)
+        start(self.reviews, self.results, "01", at=AT, second=second, audit=windows is not None)
         self.folder = self.reviews / "round_01"
 
     def event(self, number, decision="accept", reviewer="ann", **fields):

@@ -2,11 +2,12 @@ import shutil
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from shapely import box
 
-from evidence_case import CRS, NORTH, SIZE, SLUMP, WEST, build, change, image, scene, write_dem, write_item
+from evidence_case import CRS, NORTH, SIZE, SLUMP, WEST, build, change, image, rectangle, scene, write_dem, write_item
 from rts_pipeline.errors import InputError
 from rts_pipeline.evidence.chips import MAX_EDGE_PX, ground
 from rts_pipeline.grid import Grid
@@ -144,6 +145,32 @@ def test_no_candidates(tmp_path):
     assert (len(change(tmp_path)), table.crs) == (0, CRS)
     some = build(tmp_path, [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))])
     assert some.dtypes.equals(table.dtypes)
+
+
+def test_windows_of_an_audit_are_shown_and_not_measured(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))]
+    plain = build(tmp_path, items)
+    squares = [rectangle(40, 40, 80, 80), rectangle(0, 0, 40, 40), rectangle(80, 40, 120, 80)]
+    known = gpd.GeoSeries([rectangle(50, 50, 60, 60), None, None], crs=CRS)
+    columns = {"window_id": ["a01-0002", "", "a01-0001"], "sampled": [True, False, True], "known": known}
+    gpd.GeoDataFrame(columns, geometry=squares, crs=CRS).to_parquet(tmp_path / "audit.parquet")
+    table = build(tmp_path, items, audit=tmp_path / "audit.parquet", out="audited")
+    assert list(table.index.levels[0]) == ["a01-0001", "a01-0002", "r01-0001"]
+    pd.testing.assert_frame_equal(table.loc[["r01-0001"]], plain)
+    assert list(change(tmp_path, "audited").index) == ["r01-0001"]
+    seen = table.loc[("a01-0002", 2019)]
+    assert (tmp_path / "audited" / seen["true_colour"]).exists()
+    drawn = np.asarray(Image.open(tmp_path / "audited" / seen["outlined"])).astype(int)
+    plain_picture = np.asarray(Image.open(tmp_path / "audited" / seen["true_colour"])).astype(int)
+    changed = np.abs(drawn - plain_picture).max(axis=2) > 60
+    middle = changed.shape[0] // 2
+    assert changed[middle, : middle // 2].any() and changed[middle // 2 : middle, middle // 2 : middle].any()
+    windows = table.loc[["a01-0001", "a01-0002"]]
+    assert windows[["area_m2", "prob_mean", "observed_fraction", "seen"]].isna().all(axis=None)
+    assert set(windows["numbers_reason"]) == {"a window of the audit: nothing is measured"}
+    assert windows.xs(2018, level="year")["reason"].tolist() == ["no image in the season of 2018"] * 2
+    none = build(tmp_path, items, outlines=(), audit=tmp_path / "audit.parquet", out="windows_alone")
+    assert (len(none), len(change(tmp_path, "windows_alone"))) == (4, 0)
 
 
 def test_broken_item_is_named_and_the_old_folder_stays(tmp_path):

@@ -19,6 +19,7 @@ from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import new_cog, sha256_file, write_json, write_parquet
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
 from rts_pipeline.options import AttributesOptions, InventoryOptions, ReportOptions
 from rts_pipeline.page import area_text, share_text
 from rts_pipeline.report.build import build_report
@@ -31,6 +32,18 @@ CELL_M = 192.0
 EAST, NORTH = 2604 * CELL_M, 20156 * CELL_M
 PLACE = Place(region="Beiluhe <north>")
 NOTE = "<script>alert('x')</script> & \"quoted\""
+
+
+NOTHING = {"value": None, "low": None, "high": None, "reason": "too few"}
+NO_AUDIT = {"round": None, "reason": "no round was <audited>", "assumptions": ["The reviewer finds all."]}
+NO_REVIEWERS = {"reviewers": [], "candidates": 0, "total": NOTHING, "assumptions": []}
+NO_CURVE = {"rounds": ["01"], "new": [3], "expected": [], "total": NOTHING, "p": None, "assumptions": []}
+
+UNKNOWN = {"audit": NO_AUDIT, "reviewers": NO_REVIEWERS, "detectors": NO_REVIEWERS, "curve": NO_CURVE}
+
+
+def estimate(value, low, high):
+    return {"value": value, "low": low, "high": high, "reason": ""}
 
 
 class Project:
@@ -150,6 +163,8 @@ class Project:
             )
         return name
 
+    completeness = None
+
     def measure(self):
         """Make the inventory with its attributes."""
         inventory, seeds = self.results / "outlines.parquet", self.folder / "seeds.parquet"
@@ -165,7 +180,12 @@ class Project:
         """Make the report and return its text."""
         options = ReportOptions(area=PLACE, time=Time(), grid=self.grid, report=Report())
         catalog, out = self.results / "scenes" / "catalog.parquet", self.folder / "report.html"
-        build_report(self.attributes, self.results, self.reviews, catalog, self.aoi, out, options, self.rounds)
+        completeness = self.results / "completeness.json"
+        write_json(
+            completeness,
+            self.completeness or {"audit": NO_AUDIT, "reviewers": NO_REVIEWERS, "detectors": NO_REVIEWERS, "curve": NO_CURVE},
+        )
+        build_report(self.attributes, completeness, self.results, self.reviews, catalog, self.aoi, out, options, self.rounds)
         return out.read_text(encoding="utf-8")
 
 
@@ -255,7 +275,8 @@ def test_what_was_not_observed_is_said(page):
 
 
 def test_every_cell_is_shown_also_those_that_no_image_saw(project, page):
-    assert page.count("<details>") == len({GRID.grid().block_of(name) for name in project.cells})
+    cells = page[page.index("<h3>Cell by cell") : page.index("<h2>Rounds")]
+    assert cells.count("<details>") == len({GRID.grid().block_of(name) for name in project.cells})
     for name, seen in project.cells.items():
         caption = f"{name} 100 % observed by 1 image 07-15 100 %" if seen else f"{name} 0 % observed by 0 images true"
         assert caption in text(page)
@@ -362,3 +383,50 @@ def test_coverage_counts_the_area_only(tmp_path):
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(share, shown):
     assert share_text(share) == shown
+
+
+def test_without_an_audit_the_report_says_that_nobody_knows(tmp_path):
+    page = text(Project(tmp_path).measure().report())
+    assert "No audit was made, so nobody knows how many slumps were missed : no round was <audited>" in page
+    assert "too few" in page
+
+
+def test_estimates_are_shown_with_their_intervals(tmp_path):
+    project = Project(tmp_path).measure()
+    part = {"known": 70, "added": 5, "missed": estimate(30, 12, 61.5), "completeness": estimate(0.75, 0.567, 0.915)}
+    none = {**part, "completeness": NOTHING}
+    windows = {"frame": 2400, "sampled": 200, "looked_through": 198}
+    project.completeness = {
+        "audit": {
+            **NO_AUDIT,
+            **part,
+            "round": "02",
+            "windows": windows,
+            "size_classes": dict.fromkeys(SIZE_CLASS_NAMES, part) | {"5 ha and above": none},
+        },
+        "reviewers": {
+            **NO_REVIEWERS,
+            "reviewers": ["ann", "bob"],
+            "first": 60,
+            "second": 50,
+            "both": 45,
+            "total": estimate(67, 65, 71),
+        },
+        "detectors": NO_REVIEWERS,
+        "curve": {
+            **NO_CURVE,
+            "new": [45, 11, 18, 8],
+            "p": 0.44,
+            "total": {**estimate(90.6, 83.4, None), "reason": "hardly fall"},
+        },
+    }
+    html = project.report()
+    page = text(html)
+    assert "looked through 198 of 2,400 observed windows" in page
+    assert "30 (95 % interval 12 to 62) are estimated to have been missed, of which 5 have been found since" in page
+    for row in ("75 % 56.7 % to 91.5 %", "97 % 91.5 % to 100 %", "90.5 % 0 % to 98.3 % hardly fall"):
+        assert row in " ".join(page.split())
+    section = page.split("How complete it is")[1].split("What each estimate takes for granted")[0]
+    assert section.index("below 0.2 ha") < section.index("0.2 to 1 ha") < section.index("1 to 5 ha")
+    assert "5 ha and above" not in section
+    assert html.count('alt="Slumps found up to each round') == 1

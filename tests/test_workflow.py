@@ -61,6 +61,31 @@ def test_another_recall_redoes_the_choice_and_what_follows(case):
     assert case.plan() == {"validate": 1, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
+def test_an_audit_is_a_sample_more_with_its_pictures(case):
+    case.configure(audit={"windows": 12, "window_px": 128})
+    assert case.plan() == {"audit": 1, "evidence": 1}
+    case.snakemake()
+    frame = gpd.read_parquet(case.results / "rounds/01/audit.parquet")
+    summary = json.loads((case.results / "rounds/01/audit.json").read_text())
+    assert summary["sampled"] == frame["sampled"].sum() >= 12
+    assert frame["slope_deg"].notna().mean() > 0.5
+    assert case.plan() == {}
+    shown = set(gpd.read_parquet(case.results / "rounds/01/evidence/evidence.parquet")["candidate_id"])
+    candidates = gpd.read_parquet(case.results / "rounds/01/candidates.parquet")["candidate_id"]
+    windows = set(frame.loc[frame["sampled"], "window_id"])
+    assert shown == {*candidates, *windows}
+    at = ("--config", case.config)
+    assert f"and {len(windows)} windows to look through" in case.cli("review", "start", "01", *at).stdout
+    case.cli("review", "simulate", "01", "--truth", "corridor/truth.gpkg", *at)
+    case.cli("review", "finish", "01", *at)
+    reviewed = gpd.read_parquet(case.reviews / "round_01/reviewed.parquet")
+    assert not windows & set(reviewed["candidate_id"])
+    case.snakemake("preliminary")
+    audit = json.loads((case.results / "inventory/completeness.json").read_text())["audit"]
+    assert audit["windows"]["looked_through"] == len(windows)
+    assert audit["added"] == (reviewed["decision"] == "missed").sum()
+
+
 def test_learning_rate_redoes_training_and_below(case):
     case.configure(train={"learning_rate": 5e-4})
     assert case.plan() == {rule: count for rule, count in ROUND.items() if rule not in {"labels", "chips"}}
@@ -346,7 +371,7 @@ def test_a_reviewed_round_opens_the_next_and_touches_no_scene(case):
     if signoff["n_new"]:
         assert plan == ROUND
     else:
-        assert plan == {"inventory": 1, "attributes": 1, "export": 1, "report": 1}
+        assert plan == {"inventory": 1, "completeness": 1, "attributes": 1, "export": 1, "report": 1}
     touch_later(case.reviews / "round_01/signoff.json")
     touch_later(case.reviews / "round_01/reviewed.parquet")
     assert case.plan() == plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -362,6 +363,33 @@ class Candidates(Section):
     )
 
 
+def _rising(values: list[float]) -> list[float]:
+    if any(low >= high for low, high in pairwise(values)):
+        raise ValueError(f"limits of classes must rise, found {values}")
+    return values
+
+
+Limits = Annotated[list[float], AfterValidator(_rising)]
+
+
+class Audit(Section):
+    """How many slumps were missed: a random sample of windows that the reviewers look through."""
+
+    windows: int = Field(
+        0,
+        ge=0,
+        description="Windows in the sample of a round: some 200 give a useful interval, at a quarter of a minute each. 0: no"
+        " audit. Switch it on in the round that is expected to be the last.",
+    )
+    window_px: int = Field(256, ge=16, description="Edge of a window in pixels; a cell must hold a whole number of them.")
+    probability: Limits = Field(
+        [0.1, 0.4], description="Limits between the classes of a window's highest probability: the sample's strata."
+    )
+    slope_deg: Limits = Field([4.0], description="Limits between the classes of its mean slope (needs attributes.dem).")
+    known_m: Limits = Field([2000.0], description="Limits between the classes of its distance to the nearest known slump.")
+    seed: int = Field(0, description="Seed of the sample: another one draws other windows.")
+
+
 class Years(Section):
     """Which years the reviewers see."""
 
@@ -414,6 +442,22 @@ class Attributes(Section):
     railway: str | None = Field(None, description="Vector file of railways; null: no distance.")
 
 
+class Completeness(Section):
+    """How many slumps were missed."""
+
+    detectors: list[str] = Field(
+        [],
+        description="Round folders (results/rounds/01) of two other projects in the same grid, whose networks learnt from"
+        " disjoint halves of the labels: two searches of the same ground. []: none.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.detectors and len(set(self.detectors)) != 2:
+            raise ValueError(f"detectors must be two different folders or none, found {self.detectors}")
+        return self
+
+
 class Report(Section):
     """The HTML report."""
 
@@ -444,9 +488,11 @@ class Config(Section):
     predict: Prediction = Prediction()
     polygonize: Polygonize = Polygonize()
     candidates: Candidates = Candidates()
+    audit: Audit = Audit()
     evidence: Evidence = Evidence()
     review: Review = Review()
     attributes: Attributes = Attributes()
+    completeness: Completeness = Completeness()
     report: Report = Report()
     rounds: Rounds = Rounds()
 

@@ -37,13 +37,13 @@ def with_lineage(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def known_outlines(candidates: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return candidate_id, known_ids and what is known (geometry) where a slump changed.
+    """Return candidate_id, known_ids and what is known (geometry) where a slump changed, or in a window that is audited.
 
     Candidates from before there was such a question have none.
     """
     if "known" not in candidates:
         candidates = candidates.iloc[:0].assign(known_ids="", known=candidates.geometry[:0])
-    changed = candidates.loc[candidates["known_ids"] != "", ["candidate_id", "known_ids", "known"]]
+    changed = candidates.loc[candidates["known"].notna(), ["candidate_id", "known_ids", "known"]]
     return changed.rename(columns={"known": "geometry"}).set_geometry("geometry", crs=candidates.crs)
 
 

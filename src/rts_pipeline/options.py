@@ -15,6 +15,7 @@ from rts_pipeline.config import (
     Adjust,
     Agreement,
     Area,
+    Audit,
     Candidates,
     Chips,
     Choice,
@@ -170,6 +171,13 @@ class CandidatesOptions(Section):
     candidates: Candidates
 
 
+class AuditOptions(Section):
+    """Options of `audit`."""
+
+    grid: GridSection
+    audit: Audit
+
+
 class EvidenceOptions(Section):
     """Options of `evidence`."""
 
@@ -196,6 +204,12 @@ class AttributesOptions(Section):
 
 class ExportOptions(Section):
     """Options of `export`: none, it writes what `attributes` made."""
+
+
+class CompletenessOptions(Section):
+    """Options of `completeness`."""
+
+    grid: GridSection
 
 
 class ReportOptions(Section):

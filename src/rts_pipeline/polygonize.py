@@ -55,7 +55,7 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
     chosen = chosen_values(choice, options.polygonize)
     limit, sums = level_of(chosen["threshold"]), Sums(block)
     with rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
-        _check(dataset, block, probability)
+        check_raster(dataset, block, probability)
         strips = []
         for strip, values in _strips(dataset, block):
             sums.add(strip, values)
@@ -133,7 +133,12 @@ def to_crs_units(geometry: Geometries, pixel_m: float) -> Geometries:
     return shapely.normalize(shapely.transform(geometry, lambda xy: xy * [pixel_m, -pixel_m] + 0.0))
 
 
-def _check(dataset: DatasetReader, block: GeoBox, path: Path) -> None:
+def check_raster(dataset: DatasetReader, block: GeoBox, path: Path) -> None:
+    """Check that a raster of probabilities is exactly its block.
+
+    Raises:
+        InputError: it has other pixels.
+    """
     if dataset.shape != block.shape or not dataset.transform.almost_equals(block.transform, precision=1e-6):
         raise InputError(path, f"{dataset.shape} pixels from {dataset.transform[2]}, {dataset.transform[5]}",
                          expected=f"the pixels of block {block.id}", do="remove it and predict again")  # fmt: skip

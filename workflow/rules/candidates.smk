@@ -94,9 +94,48 @@ rule candidates:
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
+rule audit:
+    input:
+        probabilities=expand(
+            "<results>/rounds/{{k}}/probability/{block}.tif", block=project.blocks
+        ),
+        outlines="<results>/rounds/{k}/outlines.parquet",
+        labels="<results>/rounds/{k}/labels.parquet",
+        aoi=project.config.area.aoi,
+        dem=project.ancillary.get("dem", []),
+    output:
+        frame="<results>/rounds/{k}/audit.parquet",
+        summary="<results>/rounds/{k}/audit.json",
+    log:
+        "<logs>/rounds/{k}/audit.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/audit.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=2000,
+    params:
+        options=project.options("audit"),
+        code=project.code("audit"),
+        dem=lambda wildcards, input: (
+            f"--dem {shlex.quote(input.dem)}" if input.dem else ""
+        ),
+    message:
+        "Round {wildcards.k}: sample of windows for the audit"
+    shell:
+        "rts-pipeline audit {wildcards.k} {input.probabilities} --outlines {input.outlines} --labels {input.labels}"
+        " --aoi {input.aoi:q} {params.dem} --out {output.frame} --out-summary {output.summary}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
+
+
 rule evidence:
     input:
         **({"dem": project.ancillary["dem"]} if "dem" in project.ancillary else {}),
+        **(
+            {"audit": "<results>/rounds/{k}/audit.parquet"}
+            if project.config.audit.windows
+            else {}
+        ),
         candidates="<results>/rounds/{k}/candidates.parquet",
         catalog="<results>/scenes/catalog.parquet",
         usable=masks_of(project.items),
@@ -125,13 +164,16 @@ rule evidence:
         dem=lambda wildcards, input: (
             f"--dem {shlex.quote(input.dem)}" if "dem" in input.keys() else ""
         ),
+        audit=lambda wildcards, input: (
+            f"--audit {input.audit}" if "audit" in input.keys() else ""
+        ),
         # beside the rounds: outputs are removed before a rule runs, and a new candidate is to cost only its own
         cache=f"{RESULTS}/evidence_cache",
     message:
         "Round {wildcards.k}: pictures and numbers of every year"
     shell:
         "rts-pipeline evidence --candidates {input.candidates} --catalog {input.catalog} --model {params.folder}"
-        " --choice {input.choice} {params.dem} --cache {params.cache} --out {output}"
+        " --choice {input.choice} {params.dem} {params.audit} --cache {params.cache} --out {output}"
         " --device {resources.device} --batch-size {resources.batch_size}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 

@@ -89,6 +89,7 @@ def round_files(rounds):
         "candidates.gpkg",
         "candidates.json",
         "evidence",
+        *(["audit.parquet", "audit.json"] if project.config.audit.windows else []),
     ]
     return [
         *expand(f"{folder}/{{file}}", k=rounds, file=single),
@@ -119,6 +120,7 @@ def verified_files(rounds):
 def inventory_files():
     names = [
         "outlines.parquet",
+        "completeness.json",
         "attributes.parquet",
         "rts_inventory.gpkg",
         "rts_inventory.parquet",

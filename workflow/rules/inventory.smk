@@ -26,6 +26,42 @@ rule inventory:
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
+rule completeness:
+    input:
+        inventory="<results>/inventory/outlines.parquet",
+        signoffs=signoffs(project.rounds.finished),
+        reviewed=reviewed(project.rounds.finished),
+        detectors=expand(
+            "{folder}/{file}.parquet",
+            folder=project.config.completeness.detectors,
+            file=["outlines", "labels"],
+        ),
+    output:
+        "<results>/inventory/completeness.json",
+    log:
+        "<logs>/completeness.log",
+    benchmark:
+        "<benchmarks>/completeness.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=1000,
+    params:
+        options=project.options("completeness"),
+        code=project.code("completeness"),
+        rounds=" ".join(project.rounds.finished),
+        reviews=lambda wildcards: REVIEWS,
+        detectors=" ".join(
+            f"--detector {shlex.quote(folder)}"
+            for folder in project.config.completeness.detectors
+        ),
+    message:
+        "Completeness of the inventory"
+    shell:
+        "rts-pipeline completeness {params.rounds} --inventory {input.inventory} --reviews {params.reviews:q}"
+        " {params.detectors} --out {output} --options {params.options:q} --code {params.code} 2> {log}"
+
+
 rule attributes:
     input:
         **project.ancillary,
@@ -83,6 +119,7 @@ rule export:
 rule report:
     input:
         attributes="<results>/inventory/attributes.parquet",
+        completeness="<results>/inventory/completeness.json",
         catalog="<results>/scenes/catalog.parquet",
         ledger="<results>/scenes/ledger.parquet",
         mosaics=mosaics_of(project.cells),
@@ -110,6 +147,7 @@ rule report:
     message:
         "Report"
     shell:
-        "rts-pipeline report {params.rounds} --attributes {input.attributes} --catalog {input.catalog} --aoi {input.aoi:q}"
+        "rts-pipeline report {params.rounds} --attributes {input.attributes} --completeness {input.completeness}"
+        " --catalog {input.catalog} --aoi {input.aoi:q}"
         " --results {params.results:q} --reviews {params.reviews:q} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"

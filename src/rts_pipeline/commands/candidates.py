@@ -21,7 +21,7 @@ from rts_pipeline.commands.common import (
     stage_options,
 )
 from rts_pipeline.config import Inference
-from rts_pipeline.options import CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
+from rts_pipeline.options import AuditOptions, CandidatesOptions, EvidenceOptions, PolygonizeOptions, PredictOptions
 
 Choice = Annotated[Path, typer.Option("--choice", help="The round's validation.json: thresholds, smallest outline, hole size.")]
 
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(polygonize)
     app.command()(candidates)
+    app.command()(audit)
     app.command()(evidence)
 
 
@@ -101,6 +102,30 @@ def candidates(
     build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, out_summary, parsed)
 
 
+def audit(
+    round: Round,
+    probabilities: Annotated[list[Path], typer.Argument(help="Probability rasters of all blocks (<block>.tif).")],
+    outlines: Annotated[Path, typer.Option(help="All outlines of the round.")],
+    labels: Annotated[Path, typer.Option(help="The round's labels: what has been decided before.")],
+    aoi: Annotated[Path, typer.Option(help="Area of interest.")],
+    out: Out,
+    out_summary: Annotated[Path, typer.Option(help="Strata and sizes, as JSON.")],
+    dem: Annotated[Path | None, typer.Option(help="Elevation raster in metres.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Draw the windows that reviewers look through, to tell how many slumps were missed.
+
+    Example: rts-pipeline audit 03 probability/*.tif --outlines outlines.parquet --labels labels.parquet --aoi data/aoi.gpkg
+    --out audit.parquet --out-summary audit.json
+    """
+    parsed = stage_options("audit", AuditOptions, options, config, code)
+    from rts_pipeline.audit import build_audit
+
+    build_audit(round, probabilities, outlines, labels, aoi, dem, out, out_summary, parsed)
+
+
 def evidence(
     candidates: Annotated[Path, typer.Option(help="The round's candidates.parquet.")],
     catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet).")],
@@ -109,6 +134,7 @@ def evidence(
     cache: Annotated[Path, typer.Option(help="Folder that keeps pictures and numbers for the next run.")],
     out: Out,
     dem: Annotated[Path | None, typer.Option(help="Elevation in metres; default: no hillshade, slope and upslope.")] = None,
+    audit: Annotated[Path | None, typer.Option(help="The round's audit.parquet: its windows get pictures too.")] = None,
     device: Device = "auto",
     batch_size: Batch = 16,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -124,4 +150,4 @@ def evidence(
     where = placed("predict", Inference, device=device, batch_size=batch_size)
     from rts_pipeline.evidence.build import build_evidence
 
-    build_evidence(candidates, catalog, model, choice, dem, cache, out, parsed, where)
+    build_evidence(candidates, catalog, model, choice, dem, cache, out, parsed, where, audit)

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Seeds, stage_options
-from rts_pipeline.options import AttributesOptions, ExportOptions, InventoryOptions, ReportOptions
+from rts_pipeline.options import AttributesOptions, CompletenessOptions, ExportOptions, InventoryOptions, ReportOptions
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(inventory)
+    app.command()(completeness)
     app.command()(attributes)
     app.command()(export)
     app.command()(report)
@@ -35,6 +36,26 @@ def inventory(
     from rts_pipeline.inventory.build import build_inventory
 
     build_inventory(seeds, reviewed or [], out, parsed)
+
+
+def completeness(
+    inventory: Annotated[Path, typer.Option(help="The inventory's outlines.")],
+    reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
+    out: Out,
+    rounds: Annotated[list[str] | None, typer.Argument(help="The signed-off rounds: 01 02 ...")] = None,
+    detector: Annotated[list[Path] | None, typer.Option(help="Round folder of a second project; given twice.")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Estimate how many slumps the inventory misses.
+
+    Example: rts-pipeline completeness 01 02 --inventory outlines.parquet --reviews reviews --out completeness.json
+    """
+    parsed = stage_options("completeness", CompletenessOptions, options, config, code)
+    from rts_pipeline.completeness import build_completeness
+
+    build_completeness(inventory, reviews, detector or [], out, parsed, rounds or [])
 
 
 def attributes(
@@ -77,6 +98,7 @@ def export(
 
 def report(
     attributes: Annotated[Path, typer.Option(help="attributes.parquet")],
+    completeness: Annotated[Path, typer.Option(help="completeness.json")],
     catalog: Annotated[Path, typer.Option(help="The table of items (catalog.parquet); ledger.parquet lies beside it.")],
     aoi: Annotated[Path, typer.Option(help="Area of interest.")],
     results: Annotated[Path, typer.Option(help="The results folder.")],
@@ -90,9 +112,10 @@ def report(
     """Write the report: one HTML file with map, rounds, distributions and the account of files.
 
     Example: rts-pipeline report 01 02 --attributes results/inventory/attributes.parquet
-    --catalog results/scenes/catalog.parquet --aoi data/aoi.gpkg --results results --reviews reviews --out report.html
+    --completeness results/inventory/completeness.json --catalog results/scenes/catalog.parquet
+    --aoi data/aoi.gpkg --results results --reviews reviews --out report.html
     """
     parsed = stage_options("report", ReportOptions, options, config, code)
     from rts_pipeline.report.build import build_report
 
-    build_report(attributes, results, reviews, catalog, aoi, out, parsed, rounds or [])
+    build_report(attributes, completeness, results, reviews, catalog, aoi, out, parsed, rounds or [])

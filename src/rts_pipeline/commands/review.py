@@ -40,6 +40,8 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """
     from rts_pipeline.review import start
     from rts_pipeline.review.readings import Draw
+    from rts_pipeline.review.rounds import round_folder
+    from rts_pipeline.review.windows import window_ids
 
     settings = load_config(config)
     policy = settings.review
@@ -51,8 +53,11 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
         at=now(),
         guideline_version=policy.guideline_version,
         second=draw if draw.share else None,
+        audit=settings.audit.windows > 0,
     )
-    typer.echo(f"Round {round}: {draft.n_candidates} candidates to judge; chips in {settings.results}/rounds/{round}/evidence")
+    windows = len(window_ids(round_folder(Path(settings.reviews), round)))
+    what = f"{draft.n_candidates} candidates to judge" + (f" and {windows} windows to look through" if windows else "")
+    typer.echo(f"Round {round}: {what}; chips in {settings.results}/rounds/{round}/evidence")
 
 
 @review.command()
@@ -183,7 +188,8 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     for row in rows:
         conflicts = (len(row.forks), len(row.disagreements), len(row.once))
         new = "" if row.n_new is None else row.n_new
-        columns = (row.round, row.state, row.n_candidates, row.undecided, *conflicts, row.n_missed, new)
+        judged = f"{row.n_candidates} + {row.n_windows} windows" if row.n_windows else row.n_candidates
+        columns = (row.round, row.state, judged, row.undecided, *conflicts, row.n_missed, new)
         table.add_row(*(str(value) for value in columns))
         for (reviewer, role), count in row.decided.items():
             people.add_row(row.round, reviewer, role, str(count))

@@ -3,12 +3,13 @@
 The folder `rounds/<k>/evidence` holds pictures (WebP) and two tables. A name of a picture is that of its file in the folder.
 
 `evidence.parquet` (GeoParquet, the grid's CRS): a row a candidate and year, candidates in the order of `candidates.parquet`,
-years ascending.
+years ascending; then the sampled windows of the audit, if there is one, of which nothing is measured.
 
     candidate_id, year
     item_id, acquired: the item shown and measured, and its time (ISO 8601, UTC); null where none shows the candidate.
     true_colour, false_colour: pictures of the candidate's ground (false: nir, red, green), all years with one stretch; null.
-    outlined: picture in true colour with the candidate's and the known outline, where a known slump changed; else null.
+    outlined: picture in true colour with the candidate's and the known outline, where a known slump changed; with the window
+        and what is known in it; else null.
     usable_fraction: share of the picture that is usable; 0 where every image is clouded there, nan where there is none.
     reason: why there is no picture; "" where there is one.
     hillshade, slope: pictures of the same ground from the DEM, the same in each year; null.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from rts_pipeline import machine, stages
 from rts_pipeline.config import Inference
 from rts_pipeline.evidence.cache import Cache
@@ -24,10 +26,12 @@ from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_par
 from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.polygonize import chosen_values
 from rts_pipeline.progress import track
+from rts_pipeline.sampling import WINDOW, read_sampled
 from rts_pipeline.scenes.reader import Readers
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from shapely.geometry.base import BaseGeometry
 
 BATCH = 16
 """Candidates (neighbours) worked on together, so that each raster is opened once for all of them."""
@@ -54,6 +58,7 @@ def build_evidence(
     out: Path,
     options: EvidenceOptions,
     where: Inference,
+    audit: Path | None = None,
 ) -> None:
     """Write the folder `out`: pictures, `evidence.parquet` and `change.parquet`.
 
@@ -67,6 +72,7 @@ def build_evidence(
         out: folder, replaced as a whole when all of it is written.
         options: the stage's options.
         where: where the network is computed.
+        audit: `audit.parquet` of the round, whose sampled windows get pictures too; None: the round isn't audited.
 
     Raises:
         InputError: a table, an item, one of its rasters, the model or the DEM can't be read.
@@ -74,7 +80,8 @@ def build_evidence(
     """
     import rasterio
 
-    grid, frame = options.grid.grid(), read_geoparquet(candidates)
+    grid, judged = options.grid.grid(), read_geoparquet(candidates)
+    frame = judged if audit is None else pd.concat([judged, read_sampled(audit)], ignore_index=True)
     rule = Outlining(**chosen_values(choice, options.polygonize), simplify_px=options.polygonize.simplify_px)
     with rasterio.Env(**GDAL_OPTIONS), opened(dem) as elevation, new_folder(out) as folder:
         images = Images.read(catalog, grid, options)
@@ -86,17 +93,18 @@ def build_evidence(
         list(track(work, len(frame), "evidence", "candidates", size=len))
         kept.prune()
         rows = [candidate.rows(images) for candidate in everything]
-        told = [summary(years, c.outline, c.uphill, grid.pixel_m) for years, c in zip(rows, everything, strict=True)]
+        measured = list(zip(rows, everything, strict=True))[: len(judged)]
+        told = [summary(years, candidate.outline, candidate.uphill, grid.pixel_m) for years, candidate in measured]
         write_parquet(folder / "evidence.parquet", evidence_table([row for years in rows for row in years], grid.crs))
-        write_parquet(folder / "change.parquet", change_table(told, frame))
+        write_parquet(folder / "change.parquet", change_table(told, judged))
 
 
 def _candidates(frame: gpd.GeoDataFrame, source: Source, grid: Grid) -> list[Candidate]:
-    """Return the candidates with the chips to make: one a year."""
+    """Return the candidates and windows with the chips to make: one a year."""
     what, images = source.options.evidence, source.images
     boxes = [ground(tuple(bounds), grid, what.margin_m, what.min_size_px) for bounds in frame.bounds.to_numpy()]
     drawn = [
-        {NEW: new, KNOWN: known} if status == "changed" else {}
+        {NEW: new, KNOWN: known} if status == "changed" else _of_window(new, known) if status == WINDOW else {}
         for status, new, known in zip(frame["status"], frame.geometry, frame["known"], strict=True)
     ]
     chips: list[list[Chip]] = [[] for _ in boxes]
@@ -106,7 +114,14 @@ def _candidates(frame: gpd.GeoDataFrame, source: Source, grid: Grid) -> list[Can
             years.append(Chip(name, year, box, may_show, over))
     margin_m = max(what.margin_m, what.ring_m)
     measured = [_measured(tuple(bounds), grid, margin_m) for bounds in frame.bounds.to_numpy()]
-    return [Candidate(*parts) for parts in zip(frame["candidate_id"], frame.geometry, chips, boxes, measured, strict=True)]
+    windows = frame["status"] == WINDOW
+    parts = zip(frame["candidate_id"], frame.geometry, chips, boxes, measured, windows, strict=True)
+    return [Candidate(*part) for part in parts]
+
+
+def _of_window(square: BaseGeometry, known: BaseGeometry | None) -> dict[str, BaseGeometry]:
+    """Return what is drawn over a window: its square, and the slumps that are known in it."""
+    return {NEW: square} if known is None else {NEW: square, KNOWN: known}
 
 
 def _measured(bounds: tuple[float, float, float, float], grid: Grid, margin_m: float) -> GeoBox:
@@ -124,7 +139,7 @@ def _work(folder: Path, candidates: list[Candidate], source: Source, cache: Cach
     def work(batch: list[Candidate]) -> list[Candidate]:
         with rasterio.Env(**GDAL_OPTIONS):  # each thread has its own
             _picture(batch, source, cache)
-            _measure(batch, source, cache)
+            _measure([candidate for candidate in batch if not candidate.window], source, cache)
         for candidate in batch:
             candidate.write(folder)
         return batch

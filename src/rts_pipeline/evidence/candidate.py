@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Files = dict[str, bytes]
 
+WINDOW_REASON = "a window of the audit: nothing is measured"
 PICTURES, NUMBERS = "pictures.json", "numbers.json"
 
 
@@ -34,6 +35,7 @@ class Candidate:
         chips: one a year, ascending.
         ground: the pixels that the pictures show.
         box: the pixels on which it is measured.
+        window: whether it is a window of an audit: ground to be looked through, of which nothing is measured.
         terrain: pictures of the terrain by kind.
         terrain_reason: why there are none.
         uphill: direction in radians clockwise from grid north, or why it isn't known.
@@ -45,6 +47,7 @@ class Candidate:
     chips: list[Chip]
     ground: GeoBox
     box: GeoBox
+    window: bool = False
     terrain: Files = field(default_factory=dict)
     terrain_reason: str = ""
     uphill: float | str = ""
@@ -109,7 +112,7 @@ class Candidate:
             "terrain_reason": self.terrain_reason,
             "seen": None,
             "misregistration_m": images.errors_m[item.id] if item else np.nan,
-            "numbers_reason": chip.reason,
+            "numbers_reason": WINDOW_REASON if self.window else chip.reason,
             "outline": None,
         }
 

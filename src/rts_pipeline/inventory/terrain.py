@@ -40,7 +40,7 @@ PLAUSIBLE_M = (-500.0, 9000.0)
 MIN_CONCENTRATION = 1e-6
 
 
-def terrain(outlines: gpd.GeoSeries, dem: Path) -> pd.DataFrame:
+def terrain(outlines: gpd.GeoSeries, dem: Path, what: str = "slumps") -> pd.DataFrame:
     """Return COLUMNS, a row an outline; empty (nan) where the DEM doesn't cover MIN_COVERED of the outline.
 
     The part of the DEM around the outlines of a tile is brought onto the projection (bilinear; unchanged where the DEM is
@@ -50,6 +50,7 @@ def terrain(outlines: gpd.GeoSeries, dem: Path) -> pd.DataFrame:
     Args:
         outlines: polygons in a projected CRS in metres.
         dem: elevation in metres, band 1 of any raster with a CRS.
+        what: what the outlines show, for the message about those that the DEM doesn't cover.
 
     Raises:
         InputError: the DEM is missing, unreadable, without CRS, or holds values that are no elevations.
@@ -68,7 +69,7 @@ def terrain(outlines: gpd.GeoSeries, dem: Path) -> pd.DataFrame:
         raise InputError(dem, f"can't be read ({error})", expected="a DEM (attributes.dem)") from None
     result = pd.concat(found) if found else pd.DataFrame(columns=COLUMNS, dtype="float64")
     result = result.reindex(outlines.index)
-    _report_uncovered(int(result["elevation_mean_m"].isna().sum()), len(outlines), dem)
+    _report_uncovered(int(result["elevation_mean_m"].isna().sum()), len(outlines), dem, what)
     result["aspect_deg"] = (result["aspect_deg"] + _convergence(outlines)) % 360
     return result
 
@@ -81,9 +82,9 @@ def _gdaldem() -> str:
     return program
 
 
-def _report_uncovered(missing: int, total: int, dem: Path) -> None:
+def _report_uncovered(missing: int, total: int, dem: Path, what: str) -> None:
     if missing:
-        print(f"attributes: {dem} does not cover {missing} of {total} slumps; their terrain is empty", file=sys.stderr)
+        print(f"terrain: {dem} does not cover {missing} of {total} {what}; their terrain is empty", file=sys.stderr)
 
 
 def _lattice(dem: DatasetReader, outlines: gpd.GeoSeries) -> Affine | None:

@@ -15,10 +15,11 @@ import rasterio
 
 from rts_pipeline import __version__
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.io import read_geoparquet, read_outlines, read_parquet, write_text
+from rts_pipeline.io import read_geoparquet, read_json, read_outlines, read_parquet, write_text
 from rts_pipeline.options import ReportOptions
 from rts_pipeline.page import template
 from rts_pipeline.report import figures, tables
+from rts_pipeline.report.completeness import draw, shares
 from rts_pipeline.report.coverage import Coverage, by_year, coverage
 from rts_pipeline.report.gallery import draw_gallery
 from rts_pipeline.report.history import history, verdict
@@ -32,6 +33,7 @@ TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (d
 
 def build_report(
     attributes: Path,
+    completeness: Path,
     results: Path,
     reviews: Path,
     catalog: Path,
@@ -44,6 +46,7 @@ def build_report(
 
     Args:
         attributes: what stage attributes wrote.
+        completeness: what stage completeness wrote.
         results: folder of the results: mosaics and source maps in mosaic/, rasters and observed.parquet in coverage/.
         reviews: folder of the reviews.
         catalog: table of the items, with ledger.parquet in the same folder.
@@ -65,6 +68,7 @@ def build_report(
     pictures = draw_pictures(read_looks(results, observed["cell"].unique().tolist(), grid), year)
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
+    estimates = read_json(completeness)
     page = template("rts_pipeline.report", "report.html").render(
         options=options,
         converged=converged,
@@ -75,7 +79,9 @@ def build_report(
         overviews=draw_overviews(pictures, area, grid.crs),
         gallery=draw_gallery(pictures, observed, grid, year),
         classes={"days": pictures.days, "counts": pictures.counts},
-        figures=_figures(slumps, area, seen, past, grid.crs) | _judged(past, reviews),
+        figures=_figures(slumps, area, seen, past, grid.crs) | draw(estimates) | _judged(past, reviews),
+        completeness=estimates,
+        found_shares=shares(estimates),
         rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
         versions=_versions(),
         crs=grid.rasterio_crs.to_string(),

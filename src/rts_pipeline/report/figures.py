@@ -73,7 +73,7 @@ def decisions_by_round(rounds: pd.DataFrame) -> str:
         for name, top, precision in zip(rounds["round"], bottom, rounds["precision"], strict=True):
             if np.isfinite(precision):
                 _label(axes, f"{precision:.0%}".replace("%", " %"), name, top)
-        _count_axis(axes, "Candidates and additions")
+        count_axis(axes, "Candidates and additions")
         axes.set_xlabel("Round")
         axes.set_ylim(0, max(1.0, bottom.max(initial=0) * 1.12))
         if bottom.any():
@@ -94,7 +94,7 @@ def growth_by_round(rounds: Sequence[str], found: Sequence[int]) -> str:
         axes.plot(names, new.cumsum(), color=DARK, marker="o", label="all so far")
         for name, total in zip(names, new.cumsum(), strict=True):
             _label(axes, f"{total:.0f}", name, total)
-        _count_axis(axes, "Slumps")
+        count_axis(axes, "Slumps")
         axes.set_ylim(0, max(1.0, new.sum() * 1.15))
         axes.set_xlabel("Round")
         figure.legend(loc="outside upper center", ncols=2, fontsize=9)
@@ -119,7 +119,7 @@ def sizes(area_m2: pd.Series) -> str:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("Area (ha)")
-        _count_axis(axes, "Slumps")
+        count_axis(axes, "Slumps")
         figure.legend(loc="outside upper center", ncols=2, fontsize=9)
         return data_uri(figure)
 
@@ -129,7 +129,7 @@ def histogram(values: pd.Series, label: str) -> str:
     with drawing(*SMALL) as (figure, axes):
         axes.hist(values.dropna(), bins="auto" if values.nunique() > 1 else 1, color=MAIN, edgecolor="white", linewidth=0.6)
         axes.set_xlabel(label)
-        _count_axis(axes, "Slumps")
+        count_axis(axes, "Slumps")
         return data_uri(figure)
 
 
@@ -151,7 +151,8 @@ def aspects(aspect_deg: pd.Series) -> str:
         return data_uri(figure)
 
 
-def _count_axis(axes: Axes, label: str) -> None:
+def count_axis(axes: Axes, label: str) -> None:
+    """Name the upright axis, with whole numbers and lines across."""
     axes.set_ylabel(label)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="#e2e7ea", lw=0.7)

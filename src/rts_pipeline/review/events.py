@@ -151,6 +151,11 @@ def make_event(**fields: Any) -> Event:
     return Event(event_id=sha256_json(plain), **plain)
 
 
+def missed_id(round: str, reviewer: str, geometry: dict[str, Any] | None) -> str:
+    """Return the id of a slump that a reviewer adds: by who drew it and its first outline (GeoJSON)."""
+    return f"r{round}-m{sha256_json([reviewer, geometry])[:8]}"
+
+
 def read_events(path: Path) -> list[Event]:
     """Read a reviewer's exchange file.
 

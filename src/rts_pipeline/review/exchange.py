@@ -15,16 +15,17 @@ from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import sha256_json, write_gpkg, write_text
+from rts_pipeline.io import write_gpkg, write_text
 from rts_pipeline.lineage import known_outlines
-from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
+from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, missed_id, read_events
 from rts_pipeline.review.folding import Folded, decision_of, fold, revise
 from rts_pipeline.review.formats import CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER, VERDICT, read_filled
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
-from rts_pipeline.review.readings import columns_of, queue_of
-from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.readings import queue_of
+from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
 from rts_pipeline.review.store import merge, open_round, read_round
 from rts_pipeline.review.verdicts import check_filled, check_missed
+from rts_pipeline.review.windows import check_decisions, window_ids
 
 SHOWN = ("candidate_id", "round", "status", "known_ids", "area_m2", "longitude", "latitude", "base_sha256")
 """Columns of the candidates that the reviewer gets: not the model's score, which would anchor the verdict."""
@@ -46,7 +47,8 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path, *, role: Ro
     Layer "candidates": one row for each candidate of `queue_of`; fill `decision` (accept, reject, edit, unsure; empty = not
     yet reviewed), optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed":
     draw slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
-    outlines whose place a candidate of status "changed" would take; to look at.
+    outlines whose place a candidate of status "changed" would take, and what is known in a window; to look at. A row of status
+    "window" is ground to be looked through: "reject" says that there is nothing more to add.
 
     Raises:
         RefusedError: the round isn't open.
@@ -128,6 +130,7 @@ def import_verdicts(
     """
     draft = read_draft(reviews, round)
     candidates = read_candidates(reviews, round)
+    windows = window_ids(round_folder(reviews, round))
     said = read_filled(file, candidates.crs)
     asked = queue_of(reviews, round, reviewer, role=role)
     missed = check_missed(file, said)
@@ -143,7 +146,7 @@ def import_verdicts(
 
     def make(known: list[Event]) -> list[Event]:
         folded = fold(known)
-        rows = check_filled(file, said, _known(candidates, folded, reviewer), whole=said.layered and role == "primary")
+        rows = check_filled(file, said, _known(candidates, folded, reviewer, windows), whole=said.layered and role == "primary")
         events = [
             (revise(_decide(row, common), folded.heads.get(row["candidate_id"], {}).get(reviewer, [])), "decided")
             for row in records(rows)
@@ -191,7 +194,9 @@ def import_events(
     """
     read_draft(reviews, round)
     events = read_events(file)
-    bases = dict(zip(*columns_of(reviews, round, "candidate_id", "base_sha256"), strict=True))
+    judged, windows = read_candidates(reviews, round), window_ids(round_folder(reviews, round))
+    bases = dict(zip(judged["candidate_id"], judged["base_sha256"], strict=True))
+    check_decisions(events, windows, file)
     for number, event in enumerate(events, 1):
         for column, value, wanted in (
             ("round", event.round, round),
@@ -209,9 +214,10 @@ def import_events(
     return new, len(events) - new
 
 
-def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> pd.DataFrame:
+def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str, windows: frozenset[str]) -> pd.DataFrame:
     known = pd.DataFrame({"base_sha256": candidates["base_sha256"], "base": candidates.geometry.to_numpy()})
     known["drawn"] = _current(candidates, folded, reviewer).geometry.to_numpy()
+    known["window"] = candidates["candidate_id"].isin(windows)
     return known.set_index(candidates["candidate_id"])
 
 
@@ -249,7 +255,7 @@ def _added(missed: gpd.GeoDataFrame, folded: Folded, common: dict[str, str]) -> 
         # A GIS program may move a vertex by less than it shows: that is no new version.
         kept = earlier is not None and same(row["geometry"], drawn[earlier])
         geometry = before[names[earlier]][-1].geometry if earlier is not None and kept else to_geojson(row["geometry"])
-        fresh = f"r{common['round']}-m{sha256_json([common['reviewer'], geometry])[:8]}"
+        fresh = missed_id(common["round"], common["reviewer"], geometry)
         candidate = fresh if earlier is None else names[earlier]
         event = make_event(**common, action="add_missed", candidate_id=candidate, geometry=geometry, **_given(row))
         events.append(revise(event, before.get(candidate, [])))

@@ -8,6 +8,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
@@ -33,6 +34,7 @@ from rts_pipeline.review.rounds import (
     waiting_outlines,
 )
 from rts_pipeline.review.store import read_round, write_exchange
+from rts_pipeline.review.windows import AUDITED, window_ids
 
 SHOWN = 10
 COLUMNS = {
@@ -59,6 +61,9 @@ COLUMNS = {
 def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) -> Signoff:
     """Close a round: write `reviewed.parquet`, everybody's exchange file, then the sign-off, then remove the draft.
 
+    Where the round is audited, `audited.parquet` says what became of its windows: window_id, decision ("reject": looked
+    through, "unsure", "unseen"), reviewers, reviewed_at. They are no rows of `reviewed.parquet`, which holds outlines.
+
     A process killed in between leaves the draft (finish again) or the sign-off (done).
 
     Args:
@@ -83,11 +88,17 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
         if int(round) != len(signoffs) + 1:
             raise RefusedError(folder, f"round {round} can't be signed off", do=f"finish round {len(signoffs) + 1:02d} first")
         events = read_round(reviews, round)
-        rows = _rows(reviews, round, fold(events), policy, draft)
+        judged = read_candidates(reviews, round)
+        verdicts = _verdicts(reviews, round, judged, fold(events), policy)
+        windows = judged["candidate_id"].isin(window_ids(folder))
+        rows = _rows(judged[~windows], verdicts, draft)
         _check_crs(rows, grid, folder)
+        audited = _audited(judged.loc[windows, "candidate_id"], verdicts)
+        if draft.audit_sha256 is not None:
+            write_parquet(folder / AUDITED, audited)
         write_parquet(folder / REVIEWED, rows)
         write_exchange(folder, events)
-        slumps = rows["decision"].isin(POSITIVE)
+        slumps, judging = rows["decision"].isin(POSITIVE), [*rows["reviewers"], *audited["reviewers"]]
         signoff = Signoff(
             round=round,
             after=sha256_file(round_folder(reviews, signoffs[-1].round) / SIGNOFF) if signoffs else None,
@@ -99,7 +110,8 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
             n_cut=waiting_outlines(folder / SUMMARY),
             cells=tuple(grid.cells_touching(rows.geometry)) if len(rows) else (),
             at=at,
-            reviewers=tuple(sorted({name for names in rows["reviewers"] for name in names.split(",") if name})),
+            reviewers=tuple(sorted({name for names in judging for name in names.split(",") if name})),
+            audited_sha256=None if draft.audit_sha256 is None else sha256_file(folder / AUDITED),
         )
         signoff.write(folder / SIGNOFF)
         (folder / DRAFT).unlink()
@@ -135,15 +147,30 @@ def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:
         )
 
 
-def _rows(reviews: Path, round: str, folded: Folded, policy: Review, draft: Draft) -> gpd.GeoDataFrame:
-    candidates, folder = read_candidates(reviews, round), round_folder(reviews, round)
+def _verdicts(reviews: Path, round: str, judged: gpd.GeoDataFrame, folded: Folded, policy: Review) -> dict[str, Verdict]:
+    """Return the verdicts on candidates, windows and added slumps, after all checks."""
+    folder = round_folder(reviews, round)
     once = [] if policy.allow_single else missing(second_readings(reviews, round), folded)
-    _refuse_open_ends(folder, list(candidates["candidate_id"]), folded, once, policy)
+    _refuse_open_ends(folder, list(judged["candidate_id"]), folded, once, policy)
     verdicts = disputed(folded) | folded.verdicts
-    _check_ground(folder, candidates, verdicts)
+    _check_ground(folder, judged, verdicts)
+    return verdicts
+
+
+def _audited(windows: pd.Series, verdicts: dict[str, Verdict]) -> pd.DataFrame:
+    rows = [
+        (name, verdict.decision, ",".join(verdict.reviewers), verdict.reviewed_at)
+        if (verdict := verdicts.get(name))
+        else (name, "unseen", "", None)
+        for name in windows
+    ]
+    return pd.DataFrame(rows, columns=["window_id", "decision", "reviewers", "reviewed_at"]).astype("str")
+
+
+def _rows(candidates: gpd.GeoDataFrame, verdicts: dict[str, Verdict], draft: Draft) -> gpd.GeoDataFrame:
     judged = [_row(candidate, verdicts.get(candidate["candidate_id"]), draft) for candidate in records(candidates)]
     missed = merge_missed([verdict for verdict in verdicts.values() if verdict.decision == "missed"])
-    rows = judged + [_row({"candidate_id": v.candidate_id, "round": round}, v, draft) for v in missed]
+    rows = judged + [_row({"candidate_id": v.candidate_id, "round": draft.round}, v, draft) for v in missed]
     frame = gpd.GeoDataFrame(rows, columns=[*COLUMNS, "geometry"], geometry="geometry", crs=candidates.crs)
     return frame.astype(COLUMNS).sort_values("candidate_id", ignore_index=True)
 

@@ -14,6 +14,7 @@ from rts_pipeline.review.events import Event, Role
 from rts_pipeline.review.folding import Folded, fold
 from rts_pipeline.review.rounds import CANDIDATES, CHOICE, SECOND, SecondReadings, read_draft, round_folder
 from rts_pipeline.review.store import read_round
+from rts_pipeline.review.windows import window_ids
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _chosen(choice: Path) -> float:
 
 
 def queue_of(reviews: Path, round: str, reviewer: str, *, role: Role = "primary") -> list[str]:
-    """Return the ids of the candidates that a reviewer has to judge, judged ones included, sorted; never a verdict.
+    """Return the ids of the candidates and windows that a reviewer has to judge, judged ones included, sorted; never a verdict.
 
     primary: all; second: the drawn double readings and what one other reviewer is unsure of by now, without those that this
     reviewer judged in another role; adjudicator: forks, what two reviewers differ on, and what an adjudicator decided.
@@ -72,7 +73,7 @@ def queue_of(reviews: Path, round: str, reviewer: str, *, role: Role = "primary"
         InputError: a damaged file.
     """
     read_draft(reviews, round)
-    ids = sorted(columns_of(reviews, round, "candidate_id")[0])
+    ids = judged_ids(reviews, round)
     if role == "primary":
         return ids
     folded = fold(read_round(reviews, round))
@@ -113,6 +114,11 @@ def second_readings(reviews: Path, round: str) -> SecondReadings | None:
 def readers_of(readings: dict[str, list[Event]]) -> list[str]:
     """Return who read a candidate without being its adjudicator."""
     return [name for name, heads in readings.items() if not any(event.role == "adjudicator" for event in heads)]
+
+
+def judged_ids(reviews: Path, round: str) -> list[str]:
+    """Return the sorted ids of all that is judged in a round: its candidates, and the windows of its audit."""
+    return sorted({*columns_of(reviews, round, "candidate_id")[0], *window_ids(round_folder(reviews, round))})
 
 
 def columns_of(reviews: Path, round: str, *names: str) -> list[list[Any]]:

@@ -2,8 +2,9 @@
 
 A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `candidates.json` (what was
 outlined, and what of it was left for later), `model/` (the network that proposed them), `validation/` (how well it did),
-`second_readings.json` (what was drawn to be judged twice), `draft.json` while the review is open, `events.sqlite` (the record)
-and its exchange files `<reviewer>.jsonl`, and after the sign-off `reviewed.parquet` and `signoff.json`.
+`second_readings.json` (what was drawn to be judged twice), `audit.parquet` (the windows of an audit), `draft.json` while the
+review is open, `events.sqlite` (the record) and its exchange files `<reviewer>.jsonl`, and after the sign-off
+`reviewed.parquet`, `audited.parquet` (what became of the windows) and `signoff.json`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import IO, Any, Self
 
 from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.io import read_json, sha256_file, write_json
+from rts_pipeline.review.windows import AUDIT, AUDITED, read_windows, window_ids
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
@@ -59,19 +61,31 @@ class _Record:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     def write(self, path: Path) -> None:
-        """Write the file, atomically."""
-        write_json(path, asdict(self))
+        """Write the file, atomically; what is None by default and says nothing is left out."""
+        fields = self.__dataclass_fields__
+        said = {name: value for name, value in asdict(self).items() if value is not None or fields[name].default is not None}
+        write_json(path, said)
 
 
 @dataclass(frozen=True)
 class Draft(_Record):
-    """An open review: exists exactly while the reviewers' hands are on the round."""
+    """An open review: exists exactly while the reviewers' hands are on the round.
+
+    Attributes:
+        round: name of the round ("01").
+        candidates_sha256: sha256 of the candidates under review.
+        n_candidates: number of those candidates.
+        started_at: when (UTC).
+        guideline_version: of the reviewers' guideline.
+        audit_sha256: sha256 of the frame of windows; None: the round isn't audited.
+    """
 
     round: str
     candidates_sha256: str
     n_candidates: int
     started_at: str
     guideline_version: str
+    audit_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,7 @@ class Signoff(_Record):
         reviewers: sorted names.
         n_changed: known slumps that got another outline.
         n_cut: outlines that were left for a later round.
+        audited_sha256: sha256 of `audited.parquet`; None: the round wasn't audited.
     """
 
     round: str
@@ -103,6 +118,7 @@ class Signoff(_Record):
     reviewers: tuple[str, ...]
     n_changed: int = 0
     n_cut: int = 0
+    audited_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,16 +204,18 @@ def _verify_link(folder: Path, name: str, signoff: Signoff, after: str | None) -
             expected=f"after {after}, not {signoff.after}",
             do="restore the earlier sign-off from a backup, or remove this one and finish the round again",
         )
-    rows = folder / REVIEWED
-    if not rows.exists():
-        raise RefusedError(rows, f"the rows of signed-off round {name} are gone", do="restore the file from a backup")
-    if sha256_file(rows) != signoff.rows_sha256:
-        raise RefusedError(
-            rows,
-            "changed after the sign-off",
-            expected=f"sha256 {signoff.rows_sha256}",
-            do=f"restore it from a backup, or remove {path} and finish the round again",
-        )
+    for rows, sha256 in ((folder / REVIEWED, signoff.rows_sha256), (folder / AUDITED, signoff.audited_sha256)):
+        if sha256 is None:
+            continue
+        if not rows.exists():
+            raise RefusedError(rows, f"the rows of signed-off round {name} are gone", do="restore the file from a backup")
+        if sha256_file(rows) != sha256:
+            raise RefusedError(
+                rows,
+                "changed after the sign-off",
+                expected=f"sha256 {sha256}",
+                do=f"restore it from a backup, or remove {path} and finish the round again",
+            )
 
 
 def open_draft(reviews: Path) -> str | None:
@@ -235,14 +253,15 @@ def read_draft(reviews: Path, round: str) -> Draft:
             folder, f"the review of round {round} isn't open", do=f"run 'rts-pipeline review start {round}' first"
         )
     draft = Draft.read(folder / DRAFT)
-    copy = folder / CANDIDATES
-    if not copy.exists() or _sha256(copy, _state(copy)) != draft.candidates_sha256:
-        raise RefusedError(
-            copy,
-            "is missing or changed since the review was started",
-            expected=f"sha256 {draft.candidates_sha256}",
-            do=f"restore it from results/rounds/{round}/{CANDIDATES} or a backup",
-        )
+    for name, sha256 in ((CANDIDATES, draft.candidates_sha256), (AUDIT, draft.audit_sha256)):
+        copy = folder / name
+        if sha256 is not None and (not copy.exists() or _sha256(copy, _state(copy)) != sha256):
+            raise RefusedError(
+                copy,
+                "is missing or changed since the review was started",
+                expected=f"sha256 {sha256}",
+                do=f"restore it from results/rounds/{round}/{name} or a backup",
+            )
     return draft
 
 
@@ -297,10 +316,18 @@ def _taken(file: IO[str]) -> bool:
 
 
 def read_candidates(reviews: Path, round: str) -> Any:
-    """Return the candidates under review (GeoDataFrame, columns of `candidates.parquet`), sorted by candidate_id."""
+    """Return what is under review (GeoDataFrame, columns of `candidates.parquet`), sorted by candidate_id.
+
+    These are the candidates and, where the round is audited, the sampled windows; see `windows.read_windows`.
+    """
     from rts_pipeline.io import read_geoparquet
 
-    frame = read_geoparquet(round_folder(reviews, round) / CANDIDATES)
+    folder = round_folder(reviews, round)
+    frame = read_geoparquet(folder / CANDIDATES)
+    if window_ids(folder):
+        import pandas as pd
+
+        frame = pd.concat([frame, read_windows(folder, len(frame))])
     return frame.sort_values("candidate_id", ignore_index=True)
 
 

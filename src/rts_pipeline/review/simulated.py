@@ -15,15 +15,19 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import read_outlines
-from rts_pipeline.review.events import REJECT_REASONS, Event, Role, make_event
+from rts_pipeline.review.events import REJECT_REASONS, Event, Role, make_event, missed_id
 from rts_pipeline.review.folding import fold, revise
 from rts_pipeline.review.outlines import overlaps, to_geojson
 from rts_pipeline.review.readings import queue_of
-from rts_pipeline.review.rounds import Draft, read_candidates, read_draft
+from rts_pipeline.review.rounds import Draft, read_candidates, read_draft, round_folder
 from rts_pipeline.review.store import open_round
+from rts_pipeline.review.windows import window_ids
 
 NO_OVERLAP = 0.1
 """A candidate that truth covers less than this, and with a smaller IoU, has nothing to do with a slump."""
+
+NOTHING_MORE = {"decision": "reject", "seconds": 15.0}
+"""What is said of a window that was looked through."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,9 @@ def simulate_review(
 ) -> dict[str, int]:
     """Decide every candidate that the role has to judge, and return how often each decision was taken.
 
+    In the windows of an audit the reviewer adds the slumps that no candidate shows and that aren't known, then has nothing
+    more to add there ("reject"); of those added `missed` is the number, which only an audited round has.
+
     Args:
         reviews: the folder of all reviews.
         round: name of the open round.
@@ -81,22 +88,36 @@ def simulate_review(
     draft = read_draft(reviews, round)
     candidates = read_candidates(reviews, round)
     candidates = candidates[candidates["candidate_id"].isin(queue_of(reviews, round, reviewer, role=role))]
+    audited = candidates["candidate_id"].isin(window_ids(round_folder(reviews, round)))
+    windows, candidates = candidates[audited], candidates[~audited]
     outlines = _truth(truth, target_year, candidates.crs)
     errors = Errors(seed, miss_rate, false_accept_rate, redraw_rate)
     known = candidates["known"].to_numpy() if "known" in candidates else np.full(len(candidates), None)
     verdicts = judge(candidates.geometry.to_numpy(), outlines, errors, accept_iou, known)
 
+    said = [_event(draft, reviewer, role, at, *pair) for pair in zip(_named(candidates), verdicts, strict=True)]
+    added = _missed(windows, candidates, outlines, errors)
+    said += [_addition(draft, reviewer, role, at, outline) for outline in added]
+    said += [_event(draft, reviewer, role, at, window, NOTHING_MORE) for window in _named(windows)]
     with open_round(reviews, round, reviewer, role=role) as store:
         standing = fold(store.events()).heads
-        store.append(
-            event
-            for candidate, verdict in zip(_named(candidates), verdicts, strict=True)
-            for event in revise(
-                _event(draft, reviewer, role, at, candidate, verdict), standing.get(candidate[0], {}).get(reviewer, [])
-            )
-        )
-    decisions = [verdict["decision"] for verdict in verdicts]
-    return {decision: decisions.count(decision) for decision in ("accept", "reject", "edit", "unsure")}
+        store.append(new for e in said for new in revise(e, standing.get(e.candidate_id, {}).get(reviewer, [])))
+    decisions = [event.decision for event in said]
+    counts = {decision: decisions.count(decision) for decision in ("accept", "reject", "edit", "unsure")}
+    return counts | ({"missed": len(added)} if len(windows) else {})
+
+
+def _missed(
+    windows: gpd.GeoDataFrame, candidates: gpd.GeoDataFrame, truth: NDArray[np.object_], errors: Errors
+) -> list[BaseGeometry]:
+    """Return the true slumps that the reviewer sees in the windows and finds in no list."""
+    if windows.empty:
+        return []
+    lists = [candidates.geometry.to_numpy(), windows["known"].dropna().to_numpy()]
+    listed, _, _, _ = overlaps(truth, np.concatenate(lists))
+    inside = windows.sindex.query(shapely.point_on_surface(truth), predicate="intersects")[0]
+    seen = sorted({*inside.tolist()} - {*listed.tolist()})
+    return [truth[index] for index in seen if _draws(errors.seed, truth[index])[0] >= errors.miss_rate]
 
 
 def judge(
@@ -192,6 +213,22 @@ def _event(draft: Draft, reviewer: str, role: Role, at: str, candidate: tuple[st
         guideline_version=draft.guideline_version,
         action="decide",
         **verdict,
+    )
+
+
+def _addition(draft: Draft, reviewer: str, role: Role, at: str, outline: BaseGeometry) -> Event:
+    drawn = to_geojson(outline)
+    return make_event(
+        round=draft.round,
+        candidate_id=missed_id(draft.round, reviewer, drawn),
+        reviewer=reviewer,
+        role=role,
+        at=at,
+        source="simulated",
+        guideline_version=draft.guideline_version,
+        action="add_missed",
+        geometry=drawn,
+        possibility=1.0,
     )
 
 

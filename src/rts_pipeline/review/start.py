@@ -23,6 +23,7 @@ from rts_pipeline.review.rounds import (
     round_folder,
     round_name,
 )
+from rts_pipeline.review.windows import AUDIT
 
 JUDGED = (CHOICE, "validation/reliability.png", "validation/precision_recall.png")
 """How well the network did; no picture that shows Planet's pixels."""
@@ -31,7 +32,14 @@ KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CANDIDATES)
 
 
 def start(
-    reviews: Path, results: Path, round: str, *, at: str, guideline_version: str = "1", second: Draw | None = None
+    reviews: Path,
+    results: Path,
+    round: str,
+    *,
+    at: str,
+    guideline_version: str = "1",
+    second: Draw | None = None,
+    audit: bool = False,
 ) -> Draft:
     """Open the review of a round on a copy of its candidates; starting it again on the same candidates changes nothing.
 
@@ -44,6 +52,7 @@ def start(
         at: time of the start (ISO 8601, UTC).
         guideline_version: version of the reviewers' guideline.
         second: how to draw what a second person judges too; None: nothing.
+        audit: whether the windows that were sampled beside the candidates are looked through too.
 
     Raises:
         RefusedError: signed off already, another round comes first, no candidates yet, or open on other candidates.
@@ -59,8 +68,9 @@ def start(
     open_draft(reviews)
     with locked(folder):
         if (folder / DRAFT).exists():
-            return _continue(reviews, round, source)
-        for name in KEPT:
+            return _continue(reviews, round, source, audit=audit)
+        (folder / AUDIT).unlink(missing_ok=True)  # of an earlier start
+        for name in (*KEPT, *([AUDIT] if audit else [])):
             _keep(source.parent / name, folder / name)
         if second is not None:
             second.of(folder).write(folder / SECOND)
@@ -70,6 +80,7 @@ def start(
             n_candidates=count_rows(folder / CANDIDATES),
             started_at=at,
             guideline_version=guideline_version,
+            audit_sha256=sha256_file(folder / AUDIT) if audit else None,
         )
         draft.write(folder / DRAFT)
     return draft
@@ -82,12 +93,18 @@ def _keep(source: Path, path: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def _continue(reviews: Path, round: str, source: Path) -> Draft:
+def _continue(reviews: Path, round: str, source: Path, *, audit: bool) -> Draft:
     draft = read_draft(reviews, round)
-    if sha256_file(source) != draft.candidates_sha256:
-        raise RefusedError(
-            source,
-            f"differs from the candidates that the open review of round {round} was started on",
-            do=f"finish that review, or remove {round_folder(reviews, round) / DRAFT} and start again",
-        )
+    windows = source.with_name(AUDIT)
+    sha256 = sha256_file(windows) if audit and windows.exists() else None
+    for path, same, what in (
+        (source, sha256_file(source) == draft.candidates_sha256, "candidates"),
+        (windows, sha256 == draft.audit_sha256, "windows"),
+    ):
+        if not same:
+            raise RefusedError(
+                path,
+                f"differs from the {what} that the open review of round {round} was started on",
+                do=f"finish that review, or remove {round_folder(reviews, round) / DRAFT} and start again",
+            )
     return draft

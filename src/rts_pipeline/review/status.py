@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rts_pipeline.review.rounds import CANDIDATES, count_rows, open_draft, read_signoffs, round_name
+from rts_pipeline.review.rounds import CANDIDATES, count_rows, open_draft, read_signoffs, round_folder, round_name
+from rts_pipeline.review.windows import window_ids
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,14 @@ class RoundStatus:
         round: name of the round.
         state: "signed off", "open" (under review), or "ready" (candidates wait for `review start`).
         n_candidates: candidates of the round.
-        decided: (reviewer, role) -> candidates that he or she decided.
-        undecided: candidates that nobody decided yet.
+        decided: (reviewer, role) -> candidates and windows that he or she decided.
+        undecided: candidates and windows that nobody decided yet.
         forks: (candidate_id, reviewer) with two standing decisions.
         disagreements: candidate ids on which the reviewers differ.
         once: ids of candidates that were judged, but lack their second reading.
         n_missed: slumps added by the reviewers.
         n_new: slumps that the round brought; None before the sign-off.
+        n_windows: windows of its audit, under review or looked through.
     """
 
     round: str
@@ -37,6 +39,7 @@ class RoundStatus:
     once: tuple[str, ...] = ()
     n_missed: int = 0
     n_new: int | None = None
+    n_windows: int = 0
 
 
 def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
@@ -59,10 +62,10 @@ def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
 
 def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
     from rts_pipeline.review.folding import fold
-    from rts_pipeline.review.readings import columns_of, missing, second_readings
+    from rts_pipeline.review.readings import judged_ids, missing, second_readings
     from rts_pipeline.review.store import read_round
 
-    ids = set(columns_of(reviews, round, "candidate_id")[0])
+    ids, windows = set(judged_ids(reviews, round)), window_ids(round_folder(reviews, round))
     folded = fold(read_round(reviews, round))
     decided = Counter(
         (name, heads[-1].role)
@@ -73,7 +76,7 @@ def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
     return RoundStatus(
         round=round,
         state="open" if n_new is None else "signed off",
-        n_candidates=len(ids),
+        n_candidates=len(ids) - len(windows),
         decided=dict(sorted(decided.items())),
         undecided=len(ids - set(folded.heads)),
         forks=tuple(folded.forks),
@@ -81,4 +84,5 @@ def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
         once=tuple(missing(second_readings(reviews, round), folded)),
         n_missed=len(set(folded.verdicts) - ids),
         n_new=n_new,
+        n_windows=len(windows),
     )

@@ -27,6 +27,7 @@ from rts_pipeline.io import sha256_file, write_text
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, read_events
 from rts_pipeline.review.folding import standing_of
 from rts_pipeline.review.rounds import locked, read_draft, round_folder
+from rts_pipeline.review.windows import check_decisions, window_ids
 
 STORE = "events.sqlite"
 VERSION = 1
@@ -66,6 +67,7 @@ class Store:
         """Take the connection of the one writer to the database at `path`."""
         self.round, self.reviewer, self.role = round, reviewer, role
         self._connection, self._path = connection, path
+        self._windows = window_ids(path.parent)
         self._lock = Lock()
 
     def append(self, events: Iterable[Event]) -> list[Event]:
@@ -74,7 +76,7 @@ class Store:
         They are on the disk when it returns; what it costs doesn't depend on how many there are already.
 
         Raises:
-            UsageError: an event of another round or reviewer, or in another role.
+            UsageError: an event of another round or reviewer, in another role, or that takes a window for an outline.
             InputError: it can't be written, for want of room say; nothing was.
         """
         events = list(events)
@@ -85,6 +87,7 @@ class Store:
                     f"is of round {event.round} by {event.reviewer} ({event.role})",
                     expected=f"round {self.round} by {self.reviewer} ({self.role})",
                 )
+        check_decisions(events, self._windows)
         with self._lock, _told(self._path):
             return _insert(self._connection, events)
 
@@ -159,8 +162,10 @@ def merge(reviews: Path, round: str, events: list[Event]) -> list[Event]:
 
     Raises:
         RefusedError: the round isn't open for review, or another process has opened it.
+        UsageError: an event that takes a window for an outline.
         InputError: a damaged database or exchange file.
     """
+    check_decisions(events, window_ids(round_folder(reviews, round)))
     with _writing(reviews, round) as connection:
         return _insert(connection, events)
 
@@ -195,6 +200,7 @@ def _exchange_files(folder: Path) -> list[Path]:
 def _beside(path: Path) -> list[Event]:
     """Read an exchange file in a round's folder, where its name says whose it is."""
     events = read_events(path)
+    check_decisions(events, window_ids(path.parent), path)
     for number, event in enumerate(events, 1):
         if f"round_{event.round}" != path.parent.name or event.reviewer != path.stem:
             raise InputError(

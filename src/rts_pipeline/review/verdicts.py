@@ -14,6 +14,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.review.events import DECISIONS, REJECT_REASONS
 from rts_pipeline.review.formats import AGAIN, CANDIDATES_LAYER, MISSED, MISSED_LAYER, Filled
 from rts_pipeline.review.outlines import plain, problem_of, same
+from rts_pipeline.review.windows import DO, EXPECTED, OUTLINED
 
 REDRAW = "redraw it (a CSV can't hold one: use a GeoPackage, GeoJSON or Shapefile), or decide 'accept'"
 SHOWN = 10
@@ -26,7 +27,8 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) 
         file: for messages.
         said: what the file says.
         known: index candidate_id; columns base_sha256, base (the candidate's outline) and drawn (the outline that
-            this reviewer's recorded decision has: the same as base unless it is "edit").
+            this reviewer's recorded decision has: the same as base unless it is "edit"), window (bool: ground to be looked
+            through, no outline).
         whole: whether there must be a row for every candidate.
 
     Raises:
@@ -42,6 +44,9 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) 
     bases = known["base_sha256"].reindex(ids).to_numpy()
     rows.refuse(filled["base_sha256"].to_numpy() != bases, "base_sha256", "is of another version of the outline", do=AGAIN)
     rows.refuse(~decision.isin(["", *DECISIONS]), "decision", "is unknown", expected=f"{', '.join(DECISIONS)} or empty")
+    on_window = ids.isin(known.index[known["window"]])
+    taken = decision.isin(OUTLINED) & on_window
+    rows.refuse(taken, "decision", "on a window, which is no outline", expected=EXPECTED, do=DO)
     filled = filled.assign(possibility=rows.possibilities())
     rows.refuse(
         ~filled["reject_reason"].isin(["", *REJECT_REASONS]),
