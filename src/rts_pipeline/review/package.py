@@ -154,7 +154,7 @@ def _themes(layers: list[Layer]) -> dict[str, list[str]]:
     over = [layer.id for layer in layers if layer.kind == "vector"]
     themes = {layer.name: [*over, layer.id] for layer in layers if layer.kind == "raster"}
     for colour, name in COLOUR_NAMES.items():
-        all_years = [layer.id for layer in layers if layer.year is not None and layer.id.endswith(f"_{colour}_colour")]
-        if all_years:
-            themes[f"all years{name}"] = [*over, *all_years]
+        every = [layer.id for layer in layers if layer.year is not None and layer.id.endswith(f"_{colour}_colour")]
+        if every:
+            themes[f"time-lapse{name}"] = [*over, *every]
     return themes

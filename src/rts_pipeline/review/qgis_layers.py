@@ -7,7 +7,8 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from rts_pipeline.imagery import COLOURS, Limits
-from rts_pipeline.review.events import DECISIONS, REJECT_REASONS
+from rts_pipeline.review.events import DECISIONS, OUTLINE_SCOPES, REJECT_REASONS
+from rts_pipeline.review.formats import ACTIVE
 from rts_pipeline.review.qgis_project import element, options
 
 NULL = "{2839923C-8B7D-419E-B84B-CA2FE9B80EC7}"
@@ -46,11 +47,13 @@ WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {
     "decision": _choices({MEANINGS[decision]: decision for decision in DECISIONS}),
     "possibility": _choices(POSSIBILITIES),
     "reject_reason": _choices({reason: reason for reason in REJECT_REASONS}),
+    "outline_scope": _choices({scope: scope for scope in OUTLINE_SCOPES}),
+    "active": _choices({said: said for said in ACTIVE}),
     "note": ("TextEdit", {"IsMultiline": True, "UseHtml": False}),
 }
 SHOWN = {"candidate_id": "candidate", "status": "status", "known_ids": "known slumps there", "area_m2": "area (m2)"}
 """Columns of a candidate that its form shows, not to be changed; the others are hidden."""
-ALIASES = {"reject_reason": "why rejected", **SHOWN}
+ALIASES = {"reject_reason": "why rejected", "outline_scope": "outline holds", **SHOWN}
 
 
 def candidate_parts(columns: Sequence[str]) -> list[Element]:

@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from rts_pipeline.errors import InputError
+from rts_pipeline.imagery import GREY
 
 VERSION = "3.22.16-Białowieża"
 """Of the oldest QGIS that the project is for: later ones read it, and say nothing."""
@@ -125,7 +126,9 @@ def write_project(
         root.append(_time(years[0], years[-1]))
     root.append(element("ProjectViewSettings", _extent(extent, "DefaultViewExtent"), UseProjectScales=0))
     paths = element("Paths", element("Absolute", text="false", type="bool"))
-    root.append(element("properties", paths))
+    projected = element("SpatialRefSys", element("ProjectionsEnabled", text="1", type="int"))
+    colours = [element(f"CanvasColor{part}Part", text=str(GREY), type="int") for part in ("Red", "Green", "Blue")]
+    root.append(element("properties", paths, projected, element("Gui", *colours)))
     ET.indent(root, " ")
     text = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + ET.tostring(root, encoding="unicode")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -157,7 +160,7 @@ def _year(year: int) -> tuple[str, str]:
 
 def _time(first: int, last: int) -> ET.Element:
     start, end = element("start", text=_year(first)[0]), element("end", text=_year(last)[1])
-    step = {"timeStep": 1, "timeStepUnit": "years", "frameRate": 1, "cumulativeTemporalRange": 0}
+    step = {"timeStep": 1, "timeStepUnit": "y", "frameRate": 1, "cumulativeTemporalRange": 0}
     return element("ProjectTimeSettings", element("TemporalRange", start, end), **step)
 
 
