@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -86,7 +87,7 @@ def write_years(folder: Path, pictures: Pictures, round: str, grounds: Sequence[
             values = _painted(box, here, owner, pictures, round, year)
             if values is None:
                 continue
-            profile = {"count": len(YEAR_BANDS), "dtype": "uint8", **box.profile}
+            profile: dict[str, Any] = {"count": len(YEAR_BANDS), "dtype": "uint8", **box.profile}
             with new_cog(folder / str(year) / f"{name}.tif", **profile) as target:
                 grey, alpha = rasterio.enums.ColorInterp.gray, rasterio.enums.ColorInterp.alpha
                 target.colorinterp = [grey, *[rasterio.enums.ColorInterp.undefined] * (len(BANDS) - 1), alpha]
@@ -136,9 +137,9 @@ def write_vrt(
             ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = f"{folder}/{box.id}.tif"
             ET.SubElement(source, "SourceBand").text = str(number)
             left, top = box.column - whole.column, box.row - whole.row
-            size = {"xSize": str(box.width), "ySize": str(box.height)}
-            ET.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
-            ET.SubElement(source, "DstRect", xOff=str(left), yOff=str(top), **size)
+            for rect, x, y in (("SrcRect", 0, 0), ("DstRect", left, top)):
+                place = {"xOff": x, "yOff": y, "xSize": box.width, "ySize": box.height}
+                ET.SubElement(source, rect, {key: str(value) for key, value in place.items()})
             if nodata is not None:
                 ET.SubElement(source, "NODATA").text = nodata
     ET.indent(root)

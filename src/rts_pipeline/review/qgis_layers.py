@@ -133,7 +133,7 @@ def _form(columns: Sequence[str]) -> list[Element]:
         aliases.append(element("alias", field=name, index=number, name=ALIASES.get(name, "")))
         editable.append(element("field", name=name, editable=int(name in WIDGETS)))
         rule, told = CONSTRAINTS.get(name, ("", "")) if "decision" in columns else ("", "")
-        strength = {"constraints": 4 if rule else 0, "exp_strength": 1 if rule else 0}
+        strength: dict[str, Any] = {"constraints": 4 if rule else 0, "exp_strength": 1 if rule else 0}
         constraints.append(element("constraint", field=name, unique_strength=0, notnull_strength=0, **strength))
         expressions.append(element("constraint", field=name, exp=rule, desc=told))
     table = element("attributetableconfig", element("columns", *_columns(columns)), actionWidgetStyle="dropDown")

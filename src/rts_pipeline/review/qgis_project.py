@@ -160,13 +160,14 @@ def _year(year: int) -> tuple[str, str]:
 
 def _time(first: int, last: int) -> ET.Element:
     start, end = element("start", text=_year(first)[0]), element("end", text=_year(last)[1])
-    step = {"timeStep": 1, "timeStepUnit": "y", "frameRate": 1, "cumulativeTemporalRange": 0}
+    step: dict[str, Any] = {"timeStep": 1, "timeStepUnit": "y", "frameRate": 1, "cumulativeTemporalRange": 0}
     return element("ProjectTimeSettings", element("TemporalRange", start, end), **step)
 
 
 def _theme(name: str, shown: Sequence[str]) -> ET.Element:
     layers = [element("layer", id=layer, visible=1, style="default", expanded=0) for layer in shown]
-    return element("visibility-preset", *layers, **{"name": name, "has-expanded-info": 0, "has-checked-group-info": 0})
+    said: dict[str, Any] = {"name": name, "has-expanded-info": 0, "has-checked-group-info": 0}
+    return element("visibility-preset", *layers, **said)
 
 
 def _extent(bounds: tuple[float, float, float, float], tag: str = "extent") -> ET.Element:
