@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from qgis.core import (
+    NULL,
     QgsApplication,
     QgsDateTimeRange,
     QgsFeature,
@@ -16,6 +17,7 @@ from qgis.core import (
     QgsMapSettings,
     QgsProject,
     QgsUnitTypes,
+    QgsVectorLayerUtils,
 )
 from qgis.PyQt.QtCore import QDate, QDateTime, QSize, Qt, QTime
 
@@ -120,6 +122,15 @@ def judge(layers) -> None:
     added.setGeometry(outline)
     added["possibility"] = 0.5
     assert missed.addFeature(added)
+    for row in candidates.getFeatures():
+        for index in range(len(candidates.fields())):
+            kept, wrong = QgsVectorLayerUtils.validateAttribute(candidates, row, index)
+            assert kept, wrong
+    undecided = QgsFeature(rows[0])
+    undecided["decision"], undecided["note"] = NULL, "no decision"
+    assert not QgsVectorLayerUtils.validateAttribute(candidates, undecided, column("decision"))[0]
+    undecided["decision"], undecided["reject_reason"] = "accept", "water"
+    assert not QgsVectorLayerUtils.validateAttribute(candidates, undecided, column("reject_reason"))[0]
     for layer in (candidates, missed):
         assert layer.commitChanges(), layer.commitErrors()
 

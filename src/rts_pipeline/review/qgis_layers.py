@@ -31,8 +31,8 @@ MEANINGS = {
 }
 CONSTRAINTS = {
     "decision": (
-        '"decision" is not null or ("possibility" is null and coalesce("note", \'\') = \'\')',
-        "decide (at least unsure), or clear possibility and note",
+        '"decision" is not null or coalesce("possibility", "outline_scope", "active", nullif("note", \'\')) is null',
+        "decide (at least unsure), or clear the rest",
     ),
     "reject_reason": ('"reject_reason" is null or "decision" = \'reject\'', "only with the decision 'reject'"),
 }
