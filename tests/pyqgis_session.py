@@ -56,6 +56,7 @@ def tell(layer) -> dict:
     return {
         "id": layer.id(),
         "valid": layer.isValid(),
+        "read_only": layer.readOnly(),
         "source": layer.source(),
         "crs": layer.crs().authid(),
         "time": moments(time.fixedTemporalRange()) if active else None,

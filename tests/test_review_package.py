@@ -306,6 +306,7 @@ def test_in_qgis(qgis, project, package, tmp_path):
         year = name[:4]
         wanted = [f"{year}-01-01T00:00:00Z", f"{year}-12-31T23:59:59Z"] if year in YEARS else None
         assert layer["time"] == wanted, name
+    assert [told["layers"][name]["read_only"] for name in told["order"][:3]] == [False, False, True]
     over = {"missed slumps (add)", "candidates", "known outlines"}
     for year in YEARS:
         assert set(told["themes"][year]) == {*over, year}
