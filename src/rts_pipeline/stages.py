@@ -49,11 +49,11 @@ STAGES = {
     "candidates": Stage(8, "candidates", "357029979d4b4a7a"),
     "audit": Stage(1, "audit", "91982055b9c56a03"),
     "evidence": Stage(4, "evidence.build", "99a740cdf8d54834"),
-    "inventory": Stage(2, "inventory.build", "a6e234a911d02dee"),
-    "completeness": Stage(1, "completeness", "7d41408592106e7a"),
+    "inventory": Stage(2, "inventory.build", "c9f28b65406844c1"),
+    "completeness": Stage(1, "completeness", "b273668a2059a20c"),
     "attributes": Stage(2, "inventory.attributes", "d06d57a676ac0035"),
     "export": Stage(1, "inventory.export", "963a30b51fa2d316"),
-    "report": Stage(8, "report.build", "127595070a63a4d3"),
+    "report": Stage(8, "report.build", "533010af61275698"),
 }
 
 

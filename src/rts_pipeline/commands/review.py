@@ -32,6 +32,21 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _opened(reviews: str, round: str | None) -> str:
+    """Return the round that is named, or else the one that is open."""
+    from rts_pipeline.review.rounds import open_draft
+
+    name = round or open_draft(Path(reviews))
+    if name is None:
+        raise RefusedError(reviews, "no review is open", do="run 'rts-pipeline review start ROUND' first")
+    return name
+
+
+def _import_command(round: str, file: Path, reviewer: str, role: Role) -> str:
+    said = "" if role == "primary" else f" --role {role}"
+    return f"rts-pipeline review import {round} {file} --reviewer {reviewer}{said}"
+
+
 @review.command()
 def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Open the review of a round: from now on its candidates are frozen.
@@ -74,12 +89,35 @@ def export(round: Round, reviewer: Reviewer, out: Out, role: InRole = "primary",
         typer.echo(f"{out}: {count} events by {reviewer}; elsewhere: rts-pipeline review import {round} {out.name}")
     elif out.suffix == ".gpkg":
         export_gpkg(reviews, round, reviewer, out, role=role)
-        then = f"rts-pipeline review import {round} {out} --reviewer {reviewer}" + (
-            "" if role == "primary" else f" --role {role}"
-        )
+        then = _import_command(round, out, reviewer, role)
         typer.echo(f"{out}: fill decision (accept, reject, edit, unsure), then {then}")
     else:
         raise UsageError(out, "not a kind of file that is written", expected=".gpkg or .jsonl")
+
+
+@review.command()
+def package(
+    reviewer: Reviewer,
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    round: Annotated[str | None, typer.Option(help="Round: 01, 02, ...; default: the open one.")] = None,
+    role: InRole = "primary",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Write a folder for QGIS on a machine without the project: what a reviewer has to judge, and the ground in each year.
+
+    Example: rts-pipeline review package --round 01 --reviewer ada --out ada_round_01
+    """
+    from rts_pipeline.review.package import VERDICTS, write_package
+    from rts_pipeline.workflow import resolve_grid
+
+    settings = resolve_grid(load_config(config))
+    name = _opened(settings.reviews, round)
+    packed = write_package(settings, name, reviewer, out, role=role)
+    years = f"years {', '.join(map(str, packed.years))}" if packed.years else "no pictures: the evidence isn't there"
+    typer.echo(
+        f"{out}: {packed.candidates} candidates, {years}, {packed.cells} cells of the mosaic, {packed.size / 1e6:.1f} MB; "
+        f"then {_import_command(name, out / VERDICTS, reviewer, role)}"
+    )
 
 
 @review.command("import")
@@ -124,13 +162,9 @@ def serve(
     Example: rts-pipeline review serve --round 01 --reviewer ada
     """
     from rts_pipeline.review import server
-    from rts_pipeline.review.rounds import open_draft
 
     settings = load_config(config)
-    name = round or open_draft(Path(settings.reviews))
-    if name is None:
-        raise RefusedError(settings.reviews, "no review is open", do="run 'rts-pipeline review start ROUND' first")
-    server.serve(settings, name, reviewer, role=role, port=port, tell=typer.echo)
+    server.serve(settings, _opened(settings.reviews, round), reviewer, role=role, port=port, tell=typer.echo)
 
 
 @review.command()

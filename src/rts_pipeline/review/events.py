@@ -34,6 +34,7 @@ REJECT_REASONS: tuple[RejectReason, ...] = (
     "other",
 )
 OutlineScope = Literal["active part", "active part and debris tongue", "whole scar"]
+OUTLINE_SCOPES: tuple[OutlineScope, ...] = ("active part", "active part and debris tongue", "whole scar")
 REVIEWER = re.compile(r"^\w(?:[\w .-]{0,62}\w)?$")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -3,6 +3,7 @@ reviewer's events on their way to another machine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from rts_pipeline.io import write_gpkg, write_text
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, missed_id, read_events
 from rts_pipeline.review.folding import Folded, decision_of, fold, revise
-from rts_pipeline.review.formats import CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER, VERDICT, read_filled
+from rts_pipeline.review.formats import ACTIVE, CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER, SEEN, VERDICT, read_filled
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
 from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
@@ -29,6 +30,8 @@ from rts_pipeline.review.windows import check_decisions, window_ids
 
 SHOWN = ("candidate_id", "round", "status", "known_ids", "area_m2", "longitude", "latitude", "base_sha256")
 """Columns of the candidates that the reviewer gets: not the model's score, which would anchor the verdict."""
+YEARS = ("evidence_years", "first_year_visible")
+"""What a verdict from the review page may say and no file does."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path, *, role: Ro
     """Write what a reviewer has to judge in the open round, with the decisions so far, to be filled in and imported.
 
     Layer "candidates": one row for each candidate of `queue_of`; fill `decision` (accept, reject, edit, unsure; empty = not
-    yet reviewed), optionally `possibility` (0-1), `reject_reason` and `note`; for "edit" redraw the outline. Layer "missed":
+    yet reviewed), optionally `possibility` (0-1), `reject_reason`, `note`,
+    `outline_scope` and `active` (yes, no); for "edit" redraw the outline. Layer "missed":
     draw slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
     outlines whose place a candidate of status "changed" would take, and what is known in a window; to look at. A row of status
     "window" is ground to be looked through: "reject" says that there is nothing more to add.
@@ -79,13 +83,16 @@ def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd
     outlines = []
     for identifier, outline in zip(candidates["candidate_id"], candidates.geometry, strict=True):
         head = standing[-1] if (standing := _standing(folded, identifier, reviewer)) else None
-        rows.append({name: getattr(head, name) if head else None for name in VERDICT})
+        rows.append({name: _told(getattr(head, name)) if head else None for name in (*VERDICT, *SEEN)})
         outlines.append(_multi(from_geojson(head.geometry) if head and head.geometry else outline))
-    verdicts = pd.DataFrame(rows, columns=list(VERDICT)).astype(
-        {n: "float64" if n == "possibility" else "str" for n in VERDICT}
-    )
+    names = (*VERDICT, *SEEN)
+    verdicts = pd.DataFrame(rows, columns=list(names)).astype({n: "float64" if n == "possibility" else "str" for n in names})
     shown = pd.DataFrame(candidates[[name for name in SHOWN if name in candidates]])
     return gpd.GeoDataFrame(pd.concat([shown, verdicts], axis=1), geometry=gpd.GeoSeries(outlines, crs=candidates.crs))
+
+
+def _told(value: Any) -> Any:
+    return next(text for text, said in ACTIVE.items() if said == value) if isinstance(value, bool) else value
 
 
 def _standing(folded: Folded, candidate: str, reviewer: str) -> list[Event]:
@@ -148,8 +155,11 @@ def import_verdicts(
         folded = fold(known)
         rows = check_filled(file, said, _known(candidates, folded, reviewer, windows), whole=said.layered and role == "primary")
         events = [
-            (revise(_decide(row, common), folded.heads.get(row["candidate_id"], {}).get(reviewer, [])), "decided")
-            for row in records(rows)
+            (
+                revise(_decide(row, common, _standing(folded, name, reviewer)), folded.heads.get(name, {}).get(reviewer, [])),
+                "decided",
+            )
+            for name, row in zip(rows["candidate_id"], records(rows), strict=True)
         ]
         events += [(new, "missed") for new in _added(missed, folded, common)]
         counts["undecided"] = len({*asked} - {*rows["candidate_id"]})
@@ -221,7 +231,10 @@ def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str, windows:
     return known.set_index(candidates["candidate_id"])
 
 
-def _decide(row: dict[str, Any], common: dict[str, str]) -> Event:
+def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) -> Event:
+    seen = {"outline_scope": row.get("outline_scope") or None, "active": ACTIVE.get(row.get("active", ""))}
+    if standing and standing[-1].decision == row["decision"]:
+        seen |= _unsaid(standing[-1], [*YEARS, *(name for name in SEEN if name not in row)])
     return make_event(
         **common,
         action="decide",
@@ -231,7 +244,13 @@ def _decide(row: dict[str, Any], common: dict[str, str]) -> Event:
         geometry=to_geojson(row["geometry"]) if row["decision"] == "edit" else None,
         **_given(row),
         reject_reason=row["reject_reason"] or None,
+        **seen,
     )
+
+
+def _unsaid(head: Event, names: Sequence[str]) -> dict[str, Any]:
+    """Return what stands of a verdict that the file can't say."""
+    return {name: getattr(head, name) for name in names}
 
 
 def _given(row: dict[str, Any]) -> dict[str, Any]:
@@ -257,6 +276,8 @@ def _added(missed: gpd.GeoDataFrame, folded: Folded, common: dict[str, str]) -> 
         geometry = before[names[earlier]][-1].geometry if earlier is not None and kept else to_geojson(row["geometry"])
         fresh = missed_id(common["round"], common["reviewer"], geometry)
         candidate = fresh if earlier is None else names[earlier]
-        event = make_event(**common, action="add_missed", candidate_id=candidate, geometry=geometry, **_given(row))
-        events.append(revise(event, before.get(candidate, [])))
+        heads = before.get(candidate, [])
+        said = {**_given(row), **(_unsaid(heads[-1], [*YEARS, *SEEN]) if heads else {})}
+        event = make_event(**common, action="add_missed", candidate_id=candidate, geometry=geometry, **said)
+        events.append(revise(event, heads))
     return events

@@ -16,11 +16,14 @@ from rts_pipeline.errors import InputError, UsageError
 CANDIDATES_LAYER, MISSED_LAYER, KNOWN_LAYER = "candidates", "missed", "known"
 VERDICT = ("decision", "possibility", "reject_reason", "note")
 CANDIDATE_COLUMNS, MISSED_COLUMNS = ("candidate_id", "base_sha256", *VERDICT), ("possibility", "note")
+SEEN = ("outline_scope", "active")
+"""Columns of the candidates that a file may lack: then what is recorded of them stays as it is."""
+ACTIVE = {"yes": True, "no": False}
 MISSED = "missed"
 """Decision of a row that is an added slump, in files of one table."""
 AGAIN = "export the round again and fill in that file"
 SEPARATORS = (",", ";", "\t")
-SHORT = {name[:10]: name for name in CANDIDATE_COLUMNS if len(name) > 10}
+SHORT = {name[:10]: name for name in (*CANDIDATE_COLUMNS, *SEEN) if len(name) > 10}
 """What a Shapefile makes of the longer names."""
 
 
@@ -29,7 +32,7 @@ class Filled:
     """What a file says; the index of a table is the row in the file, from 0; texts are stripped, empty ones are "".
 
     Attributes:
-        candidates: `CANDIDATE_COLUMNS` and, but from a CSV, the outlines in the CRS of the candidates.
+        candidates: `CANDIDATE_COLUMNS`, what of `SEEN` the file has and, but from a CSV, the outlines in the candidates' CRS.
         missed: the added slumps: `MISSED_COLUMNS` and outlines.
         layered: whether these are two layers of a GeoPackage.
     """
@@ -80,7 +83,7 @@ def _layer(file: Path, crs: Any, columns: tuple[str, ...], name: str | None = No
     _check_columns(file, what, list(frame.columns), columns)
     if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
         raise InputError(file, f"{what} declares no CRS", expected="that of the candidates", do=AGAIN)
-    for column in set(columns) - {"possibility"}:
+    for column in {*columns, *SEEN} & {*frame.columns} - {"possibility"}:
         frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
     return frame if frame.crs == crs else frame.to_crs(crs)
 

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.review.events import DECISIONS, REJECT_REASONS
-from rts_pipeline.review.formats import AGAIN, CANDIDATES_LAYER, MISSED, MISSED_LAYER, Filled
+from rts_pipeline.review.events import DECISIONS, OUTLINE_SCOPES, REJECT_REASONS
+from rts_pipeline.review.formats import ACTIVE, AGAIN, CANDIDATES_LAYER, MISSED, MISSED_LAYER, SEEN, Filled
 from rts_pipeline.review.outlines import plain, problem_of, same
 from rts_pipeline.review.windows import DO, EXPECTED, OUTLINED
 
@@ -55,7 +55,11 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) 
         expected=f"{', '.join(REJECT_REASONS)} or empty",
     )
     rows.refuse((filled["reject_reason"] != "") & (decision != "reject"), "reject_reason", "without decision 'reject'")
-    for column in ("possibility", "note"):
+    for column, known_values in (("outline_scope", OUTLINE_SCOPES), ("active", tuple(ACTIVE))):
+        if column in filled:
+            bad = ~filled[column].isin(["", *known_values])
+            rows.refuse(bad, column, "is unknown", expected=f"{', '.join(known_values)} or empty")
+    for column in ("possibility", "note", *(name for name in SEEN if name in filled)):
         given = filled[column].notna() & (filled[column] != "")
         rows.refuse(given & (decision == ""), column, "without a decision", do="decide (at least 'unsure') or clear it")
     drawn = rows.outlines() if "geometry" in filled else known["drawn"].reindex(ids).to_numpy()

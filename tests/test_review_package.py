@@ -1,0 +1,344 @@
+"""The offline package: what lies in it, what doesn't, and its way back; and, marked slow, QGIS itself."""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import pytest
+import rasterio
+from rasterio.windows import from_bounds
+from shapely.affinity import translate
+from typer.testing import CliRunner
+
+from page_case import COLOURS, OPTIONS, Project
+from review_case import AT, CRS, GRID
+from rts_pipeline import io
+from rts_pipeline.cli import app
+from rts_pipeline.config import load_config
+from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.evidence.chips import ground
+from rts_pipeline.review.events import make_event
+from rts_pipeline.review.exchange import ImportResult, import_verdicts
+from rts_pipeline.review.package import PROJECT, VERDICTS, write_package
+from rts_pipeline.review.qgis_layers import STYLES
+from rts_pipeline.review.qgis_project import MIN_ID, Layer
+from rts_pipeline.review.start import start
+from rts_pipeline.review.store import append
+
+SECRET = "the other reader thinks so"
+PYTHON = "/usr/bin/python3"
+"""Debian's own, which has PyQGIS after `apt install python3-qgis`."""
+YEARS = ("2018", "2019", "2020")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("package"), n=3)
+    who = {"round": "02", "candidate_id": project.names[0], "reviewer": "zoe", "at": AT, "source": "web"}
+    base = candidates(project)["base_sha256"].iloc[0]
+    said = {"action": "decide", "decision": "reject", "note": SECRET, "base_sha256": base, "guideline_version": "1"}
+    append(project.reviews, "02", "zoe", [make_event(**who, **said)])
+    return project
+
+
+@pytest.fixture(scope="module")
+def written(template, tmp_path_factory):
+    """The package, moved to where the project isn't."""
+    folder = tmp_path_factory.mktemp("made")
+    packed = write_package(load_config(template.config), "02", "ann", folder / "out")
+    moved = tmp_path_factory.mktemp("elsewhere") / "ann"
+    shutil.move(folder / "out", moved)
+    return packed, moved
+
+
+@pytest.fixture
+def project(template, tmp_path):
+    return template.copied(tmp_path / "project")
+
+
+@pytest.fixture
+def package(written, tmp_path):
+    return shutil.copytree(written[1], tmp_path / "package")
+
+
+def candidates(project):
+    return io.read_geoparquet(project.reviews / "round_02" / "candidates.parquet")
+
+
+def document(package):
+    with zipfile.ZipFile(package / PROJECT) as archive:
+        assert archive.namelist() == ["review.qgs"]
+        return archive.read("review.qgs").decode()
+
+
+def test_files(written):
+    packed, package = written
+    names = {str(file.relative_to(package)) for file in package.rglob("*") if file.is_file()}
+    cells = {name for name in names if name.startswith("mosaic/")}
+    assert {VERDICTS, PROJECT, "mosaic.vrt", "2018.vrt", "2019.vrt", "2020.vrt"} < names
+    assert (packed.candidates, packed.years, packed.cells) == (3, (2018, 2019, 2020), len(cells))
+    assert packed.size == sum((package / name).stat().st_size for name in names)
+    assert {Path(name).suffix for name in names} == {".gpkg", ".qgz", ".vrt", ".tif"}
+    for name in names:
+        if name.endswith(".tif"):
+            with rasterio.open(package / name) as dataset:
+                assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+
+
+def test_only_cells_with_candidates(template, written):
+    _, package = written
+    boxes = [ground(outline.bounds, GRID, OPTIONS.margin_m, OPTIONS.min_size_px).polygon for outline in template.outlines]
+    inside = {f"{cell}.tif" for cell in GRID.cells_touching(boxes)}
+    there = {file.name for file in (package / "mosaic").iterdir()}
+    assert there == inside & {file.name for file in (template.results / "mosaic").glob("*.tif")}
+    assert there < {file.name for file in (template.results / "mosaic").glob("*.tif")}
+
+
+def test_gpkg_is_what_the_export_writes(written):
+    file = written[1] / VERDICTS
+    assert [name for name, _ in pyogrio.list_layers(file)] == ["candidates", "missed", "known"]
+    with sqlite3.connect(file) as database:
+        # GeoPackage 1.3, which QGIS 3.22 reads
+        assert database.execute("pragma user_version").fetchone() == (10300,)
+    database.close()
+
+
+def test_years_lie_where_the_candidates_do(template, written):
+    """The slump of a picture, a disc in its middle that grows from year to year, has its place and size on the ground."""
+    (_, slump), (_, slump_false) = COLOURS["true"], COLOURS["false"]
+    for number, year in enumerate(YEARS):
+        with rasterio.open(written[1] / f"{year}.vrt") as dataset:
+            assert dataset.crs == CRS and dataset.descriptions == ("blue", "green", "red", "nir", "alpha")
+            for outline, name in zip(template.outlines, template.names, strict=True):
+                box = ground(outline.bounds, GRID, OPTIONS.margin_m, OPTIONS.min_size_px)
+                blue, green, red, nir, alpha = dataset.read(window=from_bounds(*box.bounds, dataset.transform))
+                if year == "2018" and name == template.names[1]:
+                    assert not alpha.any()
+                    continue
+                assert red.shape == box.shape and (alpha == 255).all()
+                middle = [int(band[box.height // 2, box.width // 2]) for band in (red, green, blue, nir)]
+                assert np.allclose(middle, [*slump, slump_false[0]], atol=6)
+                rows, columns = np.nonzero(red > 133)
+                assert np.allclose([rows.mean(), columns.mean()], (box.width - 1) / 2, atol=0.6)
+                assert len(rows) == pytest.approx(np.pi * (box.width * (0.08 + 0.05 * number)) ** 2, rel=0.15)
+
+
+def test_ground_of_two_belongs_to_the_nearer_in_all_years(project, tmp_path):
+    """Where a year lacks one candidate's picture, its ground stays empty: the neighbour's has another stretch."""
+    near = candidates(project)
+    near.loc[1, "geometry"] = translate(near.geometry.iloc[0], 120)
+    io.write_parquet(project.results / "rounds" / "02" / "candidates.parquet", near)
+    shutil.rmtree(project.reviews / "round_02")
+    start(project.reviews, project.results, "02", at=AT)
+    write_package(load_config(project.config), "02", "ann", tmp_path / "out")
+    left, right = near.geometry.iloc[0].centroid, near.geometry.iloc[1].centroid
+    points = [(left.x + 54, left.y), (right.x - 54, right.y)]
+    for year, wanted in (("2018", [255, 0]), ("2019", [255, 255])):
+        with rasterio.open(tmp_path / "out" / f"{year}.vrt") as dataset:
+            assert [int(values[4]) for values in dataset.sample(points)] == wanted
+
+
+def test_project_is_relative_and_complete(written):
+    text = document(written[1])
+    root = ET.fromstring(text)
+    sources = {layer.findtext("datasource") for layer in root.iter("maplayer")}
+    assert sources == {f"./{n}.vrt" for n in (*YEARS, "mosaic")} | {
+        f"./{VERDICTS}|layername={n}" for n in ("candidates", "missed", "known")
+    }
+    assert all((written[1] / source.split("|")[0]).exists() for source in sources)
+    ids = [layer.findtext("id") for layer in root.iter("maplayer")]
+    assert len(set(ids)) == len(ids) and min(map(len, ids)) >= MIN_ID
+    themes = {theme.get("name"): [layer.get("id") for layer in theme] for theme in root.iter("visibility-preset")}
+    assert {*YEARS, *(f"{year} false colour" for year in YEARS), "mosaic", "time-lapse"} < set(themes)
+    assert all(set(shown) <= set(ids) for shown in themes.values())
+    assert len({style[:2] for style in STYLES.values()}) == len(STYLES)
+
+
+def test_paths_of_this_machine_are_nowhere(template, written):
+    _, package = written
+    for file in package.rglob("*"):
+        if file.is_file():
+            data = document(package).encode() if file.name == PROJECT else file.read_bytes()
+            assert str(template.folder).encode() not in data and b"/tmp/" not in data, file
+
+
+def test_blind(template, written):
+    """Neither a number of the network nor another's verdict is in any table or in the project."""
+    _, package = written
+    for layer, _ in pyogrio.list_layers(package / VERDICTS):
+        columns = set(pyogrio.read_info(package / VERDICTS, layer=layer)["fields"])
+        assert not columns & {"prob_mean", "prob_max", "rank", "score", "known_m", "model_sha256", "seen", "first_year_visible"}
+    everything = document(package).encode() + (package / VERDICTS).read_bytes()
+    assert b"zoe" not in everything and SECRET.encode() not in everything and b"prob" not in everything
+
+
+def test_round_trip(project, package):
+    file = package / VERDICTS
+    frame = gpd.read_file(file, layer="candidates")
+    # as QGIS does it: rows are changed in place
+    frame["decision"] = ["accept", "reject", None]
+    frame["reject_reason"] = [None, "gully or river bank", None]
+    frame["outline_scope"] = ["whole scar", None, None]
+    frame["active"] = ["no", None, None]
+    missed = gpd.read_file(file, layer="missed")
+    io.write_gpkg(file, {"candidates": frame, "missed": missed})
+    run = ["review", "import", "02", str(file), "--reviewer", "ann", "--config", str(project.config)]
+    dry = CliRunner().invoke(app, [*run, "--dry-run"])
+    assert dry.exit_code == 0 and "2 new verdicts" in dry.output and project.decisions() == {}
+    done = CliRunner().invoke(app, run)
+    assert done.exit_code == 0, done.output
+    assert project.decisions() == {project.names[0]: "accept", project.names[1]: "reject"}
+    first, second = sorted(project.events(), key=lambda event: event.candidate_id)
+    assert (first.outline_scope, first.active, second.reject_reason) == ("whole scar", False, "gully or river bank")
+    again = CliRunner().invoke(app, run)
+    assert "0 new verdicts" in again.output and len(project.events()) == 2
+
+
+def test_next_package_holds_own_verdicts(project, tmp_path):
+    """What the page recorded and a file can't say isn't lost on the way, and says nothing new when it comes back."""
+    row, years = candidates(project).iloc[0], {"evidence_years": (2018, 2019), "first_year_visible": 2018}
+    who = {"round": "02", "candidate_id": row["candidate_id"], "reviewer": "ann", "at": AT, "source": "web"}
+    said = {"action": "decide", "decision": "accept", "base_sha256": row["base_sha256"], "guideline_version": "1", **years}
+    event = make_event(**who, **said, outline_scope="whole scar", active=False)
+    append(project.reviews, "02", "ann", [event])
+    file = tmp_path / "next" / VERDICTS
+    write_package(load_config(project.config), "02", "ann", file.parent)
+    frame = gpd.read_file(file, layer="candidates")
+    assert frame.loc[0, ["decision", "outline_scope", "active"]].tolist() == ["accept", "whole scar", "no"]
+    later = {"at": "2021-01-01T00:00:00Z"}
+    unchanged = import_verdicts(project.reviews, "02", "ann", file, **later)
+    assert unchanged == ImportResult(decided=0, missed=0, unchanged=1, undecided=2)
+    frame.loc[0, ["note", "outline_scope"]] = ["the tongue too", "active part and debris tongue"]
+    io.write_gpkg(file, {"candidates": frame.drop(columns="active"), "missed": gpd.read_file(file, layer="missed")})
+    assert import_verdicts(project.reviews, "02", "ann", file, **later).decided == 1
+    new = project.events()[-1]
+    assert (new.note, new.outline_scope, new.active) == ("the tongue too", "active part and debris tongue", False)
+    assert (new.evidence_years, new.first_year_visible) == ((2018, 2019), 2018)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("active", "maybe", "active 'maybe' is unknown; expected yes, no or empty"),
+        ("outline_scope", "all", "outline_scope 'all' is unknown; expected active part"),
+    ],
+)
+def test_wrong_value(project, package, column, value, told):
+    frame = gpd.read_file(package / VERDICTS, layer="candidates").astype({column: object})
+    frame["decision"] = "accept"
+    frame.loc[1, column] = value
+    io.write_gpkg(package / VERDICTS, {n: frame if n == "candidates" else frame.iloc[:0] for n in ("candidates", "missed")})
+    with pytest.raises(InputError, match=re.escape(told)) as caught:
+        import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT)
+    assert "row 2" in str(caught.value) and project.events() == []
+
+
+def test_never_over_what_is_there(project, package):
+    before = {file: file.read_bytes() for file in package.rglob("*") if file.is_file()}
+    with pytest.raises(RefusedError, match="may hold verdicts"):
+        write_package(load_config(project.config), "02", "ann", package)
+    assert before == {file: file.read_bytes() for file in package.rglob("*") if file.is_file()}
+
+
+def test_nothing_to_judge(project, tmp_path):
+    with pytest.raises(RefusedError, match="nothing for ann to judge as adjudicator"):
+        write_package(load_config(project.config), "02", "ann", tmp_path / "out", role="adjudicator")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_other_settings(project, tmp_path):
+    config = load_config(project.config)
+    other = config.model_copy(update={"evidence": config.evidence.model_copy(update={"margin_m": 150})})
+    with pytest.raises(InputError, match="make the evidence again"):
+        write_package(other, "02", "ann", tmp_path / "out")
+    assert not any(tmp_path.glob("*out*"))
+
+
+def test_without_evidence_and_mosaic(project, tmp_path):
+    shutil.rmtree(project.results / "rounds" / "02" / "evidence")
+    shutil.rmtree(project.results / "mosaic")
+    out = tmp_path / "out"
+    run = ["review", "package", "--reviewer", "ann", "--out", str(out), "--config", str(project.config)]
+    told = CliRunner().invoke(app, run)
+    assert told.exit_code == 0, told.output
+    assert "3 candidates, no pictures: the evidence isn't there, 0 cells of the mosaic" in told.output
+    assert f"rts-pipeline review import 02 {out / VERDICTS} --reviewer ann" in told.output
+    assert len(list(ET.fromstring(document(out)).iter("maplayer"))) == 3
+
+
+def test_short_ids_are_refused():
+    with pytest.raises(ValueError, match="fewer than 11"):
+        Layer("mosaic", "mosaic", "./mosaic.vrt", "raster")
+
+
+@pytest.fixture(scope="module")
+def qgis():
+    found = Path(PYTHON).exists() and not subprocess.run([PYTHON, "-c", "import qgis.core"], capture_output=True).returncode
+    if not found:
+        pytest.skip("no PyQGIS: apt install python3-qgis")
+
+
+@pytest.mark.slow
+def test_in_qgis(qgis, project, package, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "GDAL", "PROJ"))}
+    env |= {"QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    script = Path(__file__).with_name("pyqgis_session.py")
+    ran = subprocess.run([PYTHON, script, package, pictures], env=env, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert (told["crs"], told["relative"], told["step"]) == (CRS, True, [1.0, "years"])
+    assert told["order"][:3] == ["missed slumps (add)", "candidates", "known outlines"]
+    assert told["time"] == ["2018-01-01T00:00:00Z", "2020-12-31T23:59:59Z"]
+    for name, layer in told["layers"].items():
+        assert layer["valid"] and layer["crs"] == CRS and layer["source"].startswith(str(package)), name
+        year = name[:4]
+        wanted = [f"{year}-01-01T00:00:00Z", f"{year}-12-31T23:59:59Z"] if year in YEARS else None
+        assert layer["time"] == wanted, name
+    assert [told["layers"][name]["read_only"] for name in told["order"][:3]] == [False, False, True]
+    over = {"missed slumps (add)", "candidates", "known outlines"}
+    for year in YEARS:
+        assert set(told["themes"][year]) == {*over, year}
+        assert set(told["themes"][f"{year} false colour"]) == {*over, f"{year} false colour"}
+    assert set(told["themes"]["time-lapse"]) == {*over, *YEARS}
+    form, categories = told["form"], told["categories"]
+    assert [value for _, value in form["decision"][1][1:]] == ["accept", "reject", "edit", "unsure"]
+    assert {name for name, (*_, free) in form.items() if free is True} == {
+        "decision", "possibility", "reject_reason", "note", "outline_scope", "active"
+    }  # fmt: skip
+    assert form["base_sha256"][0] == form["fid"][0] == "Hidden"
+    assert categories == {decision: legend for decision, (*_, legend) in STYLES.items()}
+    _check_pictures(pictures)
+    result = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT, source="qgis")
+    assert result == ImportResult(decided=3, missed=1, unchanged=0, undecided=0)
+    names = project.names
+    added = next(name for name in project.decisions() if name not in names)
+    assert project.decisions() == {names[0]: "accept", names[1]: "reject", names[2]: "edit", added: "missed"}
+    first = next(event for event in project.events() if event.candidate_id == names[0])
+    assert (first.possibility, first.note, first.outline_scope, first.active) == (0.75, "headwall", "whole scar", True)
+    again = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at="2021-01-01T00:00:00Z", source="qgis")
+    assert again == ImportResult(decided=0, missed=0, unchanged=4, undecided=0)
+
+
+def _check_pictures(folder):
+    """Each year's theme shows that year: more slump from year to year; and so does the temporal controller."""
+    from PIL import Image
+
+    def slump(name):
+        values = np.asarray(Image.open(folder / f"{name}.png").convert("RGB")).astype(int)
+        return int((np.abs(values - COLOURS["true"][1]).max(axis=-1) < 12).sum())
+
+    shown = pd.Series({year: slump(year) for year in YEARS})
+    assert shown.is_monotonic_increasing and shown.iloc[0] > 100 and shown.is_unique
+    assert abs(slump("time 2018") - shown["2018"]) < 20 and abs(slump("time 2020") - shown["2020"]) < 20
