@@ -53,7 +53,7 @@ STAGES = {
     "completeness": Stage(1, "completeness", "b273668a2059a20c"),
     "attributes": Stage(2, "inventory.attributes", "d06d57a676ac0035"),
     "export": Stage(1, "inventory.export", "963a30b51fa2d316"),
-    "report": Stage(8, "report.build", "533010af61275698"),
+    "report": Stage(9, "report.build", "426917431ef2349b"),
 }
 
 
