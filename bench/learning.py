@@ -72,7 +72,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bce": {"loss": "bce"},
     "constant": {"schedule": "constant"},
     "no_scale": {"geometric": {"scale_share": 0.0}},
-    "focal": {"train": {"loss": "focal+dice"}},
     "rgb": {"train": {"bands": ["blue", "green", "red"]}},
     "ndvi": {"train": {"ndvi": True}},
     "ring": {"labels": {"boundary_ignore_m": 4.5}},

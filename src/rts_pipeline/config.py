@@ -240,7 +240,6 @@ class Learning(Section):
     batch_size: Count = Field(8, description="Windows in a step.")
     learning_rate: Positive = Field(1e-3, description="Highest learning rate (AdamW, one cycle).")
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
-    loss: Literal["bce+dice", "focal+dice"] = Field("bce+dice", description="Loss, both parts ignore unlabelled pixels.")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
     compile: bool = Field(False, description="Compile the network (torch.compile).")
     seed: int = Field(0, description="Seed of weights, draws and augmentation.")

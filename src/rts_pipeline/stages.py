@@ -41,7 +41,7 @@ STAGES = {
     "ledger": Stage(1, "scenes.ledger", "819fd170c5e268fc"),
     "labels": Stage(2, "labels", "ac09dc87c6d32aca"),
     "chips": Stage(2, "chips", "7d3f2255ccbe0307"),
-    "train": Stage(4, "learning.train", "677834eeaca9b066"),
+    "train": Stage(4, "learning.train", "f53c261f03741c54"),
     "validate": Stage(4, "validate.build", "3168be13e5adb1c1"),
     "crossvalidate": Stage(1, "crossvalidate", "d30b78ac1660ea91"),
     "predict": Stage(2, "predict", "b723eaf7940c919c"),

@@ -17,14 +17,12 @@ from rts_pipeline.metrics.pixels import BINS, pixel_scores
 
 
 class SegmentationLoss(nn.Module):
-    """Binary cross-entropy (or focal loss) plus Dice loss over the pixels that are not ignored."""
+    """Binary cross-entropy plus Dice loss over the pixels that are not ignored."""
 
-    def __init__(self, kind: str) -> None:
-        """Take "bce+dice" or "focal+dice"."""
+    def __init__(self) -> None:
+        """Build the two parts."""
         super().__init__()
-        self.pixel = (
-            nn.BCEWithLogitsLoss() if kind == "bce+dice" else smp.losses.FocalLoss("binary", alpha=0.5, normalized=True)
-        )
+        self.pixel = nn.BCEWithLogitsLoss()
         self.dice = smp.losses.DiceLoss("binary", smooth=1.0)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -59,7 +57,7 @@ class SlumpTask(SemanticSegmentationTask):
 
     def configure_losses(self) -> None:
         """Build the loss."""
-        self.criterion = SegmentationLoss(self.setting.loss)
+        self.criterion = SegmentationLoss()
 
     def configure_metrics(self) -> None:
         """Count validation pixels by class and probability."""
