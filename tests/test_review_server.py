@@ -1,6 +1,7 @@
 """The server as a browser, and as an attacker, meets it: the real command on a real socket."""
 
 import json
+import re
 import socket
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from review_case import GRID, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError, UsageError
 from rts_pipeline.review.desk import Desk, Given, Retraction, Verdict
+from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS
 from rts_pipeline.review.guard import MAX_BODY
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.server import open_socket
@@ -409,6 +411,13 @@ def test_nothing_of_another_reviewer_is_in_any_response(fresh):
     for hidden in (SECRET, "bob", "stable scar", bob.state("r02-0001")["event_id"], "500061", "3900766", "r02-m"):
         assert hidden.encode() not in text, hidden
     assert fresh.decisions("bob")["r02-0002"] == "reject"
+
+
+@pytest.mark.parametrize(("name", "words"), [("REASONS", REJECT_REASONS), ("SCOPES", OUTLINE_SCOPES)])
+def test_the_page_offers_the_words_that_the_record_knows(name, words):
+    keys = (Path(__file__).parents[1] / "web/src/keys.ts").read_text()
+    (listed,) = re.findall(rf"const {name} = \[(.*?)\]", keys, re.DOTALL)
+    assert tuple(re.findall(r'"(.*?)"', listed)) == words
 
 
 def test_an_adjudicator_sees_what_two_readers_differ_on_and_nothing_else(fresh):

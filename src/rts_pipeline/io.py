@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,15 +134,40 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
         frame.reset_index(drop=True).to_parquet(temporary, index=False, compression="zstd")
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a Parquet file of ours that has no geometry.
+def read_parquet(path: Path, only: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file of ours, without its geometry.
+
+    Args:
+        path: the file.
+        only: columns to read, of which the file may lack some; None: all.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     import pandas as pd
+    from pyarrow.parquet import read_schema
 
-    return _read_table(path, pd.read_parquet, "Parquet")
+    def read(path: Path) -> pd.DataFrame:
+        names = None if only is None else set(read_schema(path).names)
+        return pd.read_parquet(path, columns=None if names is None else [name for name in only or () if name in names])
+
+    return _read_table(path, read, "Parquet")
+
+
+def read_columns(path: Path, *names: str, expected: str) -> list[list[Any]]:
+    """Read columns of a Parquet file as lists, without pandas, which takes longer to import than to read them.
+
+    Raises:
+        InputError: missing, damaged or without such a column; `expected` is what it says the file should be.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    try:
+        table = read_table(path, columns=list(names))
+        return [table[name].to_pylist() for name in names]
+    except (ArrowException, OSError, KeyError) as error:
+        raise InputError(path, f"can't be read ({error})", expected=expected) from None
 
 
 def read_geoparquet(path: Path) -> gpd.GeoDataFrame:

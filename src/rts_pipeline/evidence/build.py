@@ -215,11 +215,11 @@ def _measure(batch: list[Candidate], source: Source, cache: Cache) -> None:
 def _zones(candidate: Candidate, source: Source) -> Zones:
     """Find the direction uphill, and with it the zones to measure."""
     gradient = source.elevation.gradient(candidate.box)
-    zones = Zones.of(candidate.outline, candidate.box, None, source.options.evidence.ring_m)
+    zones = Zones.of(candidate.outline, candidate.box)
     candidate.uphill = gradient if isinstance(gradient, str) else uphill(gradient, zones.inside)
     if isinstance(candidate.uphill, str):
         return zones
-    return Zones.of(candidate.outline, candidate.box, candidate.uphill, source.options.evidence.ring_m)
+    return zones.with_ring(candidate.uphill, source.options.evidence.ring_m)
 
 
 def _numbers_from(candidate: Candidate, source: Source) -> dict[str, Any]:

@@ -116,11 +116,16 @@ def as_webp(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
+def enlargement(edge_px: int, scale: int) -> int:
+    """Return screen pixels along the edge of one that was read: `scale`, or what keeps a picture within MAX_EDGE_PX."""
+    return max(1, min(scale, MAX_EDGE_PX // edge_px))
+
+
 def enlarged(pixels: NDArray[np.uint8], scale: int) -> Image.Image:
     """Return square pixels (n, n, 3) or (n, n) as an image of `scale` screen pixels for one, within MAX_EDGE_PX."""
     from PIL import Image
 
-    edge = pixels.shape[0] * max(1, min(scale, MAX_EDGE_PX // pixels.shape[0]))
+    edge = pixels.shape[0] * enlargement(pixels.shape[0], scale)
     return Image.fromarray(pixels).resize((edge, edge), Image.Resampling.BICUBIC)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,23 +56,28 @@ class Zones:
     ring: Mask
 
     @classmethod
-    def of(cls, outline: BaseGeometry, box: GeoBox, uphill: float | None, ring_m: float) -> Zones:
-        """Return the zones.
+    def of(cls, outline: BaseGeometry, box: GeoBox) -> Zones:
+        """Return the zones as far as the direction uphill isn't needed.
 
         Args:
             outline: the candidate's outline, in the grid's CRS.
-            box: pixels that hold it and the ring.
-            uphill: direction in radians clockwise from grid north; None: unknown.
-            ring_m: width of the ring.
+            box: pixels that hold it.
         """
-        ring = np.zeros(box.shape, bool)
-        if uphill is not None:
-            around = outline.buffer(ring_m).difference(outline)
-            columns, rows = np.meshgrid(np.arange(box.width) + 0.5, np.arange(box.height) + 0.5)
-            x, y = box.transform @ (columns, rows)
-            upslope = (x - outline.centroid.x) * np.sin(uphill) + (y - outline.centroid.y) * np.cos(uphill)
-            ring = _pixels(around, box) & (upslope > 0)
-        return cls(box, outline, _pixels(outline, box), ring)
+        return cls(box, outline, _pixels(outline, box), np.zeros(box.shape, bool))
+
+    def with_ring(self, uphill: float, ring_m: float) -> Zones:
+        """Return the zones with the ring.
+
+        Args:
+            uphill: direction in radians clockwise from grid north.
+            ring_m: width of the ring, which the box must hold.
+        """
+        around = self.outline.buffer(ring_m).difference(self.outline)
+        columns, rows = np.meshgrid(np.arange(self.box.width) + 0.5, np.arange(self.box.height) + 0.5)
+        x, y = self.box.transform @ (columns, rows)
+        centre = self.outline.centroid
+        upslope = (x - centre.x) * np.sin(uphill) + (y - centre.y) * np.cos(uphill)
+        return replace(self, ring=_pixels(around, self.box) & (upslope > 0))
 
 
 def measure(look: Look, zones: Zones, rule: Outlining) -> dict[str, Any]:

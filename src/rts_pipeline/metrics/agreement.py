@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rts_pipeline.metrics.bootstrap import interval
+from rts_pipeline.metrics import bootstrap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def gwet_ac1(table: Floats) -> Floats:
     """Return Gwet's AC1 (Gwet 2008, doi:10.1348/000711006X126600): chance is sum(p (1 - p)) / (k - 1) of the mean shares p."""
     share = (table.sum(axis=-1) + table.sum(axis=-2)) / (2 * table.sum(axis=(-2, -1)))[..., None]
     chance = (share * (1 - share)).sum(axis=-1) / (table.shape[-1] - 1)
-    return (percent(table) - chance) / (1 - chance)
+    return beyond_chance(percent(table), chance)
 
 
 def positive_agreement(table: Floats) -> Floats:
@@ -61,10 +61,12 @@ def _observed(table: Floats, weights: Floats) -> Floats:
 
 def _beyond_chance(table: Floats, weights: Floats) -> Floats:
     expected = table.sum(axis=-1)[..., :, None] * table.sum(axis=-2)[..., None, :]
-    chance = _observed(expected, weights)
-    # Rounding must not turn 0 / 0 into a number.
-    chance = np.where(np.isclose(chance, 1, rtol=0, atol=1e-12), np.nan, chance)
-    return (_observed(table, weights) - chance) / (1 - chance)
+    return beyond_chance(_observed(table, weights), _observed(expected, weights))
+
+
+def beyond_chance(observed: Floats, chance: Floats) -> Floats:
+    """Return what of the agreement that chance leaves open was reached; nan where it leaves none, but for rounding."""
+    return np.where(1 - chance > 1e-12, (observed - chance) / (1 - chance), np.nan)
 
 
 def tables(first: NDArray[Any], second: NDArray[Any], k: int, groups: NDArray[Any]) -> NDArray[np.int64]:
@@ -90,10 +92,4 @@ def figure(counts: NDArray[np.int64], coefficient: Callable[[Floats], Floats]) -
         coefficient: one of the functions above.
     """
     k = counts.shape[-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(coefficient(counts.sum(axis=0).astype(np.float64)))
-    if np.isnan(value):
-        return {"value": None, "low": None, "high": None}
-    limits = interval(counts.reshape(len(counts), k * k), lambda sums: coefficient(sums.reshape(-1, k, k)))
-    low, high = limits or (None, None)
-    return {"value": value, "low": low, "high": high}
+    return bootstrap.figure(counts.reshape(len(counts), k * k), lambda sums: coefficient(sums.reshape(-1, k, k)))

@@ -55,6 +55,17 @@ def interval(
     return float(lower), float(upper)
 
 
+def figure(counts: NDArray[Any], statistic: Callable[[Floats], Floats]) -> dict[str, float | None]:
+    """Return the score of all blocks together and its interval: value, low, high; None where undefined. As for `interval`."""
+    table = np.asarray(counts, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(statistic(table.sum(axis=0, keepdims=True))[0])
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None}
+    low, high = interval(table, statistic) or (None, None)
+    return {"value": value, "low": low, "high": high}
+
+
 def _sums(table: Floats, n: int, seed: int) -> Floats:
     """Return the sums of `n` draws of as many blocks as there are, shape (n, k)."""
     blocks = len(table)

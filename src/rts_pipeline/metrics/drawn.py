@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from rts_pipeline.lineage import united
-from rts_pipeline.metrics.bootstrap import interval
+from rts_pipeline.metrics import bootstrap
 from rts_pipeline.metrics.objects import match_geometries
 from rts_pipeline.metrics.summary import figure
 
@@ -103,8 +103,4 @@ def _mean(part: NDArray[np.int64], whole: NDArray[np.int64]) -> dict[str, float 
         ratios = np.where(defined, sums[..., :pairs] / sums[..., pairs:], 0)
         return ratios.sum(axis=-1) / defined.sum(axis=-1)
 
-    table = np.concatenate([part, whole]).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(mean(table.sum(axis=0).astype(np.float64)))
-    low, high = interval(table, mean) or (None, None)
-    return {"value": None if np.isnan(value) else value, "low": low, "high": high}
+    return bootstrap.figure(np.concatenate([part, whole]).T, mean)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rts_pipeline.metrics.bootstrap import interval
+from rts_pipeline.metrics.agreement import beyond_chance
+from rts_pipeline.metrics.bootstrap import figure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,14 +79,11 @@ def coefficients(
     always = _terms(fixed[0][None])[0] * fixed[1] if fixed else np.zeros(terms.shape[1])
     sums = np.zeros((int(block.max(initial=-1)) + 1, terms.shape[1]))
     np.add.at(sums, block, terms)
-    return {name: _figure(sums, always, statistic) for name, statistic in COEFFICIENTS.items()}
 
+    def score(statistic: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+        return lambda drawn: statistic(drawn + always)
 
-def _figure(sums: Floats, always: Floats, statistic: Callable[[Floats], Floats]) -> dict[str, float | None]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(sums.sum(axis=0) + always))
-    low, high = interval(sums, lambda drawn: statistic(drawn + always)) or (None, None)
-    return {"value": None if np.isnan(value) else value, "low": low, "high": high}
+    return {name: figure(sums, score(statistic)) for name, statistic in COEFFICIENTS.items()}
 
 
 def _value(table: NDArray[Any], statistic: Callable[[Floats], Floats]) -> float | None:
@@ -116,17 +114,12 @@ def _shares(sums: Floats) -> Floats:
 
 
 def _fleiss(sums: Floats) -> Floats:
-    return _beyond_chance(_percent(sums), (_shares(sums) ** 2).sum(axis=-1))
+    return beyond_chance(_percent(sums), (_shares(sums) ** 2).sum(axis=-1))
 
 
 def _ac1(sums: Floats) -> Floats:
     shares = _shares(sums)
-    return _beyond_chance(_percent(sums), (shares * (1 - shares)).sum(axis=-1) / (shares.shape[-1] - 1))
-
-
-def _beyond_chance(observed: Floats, expected: Floats) -> Floats:
-    # Rounding may leave 1 - expected a hair above 0 where all ratings are of one category.
-    return np.where(1 - expected > 1e-12, (observed - expected) / (1 - expected), np.nan)
+    return beyond_chance(_percent(sums), (shares * (1 - shares)).sum(axis=-1) / (shares.shape[-1] - 1))
 
 
 def _alpha(sums: Floats) -> Floats:

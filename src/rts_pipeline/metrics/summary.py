@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rts_pipeline.metrics.bootstrap import interval
+from rts_pipeline.metrics import bootstrap
 from rts_pipeline.metrics.objects import IOUS
 
 if TYPE_CHECKING:
@@ -64,10 +64,7 @@ def size_names(blocks: pd.DataFrame) -> list[str]:
 
 def figure(part: Counts, whole: Counts) -> dict[str, float | None]:
     """Return the pooled ratio of two counts of each block, shape (blocks,), with its interval over the blocks."""
-    total = int(whole.sum())
-    limits = interval(np.column_stack([part, whole]), _ratio) if total else None
-    low, high = limits or (None, None)
-    return {"value": int(part.sum()) / total if total else None, "low": low, "high": high}
+    return bootstrap.figure(np.column_stack([part, whole]), _ratio)
 
 
 def _ratio(counts: NDArray[Any]) -> Any:

@@ -22,8 +22,8 @@ import shapely
 from pydantic import BaseModel, ConfigDict, Field
 
 from rts_pipeline.errors import UsageError
-from rts_pipeline.io import read_geoparquet, read_parquet, sha256_json
-from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event
+from rts_pipeline.io import read_geoparquet, read_parquet
+from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event, missed_id
 from rts_pipeline.review.folding import decision_of, fold, revise, standing_of
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.readings import queue_of
@@ -225,7 +225,7 @@ class Desk:
         if given.geometry is None:
             raise UsageError("added slump", "has no outline")
         geometry = self.checked(Drawn(geometry=given.geometry))
-        name = given.candidate_id or f"r{self.round}-m{sha256_json([self.reviewer, geometry])[:8]}"
+        name = given.candidate_id or missed_id(self.round, self.reviewer, geometry)
         if given.candidate_id and given.candidate_id not in self._missed():
             raise UsageError(given.candidate_id, "is no slump that you added")
         fields = given.model_dump(exclude_none=True) | {"geometry": geometry, "candidate_id": name}

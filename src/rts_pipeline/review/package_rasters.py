@@ -17,7 +17,7 @@ from PIL import Image
 
 from rts_pipeline.config import BANDS, Evidence
 from rts_pipeline.errors import InputError
-from rts_pipeline.evidence.chips import MAX_EDGE_PX, ground
+from rts_pipeline.evidence.chips import enlargement, ground
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io import new_cog, write_text
 from rts_pipeline.review.pictures import Pictures
@@ -52,7 +52,7 @@ class Ground:
         box = GeoBox(
             candidate, grid.crs, grid.pixel_m, *(value * size for value in (read.column, read.row, read.width, read.height))
         )
-        return cls(candidate, box, size, max(1, min(options.scale, MAX_EDGE_PX // read.width)))
+        return cls(candidate, box, size, enlargement(read.width, options.scale))
 
 
 def write_years(folder: Path, pictures: Pictures, round: str, grounds: Sequence[Ground], grid: Grid) -> Iterator[list[int]]:

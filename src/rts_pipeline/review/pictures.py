@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from rts_pipeline.config import Evidence
-from rts_pipeline.errors import InputError
-from rts_pipeline.evidence.chips import MAX_EDGE_PX, ground
+from rts_pipeline.evidence.chips import enlargement, ground
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import read_geoparquet
+from rts_pipeline.io import read_geoparquet, read_parquet
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 
 INDEX = "evidence.parquet"
@@ -94,7 +93,7 @@ class Pictures:
         from PIL import Image
 
         box = ground(bounds, self.grid, self.options.margin_m, self.options.min_size_px)
-        scale = max(1, min(self.options.scale, MAX_EDGE_PX // box.width))
+        scale = enlargement(box.width, self.options.scale)
         for chip in self.chips(round, candidate):
             path = self.file(round, candidate, chip["year"], "true")
             if path is not None and path.exists():
@@ -142,7 +141,8 @@ class Pictures:
         path = self._folder(round) / INDEX
         if not path.exists():
             return pd.DataFrame({"candidate_id": [], "year": []}), {}
-        table = _read_shown(path).sort_values(["candidate_id", "year"], ignore_index=True)
+        # its outlines would be most of it
+        table = read_parquet(path, only=SHOWN).sort_values(["candidate_id", "year"], ignore_index=True)
         table = table.astype({column: object for column in table if table[column].dtype.kind not in "iufb"})
         table = table.where(table.notna(), None)
         names, starts = np.unique(table["candidate_id"].to_numpy().astype(str), return_index=True)
@@ -154,19 +154,3 @@ def _plain(value: Any) -> Any:
     """Return a value of a table as JSON has it."""
     value = getattr(value, "item", lambda: value)()
     return None if value is None or value != value else value
-
-
-def _read_shown(path: Path) -> pd.DataFrame:
-    """Read those columns of an index that are shown: its outlines would be most of it.
-
-    Raises:
-        InputError: a damaged file.
-    """
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_schema
-
-    try:
-        names = set(read_schema(path).names)
-        return pd.read_parquet(path, columns=[name for name in SHOWN if name in names])
-    except (ArrowException, OSError) as error:
-        raise InputError(path, f"not a Parquet file ({error})", do="remove it and run again") from None

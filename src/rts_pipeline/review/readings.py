@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import read_json
+from rts_pipeline.io import read_columns, read_json
 from rts_pipeline.review.events import Event, Role
 from rts_pipeline.review.folding import Folded, fold
 from rts_pipeline.review.rounds import CANDIDATES, CHOICE, SECOND, SecondReadings, read_draft, round_folder
 from rts_pipeline.review.store import read_round
 from rts_pipeline.review.windows import window_ids
+
+EXPECTED = "the candidates of a round"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Draw:
             InputError: a damaged file, or no threshold was chosen.
         """
         threshold = _chosen(folder / CHOICE) if self.threshold is None else self.threshold
-        scores = dict(zip(*_columns(folder / CANDIDATES, "candidate_id", "prob_mean"), strict=True))
+        scores = dict(zip(*read_columns(folder / CANDIDATES, "candidate_id", "prob_mean", expected=EXPECTED), strict=True))
         order = sorted(scores, key=lambda name: hashlib.sha256(f"{self.seed} {name}".encode()).digest())
         random = sorted(order[: ceil(self.share * len(order))])
         near = sorted(name for name, score in scores.items() if abs(score - threshold) <= self.margin)
@@ -127,15 +129,4 @@ def columns_of(reviews: Path, round: str, *names: str) -> list[list[Any]]:
     Raises:
         InputError: a damaged file, or one without such a column.
     """
-    return _columns(round_folder(reviews, round) / CANDIDATES, *names)
-
-
-def _columns(path: Path, *names: str) -> list[list[Any]]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_table
-
-    try:
-        table = read_table(path, columns=list(names))
-        return [table[name].to_pylist() for name in names]
-    except (ArrowException, OSError, KeyError) as error:
-        raise InputError(path, f"can't be read ({error})", expected="the candidates of a round") from None
+    return read_columns(round_folder(reviews, round) / CANDIDATES, *names, expected=EXPECTED)

@@ -19,7 +19,7 @@ from rts_pipeline.review.events import REJECT_REASONS, Event, Role, make_event, 
 from rts_pipeline.review.folding import fold, revise
 from rts_pipeline.review.outlines import overlaps, to_geojson
 from rts_pipeline.review.readings import queue_of
-from rts_pipeline.review.rounds import Draft, read_candidates, read_draft, round_folder
+from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
 from rts_pipeline.review.store import open_round
 from rts_pipeline.review.windows import window_ids
 
@@ -95,10 +95,18 @@ def simulate_review(
     known = candidates["known"].to_numpy() if "known" in candidates else np.full(len(candidates), None)
     verdicts = judge(candidates.geometry.to_numpy(), outlines, errors, accept_iou, known)
 
-    said = [_event(draft, reviewer, role, at, *pair) for pair in zip(_named(candidates), verdicts, strict=True)]
+    common = {
+        "round": round,
+        "reviewer": reviewer,
+        "role": role,
+        "at": at,
+        "source": "simulated",
+        "guideline_version": draft.guideline_version,
+    }
+    said = [_decision(common, *pair) for pair in zip(_named(candidates), verdicts, strict=True)]
     added = _missed(windows, candidates, outlines, errors)
-    said += [_addition(draft, reviewer, role, at, outline) for outline in added]
-    said += [_event(draft, reviewer, role, at, window, NOTHING_MORE) for window in _named(windows)]
+    said += [_addition(common, outline) for outline in added]
+    said += [_decision(common, window, NOTHING_MORE) for window in _named(windows)]
     with open_round(reviews, round, reviewer, role=role) as store:
         standing = fold(store.events()).heads
         store.append(new for e in said for new in revise(e, standing.get(e.candidate_id, {}).get(reviewer, [])))
@@ -201,35 +209,14 @@ def _named(candidates: gpd.GeoDataFrame) -> list[tuple[str, str]]:
     return list(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
 
 
-def _event(draft: Draft, reviewer: str, role: Role, at: str, candidate: tuple[str, str], verdict: dict[str, Any]) -> Event:
-    return make_event(
-        round=draft.round,
-        candidate_id=candidate[0],
-        base_sha256=candidate[1],
-        reviewer=reviewer,
-        role=role,
-        at=at,
-        source="simulated",
-        guideline_version=draft.guideline_version,
-        action="decide",
-        **verdict,
-    )
+def _decision(common: dict[str, str], candidate: tuple[str, str], verdict: dict[str, Any]) -> Event:
+    return make_event(**common, action="decide", candidate_id=candidate[0], base_sha256=candidate[1], **verdict)
 
 
-def _addition(draft: Draft, reviewer: str, role: Role, at: str, outline: BaseGeometry) -> Event:
+def _addition(common: dict[str, str], outline: BaseGeometry) -> Event:
     drawn = to_geojson(outline)
-    return make_event(
-        round=draft.round,
-        candidate_id=missed_id(draft.round, reviewer, drawn),
-        reviewer=reviewer,
-        role=role,
-        at=at,
-        source="simulated",
-        guideline_version=draft.guideline_version,
-        action="add_missed",
-        geometry=drawn,
-        possibility=1.0,
-    )
+    name = missed_id(common["round"], common["reviewer"], drawn)
+    return make_event(**common, action="add_missed", candidate_id=name, geometry=drawn, possibility=1.0)
 
 
 def _truth(path: Path, target_year: int, crs: Any) -> NDArray[np.object_]:

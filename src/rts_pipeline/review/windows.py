@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io import read_columns
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -34,13 +35,7 @@ def window_ids(folder: Path) -> frozenset[str]:
     path = folder / AUDIT
     if not path.exists():
         return frozenset()
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_table
-
-    try:
-        return frozenset(read_table(path, columns=["window_id"])["window_id"].to_pylist()) - {""}
-    except (ArrowException, OSError, KeyError) as error:
-        raise InputError(path, f"can't be read ({error})", expected="the windows of an audit") from None
+    return frozenset(read_columns(path, "window_id", expected="the windows of an audit")[0]) - {""}
 
 
 def read_windows(folder: Path, n_candidates: int) -> gpd.GeoDataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.features import rasterize
 
-from rts_pipeline.metrics.bootstrap import interval
+from rts_pipeline.metrics.bootstrap import figure
 from rts_pipeline.metrics.boundary import boundary_distance_m
 from rts_pipeline.metrics.objects import IOUS, match_geometries, recall_by_size
 from rts_pipeline.metrics.pixels import (
@@ -116,17 +116,10 @@ def summary(blocks: pd.DataFrame, counts: Counts) -> dict[str, Any]:
     pixels = counts.reshape(len(counts), -1)
     return {
         **summarise(blocks),
-        "pr_auc": _figure(pixels, _of_levels(average_precision)),
-        "calibration_error": _figure(pixels, _of_levels(expected_calibration_error)),
-        "boundary_m": _figure(apart, lambda sums: sums[:, 0] / sums[:, 1]),
+        "pr_auc": figure(pixels, _of_levels(average_precision)),
+        "calibration_error": figure(pixels, _of_levels(expected_calibration_error)),
+        "boundary_m": figure(apart, lambda sums: sums[:, 0] / sums[:, 1]),
     }
-
-
-def _figure(counts: NDArray[Any], statistic: Callable[[Floats], Floats]) -> dict[str, float | None]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(counts.sum(axis=0, keepdims=True).astype(float))[0])
-    low, high = interval(counts, statistic) or (None, None)
-    return {"value": None if np.isnan(value) else value, "low": low, "high": high}
 
 
 def _of_levels(score: Callable[[Any], float | None]) -> Callable[[Floats], Floats]:
