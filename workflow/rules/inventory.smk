@@ -146,7 +146,11 @@ rule report:
         rounds=" ".join(project.rounds.finished),
         results=subpath(input.attributes, ancestor=2),
         reviews=lambda wildcards: REVIEWS,
-        dem=" ".join(f"--dem {shlex.quote(path)}" for name, path in project.ancillary.items() if name == "dem"),
+        dem=" ".join(
+            f"--dem {shlex.quote(path)}"
+            for name, path in project.ancillary.items()
+            if name == "dem"
+        ),
     message:
         "Report"
     shell:
