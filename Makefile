@@ -46,6 +46,6 @@ config: setup
 	rts-pipeline config --reference >> config/README.md.new
 	mv config/README.md.new config/README.md
 
-# after a change in web/ or of the reviewers' guideline: the built page is part of the package (needs npm)
+# after a change in web/ or of the reviewers' guideline: the built page and the report's map are part of the package (needs npm)
 page:
 	cd web && npm ci --no-audit && npm run build

@@ -218,6 +218,7 @@ class ReportOptions(Section):
     area: Place
     time: Time
     grid: GridSection
+    evidence: Evidence
     report: Report
 
 
