@@ -50,6 +50,8 @@ function styled(colour: string, chosen: boolean): (feature: Feature, resolution:
 }
 
 function start(data: Data): void {
+  // shown first: a map needs its place on the page
+  byId("interactive").hidden = false;
   const projection = new Projection({ code: data.crs, units: "m" });
   const format = new GeoJSON();
   const slumps = new VectorSource({ features: format.readFeatures(data.slumps) as Feature[] });
@@ -74,7 +76,7 @@ function start(data: Data): void {
       layer,
     ],
     controls: defaultControls({ attribution: false, rotate: false }).extend([new ScaleLine()]),
-    view: new View({ projection, enableRotation: false, minResolution: 0.5, extent: undefined }),
+    view: new View({ projection, enableRotation: false, minResolution: 0.5 }),
   });
   const whole = () => map.getView().fit(data.extent, { padding: [16, 16, 16, 16] });
   whole();
@@ -122,7 +124,7 @@ function start(data: Data): void {
   wanted.onchange = () => {
     const found = slumps.getFeatures().find((feature) => String(feature.get("rts_id")) === wanted.value.trim());
     choose(found ?? null);
-    if (found) map.getView().fit(found.getGeometry()!.getExtent(), { padding: [120, 120, 120, 120], maxZoom: undefined, minResolution: 2 });
+    if (found) map.getView().fit(found.getGeometry()!.getExtent(), { padding: [120, 120, 120, 120], minResolution: 2 });
     else byId("map-told").textContent = wanted.value ? `There is no slump ${wanted.value}.` : "";
   };
   map.on("singleclick", (event) => {
@@ -132,9 +134,6 @@ function start(data: Data): void {
     const over = map.hasFeatureAtPixel(event.pixel, { hitTolerance: 6, layerFilter: (l) => l === layer });
     map.getTargetElement()!.style.cursor = over ? "pointer" : "";
   });
-  byId("interactive").hidden = false;
-  map.updateSize();
-  whole();
 }
 
 start(JSON.parse(byId("map-data").textContent ?? "") as Data);
