@@ -129,6 +129,7 @@ def inventory_files():
     return [
         *expand(f"{RESULTS}/inventory/{{name}}", name=[*names, "data_dictionary.csv"]),
         f"{RESULTS}/report/report.html",
+        f"{RESULTS}/report/figures",
     ]
 
 

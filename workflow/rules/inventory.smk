@@ -130,8 +130,18 @@ rule report:
         aoi=project.config.area.aoi,
         dem=project.ancillary.get("dem", []),
     output:
-        html="<results>/report/report.html",
-        figures=directory("<results>/report/figures"),
+        html=report(
+            "<results>/report/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+        figures=report(
+            directory("<results>/report/figures"),
+            patterns=["{name}.svg", "{name}.png"],
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
     log:
         "<logs>/report.log",
     benchmark:
