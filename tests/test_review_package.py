@@ -320,14 +320,14 @@ def test_in_qgis(qgis, project, package, tmp_path):
     assert form["base_sha256"][0] == form["fid"][0] == "Hidden"
     assert categories == {decision: legend for decision, (*_, legend) in STYLES.items()}
     _check_pictures(pictures)
-    result = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT, source="qgis")
+    result = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT)
     assert result == ImportResult(decided=3, missed=1, unchanged=0, undecided=0)
     names = project.names
     added = next(name for name in project.decisions() if name not in names)
     assert project.decisions() == {names[0]: "accept", names[1]: "reject", names[2]: "edit", added: "missed"}
     first = next(event for event in project.events() if event.candidate_id == names[0])
     assert (first.possibility, first.note, first.outline_scope, first.active) == (0.75, "headwall", "whole scar", True)
-    again = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at="2021-01-01T00:00:00Z", source="qgis")
+    again = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at="2021-01-01T00:00:00Z")
     assert again == ImportResult(decided=0, missed=0, unchanged=4, undecided=0)
 
 

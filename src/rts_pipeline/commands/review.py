@@ -143,8 +143,9 @@ def import_(
     if reviewer is None:
         raise UsageError("--reviewer", "missing", expected="who judged")
     result = import_verdicts(reviews, round, reviewer, file, at=now(), role=role, dry_run=dry_run)
+    gone = f"{result.taken_back} added slumps taken back, " if result.taken_back else ""
     typer.echo(
-        f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {result.unchanged} known before, "
+        f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {gone}{result.unchanged} known before, "
         f"{result.undecided} undecided{ending}"
     )
 
