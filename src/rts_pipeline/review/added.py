@@ -51,6 +51,14 @@ def added_ids(own: Sequence[Event]) -> set[str]:
     return {event.candidate_id for event in own if event.action == "add_missed"}
 
 
+def by_candidate(own: Sequence[Event]) -> dict[str, list[Event]]:
+    """Return a reviewer's events on each candidate, in their order."""
+    known: dict[str, list[Event]] = defaultdict(list)
+    for event in own:
+        known[event.candidate_id].append(event)
+    return known
+
+
 def import_added(
     missed: gpd.GeoDataFrame, exported: Mapping[str, str], own: Sequence[Event], common: Mapping[str, str]
 ) -> tuple[list[list[Event]], list[list[Event]]]:
@@ -63,10 +71,7 @@ def import_added(
         own: the reviewer's events.
         common: what all new events say.
     """
-    before = _standing(fold(own))
-    known: dict[str, list[Event]] = defaultdict(list)
-    for event in own:
-        known[event.candidate_id].append(event)
+    before, known = _standing(fold(own)), by_candidate(own)
     names = _matched(missed, before)
     said = [
         _version(row, before.get(name or "", []), known, common, name) for row, name in zip(records(missed), names, strict=True)

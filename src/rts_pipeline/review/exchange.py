@@ -4,7 +4,6 @@ reviewer's events on their way to another machine."""
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pandas as pd
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import write_gpkg, write_text
 from rts_pipeline.lineage import known_outlines
-from rts_pipeline.review.added import added_ids, exported_added, given, import_added, unsaid
+from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
 from rts_pipeline.review.folding import Folded, fold, renewed, revise
 from rts_pipeline.review.formats import (
@@ -248,14 +247,12 @@ def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str, windows:
 
 def _decided(rows: gpd.GeoDataFrame, own: list[Event], common: dict[str, str]) -> list[list[Event]]:
     """Return the events for each row that carries a decision; none where it says nothing new."""
-    folded, known = fold(own), defaultdict(list)
-    for event in own:
-        known[event.candidate_id].append(event)
+    folded, known = fold(own), by_candidate(own)
     made = []
     for row in records(rows):
         name, reviewer = row["candidate_id"], common["reviewer"]
         event = _decide(row, common, _standing(folded, name, reviewer))
-        made.append(renewed(revise(event, folded.heads.get(name, {}).get(reviewer, [])), known[name]))
+        made.append(renewed(revise(event, folded.heads.get(name, {}).get(reviewer, [])), known.get(name, [])))
     return made
 
 
