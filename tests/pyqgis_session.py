@@ -100,7 +100,10 @@ def form(layer) -> dict:
 
 
 def judge(layers) -> None:
-    """Accept the first, reject the second, redraw the third, and add a slump beside the first."""
+    """Accept the first, reject the second, redraw the third, and add a slump beside the first.
+
+    Of slumps that were added before, move the first and remove the others.
+    """
     candidates, missed = layers["candidates"], layers["missed slumps (add)"]
     rows = sorted(candidates.getFeatures(), key=lambda row: row["candidate_id"])
     column = candidates.fields().indexOf
@@ -117,6 +120,14 @@ def judge(layers) -> None:
         for name, value in values.items():
             assert candidates.changeAttributeValue(row.id(), column(name), value)
     assert candidates.changeGeometry(rows[2].id(), rows[2].geometry().buffer(-15, 8))
+    earlier = sorted(missed.getFeatures(), key=lambda row: row["candidate_id"])
+    for number, row in enumerate(earlier):
+        if number:
+            assert missed.deleteFeature(row.id())
+            continue
+        moved = QgsGeometry(row.geometry())
+        moved.translate(70, 0)
+        assert missed.changeGeometry(row.id(), moved)
     added = QgsFeature(missed.fields())
     outline = QgsGeometry(rows[0].geometry())
     outline.translate(0, 150)

@@ -8,7 +8,7 @@ disagreement, which an adjudicator resolves.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -174,6 +174,39 @@ def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
         return []
     parents: list[str | None] = [head.event_id for head in standing] or [None]
     return [make_event(**{**event.plain, "parent_event_id": parent}) for parent in parents]
+
+
+def renewed(events: Sequence[Event], known: Sequence[Event]) -> list[Event]:
+    """Return the events, none of which is one of `known`.
+
+    What was taken back and is said again within the same second would be the very event that was taken back.
+
+    Args:
+        events: new ones of a reviewer on a candidate.
+        known: those that are recorded, in the order in which they were.
+    """
+    ids = {event.event_id for event in known}
+    return [
+        make_event(**{**event.plain, "parent_event_id": known[-1].event_id}) if event.event_id in ids else event
+        for event in events
+    ]
+
+
+def retractions(known: Sequence[Event], common: Mapping[str, Any], wanted: str | None = None) -> list[Event]:
+    """Return the events that take back what a reviewer said of a candidate and didn't take back yet.
+
+    Args:
+        known: the reviewer's events on the candidate.
+        common: what all new events say.
+        wanted: id of the only event to take back; None: all.
+    """
+    retracted = {event.parent_event_id for event in known if event.action == "retract"}
+    said = [event for event in known if event.action in ("decide", "add_missed") and event.event_id not in retracted]
+    return [
+        make_event(**common, action="retract", candidate_id=event.candidate_id, parent_event_id=event.event_id)
+        for event in said
+        if wanted in (None, event.event_id)
+    ]
 
 
 def _says(event: Event) -> tuple[object, ...]:

@@ -76,7 +76,7 @@ def write_package(settings: Config, round: str, reviewer: str, out: Path, *, rol
     pictures = Pictures(results, reviews, grid, settings.evidence)
     cells = grid.cells_touching([ground.box.polygon for ground in grounds])
     with new_folder(out) as folder:
-        export_gpkg(reviews, round, reviewer, folder / VERDICTS, role=role)
+        export_gpkg(reviews, round, reviewer, folder / VERDICTS, role=role, source="qgis")
         work = write_years(folder, pictures, round, grounds, grid)
         years = {year for done in track(work, len(cells), "package", "cells") for year in done}
         linked = link_mosaic(results / "mosaic", folder, cells, grid)
