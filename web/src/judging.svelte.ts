@@ -3,17 +3,12 @@ import { SCOPES } from "./keys";
 import { ReviewMap, type Tool } from "./map";
 import type { Drawing } from "./outline";
 import { Queue, type Op, type Problem } from "./queue";
-import type { Candidate, Columns, Decision, Round, Said, Standing, Told, XY } from "./types";
+import type { Body, Candidate, Columns, Decision, Round, Said, Standing, Told, XY } from "./types";
 
 export type View = "blink" | "swipe" | "map";
 export type Panel = "" | "keys" | "guideline" | "examples" | "go";
 export const FILTERS = ["all", "open", "decided", "accept", "reject", "edit", "unsure", "changed", "added"] as const;
 export const ORDERS = ["rank", "nearest", "random"] as const;
-
-interface Done {
-  op: Op;
-  before: Decision | null;
-}
 
 const AHEAD = 3;
 const BLINK_MS = 650;
@@ -21,6 +16,24 @@ const BLINK_MS = 650;
 export const MISSED = "+";
 
 export const newId = () => crypto.randomUUID();
+
+/** A verdict or an added slump, and what will stand when it is recorded. */
+export function operation(path: Op["path"], candidate: string, body: Body, before: Standing | null): Op {
+  const after: Standing = {
+    candidate_id: candidate,
+    decision: body.decision ?? "missed",
+    event_id: before?.event_id ?? "",
+    possibility: body.possibility ?? null,
+    reject_reason: body.reject_reason ?? null,
+    outline_scope: body.outline_scope ?? null,
+    first_year_visible: body.first_year_visible ?? null,
+    active: body.active ?? null,
+    note: body.note ?? null,
+    geometry: body.geometry ?? null,
+    forked: false,
+  };
+  return { id: newId(), path, candidate, body, before, after };
+}
 
 /** FNV-1a: the random order is the same in each session of a reviewer, and another for each. */
 function hash(text: string): number {
@@ -71,8 +84,8 @@ export abstract class Judging {
   decided = $state(0);
   painted = 0;
 
-  private done: Done[] = [];
-  private undone: Done[] = [];
+  private done: Op[] = [];
+  private undone: Op[] = [];
   protected since = performance.now();
 
   constructor(info: Round, columns: Columns) {
@@ -101,6 +114,11 @@ export abstract class Judging {
         this.waiting = waiting;
         this.trouble = waiting ? trouble : "";
       },
+      elsewhere: (candidate) => {
+        const last = this.queue.last(candidate);
+        if (last) this.assume(last);
+        void this.refresh(candidate);
+      },
     });
     setInterval(() => this.blink(), BLINK_MS);
   }
@@ -109,7 +127,7 @@ export abstract class Judging {
   abstract leave(): void;
   /** Open an added slump. */
   abstract editMissed(id: string): void;
-  protected abstract restoreDraft(): void;
+  protected abstract restoreDraft(): Promise<void>;
   protected abstract drawn(): void;
   protected abstract keepDraft(): void;
 
@@ -118,8 +136,7 @@ export abstract class Judging {
     this.refused = kept.refused;
     for (const op of kept.waiting) this.assume(op);
     this.waiting = kept.waiting.length;
-    const history = JSON.parse(sessionStorage.getItem(`${this.store}:done`) ?? "[]") as Done[];
-    this.done = history;
+    this.done = JSON.parse(sessionStorage.getItem(`${this.store}:undo`) ?? "[]") as Op[];
     const remembered = JSON.parse(localStorage.getItem(`${this.store}:at`) ?? "{}") as Partial<Judging>;
     this.order = remembered.order ?? "rank";
     this.filter = remembered.filter ?? "all";
@@ -128,7 +145,7 @@ export abstract class Judging {
     const here = remembered.current && this.index.has(remembered.current) ? remembered.current : this.nextOpen("");
     await this.go(here || this.rows[0] || "");
     void this.queue.send();
-    this.restoreDraft();
+    await this.restoreDraft();
   }
 
   // The list
@@ -208,7 +225,7 @@ export abstract class Judging {
       ids.push(at);
     }
     const place = this.rows.indexOf(this.current);
-    for (const id of [this.rows[place + 1], this.rows[place - 1], ...this.done.slice(-1).map((d) => d.op.candidate)])
+    for (const id of [this.rows[place + 1], this.rows[place - 1], ...this.done.slice(-1).map((op) => op.candidate)])
       if (id && this.index.has(id) && !ids.includes(id)) ids.push(id);
     this.chips.keep(ids);
     for (const id of ids.slice(1)) void this.chips.ready(id, this.kind).catch(() => undefined);
@@ -218,8 +235,7 @@ export abstract class Judging {
     if (!this.index.has(id)) return;
     if (this.drawing) this.leave();
     this.current = id;
-    this.said = {};
-    this.note = localStorage.getItem(`${this.store}:note:${id}`) ?? "";
+    this.take(id, null);
     this.since = performance.now();
     this.message = "";
     this.remember();
@@ -243,19 +259,37 @@ export abstract class Judging {
   }
 
   private show(candidate: Candidate): void {
-    this.shown = candidate;
-    const mine = candidate.mine;
-    if (mine)
-      this.said = {
-        possibility: mine.possibility ?? undefined,
-        reject_reason: mine.reject_reason ?? undefined,
-        outline_scope: mine.outline_scope ?? undefined,
-        first_year_visible: mine.first_year_visible ?? undefined,
-        active: mine.active ?? undefined,
-      };
-    if (mine?.note && !this.note) this.note = mine.note;
     this.map.current = candidate.id;
-    this.map.show(candidate, mine?.geometry ?? null);
+    this.lay(candidate);
+    this.take(candidate.id, this.shown!.mine);
+  }
+
+  /** Show a candidate with what this reviewer last said of it, which the server may not have heard of yet. */
+  private lay(candidate: Candidate): void {
+    const last = this.queue.last(candidate.id);
+    this.shown = last ? { ...candidate, mine: last.after } : candidate;
+    if (!this.drawing) this.map.show(this.shown, this.shown.mine?.geometry ?? null);
+  }
+
+  /** Take over what is said of a candidate or an added slump, to be changed; a note that was not saved goes before. */
+  protected take(id: string, mine: Standing | null): void {
+    this.said = {
+      possibility: mine?.possibility ?? undefined,
+      reject_reason: mine?.reject_reason ?? undefined,
+      outline_scope: mine?.outline_scope ?? undefined,
+      first_year_visible: mine?.first_year_visible ?? undefined,
+      active: mine?.active ?? undefined,
+    };
+    this.note = localStorage.getItem(this.noteOf(id)) ?? mine?.note ?? "";
+  }
+
+  protected noteOf(id: string): string {
+    return `${this.store}:note:${id}`;
+  }
+
+  /** The drawing is of something else than the candidate in view: an added slump. */
+  protected get apart(): boolean {
+    return !!this.drawing && this.drawingFor !== this.current;
   }
 
   /** Turn the map to the candidate, once it has its place on the page. */
@@ -297,20 +331,20 @@ export abstract class Judging {
 
   decide(decision: Decision, reason?: string): void {
     if (!this.shown || this.shown.id !== this.current || this.drawing) return;
-    const body: Record<string, unknown> = {
+    const body: Body = {
       ...this.given(),
       candidate_id: this.current,
       decision,
-      reject_reason: decision === "reject" ? (reason ?? undefined) : undefined,
+      reject_reason: decision === "reject" ? reason : undefined,
     };
     const mine = this.shown.mine;
     const same =
       mine?.decision === decision && !mine.forked && (mine.reject_reason ?? undefined) === body.reject_reason && this.saidAs(mine);
-    if (!same) this.perform({ id: newId(), path: "/api/verdict", candidate: this.current, body });
+    if (!same) this.perform(operation("/api/verdict", this.current, body, mine));
     this.onward();
   }
 
-  protected given(): Record<string, unknown> {
+  protected given(): Body {
     const { possibility, outline_scope, first_year_visible, active } = this.said;
     const seconds = Math.round((performance.now() - this.since) / 100) / 10;
     const years = this.shown?.chips.filter((chip) => shownKind(chip.kinds, "false")).map((chip) => chip.year);
@@ -332,29 +366,40 @@ export abstract class Judging {
   /** What was said of a candidate that has a verdict already is saved with it at once. */
   private amend(): void {
     const mine = this.shown?.mine;
-    if (!mine || this.shown?.id !== this.current || this.saidAs(mine)) return;
-    const body: Record<string, unknown> = { ...this.given(), candidate_id: this.current, decision: mine.decision };
+    if (!mine || this.shown?.id !== this.current || this.apart || this.saidAs(mine)) return;
+    const body: Body = { ...this.given(), candidate_id: this.current, decision: mine.decision };
     if (mine.decision === "reject") body.reject_reason = mine.reject_reason ?? undefined;
     if (mine.geometry) body.geometry = mine.geometry;
-    this.perform({ id: newId(), path: "/api/verdict", candidate: this.current, body });
+    this.perform(operation("/api/verdict", this.current, body, mine));
   }
 
   protected perform(op: Op): void {
-    this.done.push({ op, before: this.decisionOf(op.candidate) });
+    this.done.push(op);
     this.undone = [];
     this.keepDone();
-    this.assume(op);
-    this.queue.add(op);
+    this.record(op);
     this.last = null;
   }
 
+  protected record(op: Op): void {
+    this.queue.add(op);
+    this.assume(op);
+  }
+
   private keepDone(): void {
-    sessionStorage.setItem(`${this.store}:done`, JSON.stringify(this.done.slice(-200)));
+    sessionStorage.setItem(`${this.store}:undo`, JSON.stringify(this.done.slice(-200)));
   }
 
   /** Show what an operation will lead to before the server has answered. */
-  private assume(op: Op, decision = (op.body.decision as Decision | undefined) ?? null): void {
-    if (op.path === "/api/verdict") this.mark(op.candidate, decision);
+  private assume(op: Op): void {
+    if (this.index.has(op.candidate)) this.mark(op.candidate, op.after?.decision ?? null);
+    else if (op.candidate !== MISSED) this.keepMissed(op.candidate, op.after);
+    if (this.shown?.id === op.candidate) this.lay(this.shown);
+  }
+
+  private keepMissed(id: string, standing: Standing | null): void {
+    const others = this.missed.filter((m) => m.candidate_id !== id);
+    this.missed = standing ? [...others, standing] : others;
   }
 
   private mark(id: string, decision: Decision | null): void {
@@ -376,40 +421,35 @@ export abstract class Judging {
 
   private async refresh(id: string): Promise<void> {
     this.chips.forget(id);
-    if (this.current !== id || this.drawing) return;
+    if (this.current !== id) return;
     const candidate = await this.chips.ready(id, this.kind).catch(() => null);
-    if (candidate && this.current === id && !this.drawing) {
-      this.shown = candidate;
-      this.map.show(candidate, candidate.mine?.geometry ?? null);
-    }
+    if (candidate && this.shown?.id === id && this.current === id) this.lay(candidate);
   }
 
   private recorded(op: Op, told: Told): void {
     this.savedAt = new Date().toLocaleTimeString("en-GB");
-    localStorage.removeItem(`${this.store}:note:${op.candidate}`);
-    const later = this.queue.read().waiting.some((other) => other.candidate === op.candidate);
-    if (!later) {
+    localStorage.removeItem(this.noteOf(op.candidate));
+    const { waiting } = this.queue.read();
+    if (!waiting.some((later) => later.candidate === told.candidate_id || later.of === op.id)) {
       if (this.index.has(told.candidate_id)) this.mark(told.candidate_id, told.mine?.decision ?? null);
-      else {
-        const others = this.missed.filter((m) => m.candidate_id !== told.candidate_id);
-        this.missed = told.mine ? [...others, told.mine] : others;
-      }
+      else this.keepMissed(told.candidate_id, told.mine);
     }
     if (told.mine) this.last = { op, told };
     else if (this.last?.told.candidate_id === told.candidate_id) this.last = null;
-    this.chips.forget(told.candidate_id);
-    if (this.current === told.candidate_id) void this.refresh(told.candidate_id);
+    void this.refresh(told.candidate_id);
     void this.map.load(true);
   }
 
   private async wasRefused(problem: Problem): Promise<void> {
     this.refused = this.queue.read().refused;
-    this.done = this.done.filter((done) => done.op.id !== problem.op.id);
+    this.done = this.done.filter((op) => op.id !== problem.op.id);
     this.keepDone();
     const id = problem.op.candidate;
-    this.chips.forget(id);
+    void this.refresh(id);
     try {
-      this.mark(id, (await this.chips.candidate(id)).mine?.decision ?? null);
+      const { mine } = await this.chips.candidate(id);
+      const last = this.queue.last(id);
+      this.mark(id, (last ? last.after : mine)?.decision ?? null);
     } catch {
       // an added slump, or no answer: the list is read anew with the next reload
     }
@@ -421,13 +461,13 @@ export abstract class Judging {
   }
 
   undo(): void {
-    const step = this.done.pop();
-    if (!step) return this.say("Nothing to undo in this session");
-    this.undone.push(step);
+    const op = this.done.pop();
+    if (!op) return this.say("Nothing to undo in this session");
+    this.undone.push(op);
     this.keepDone();
-    const { op } = step;
-    this.mark(op.candidate, step.before);
-    this.queue.add({ id: newId(), path: "/api/retract", candidate: op.candidate, body: {}, of: op.id });
+    // an added slump has its name since it was recorded
+    const candidate = this.queue.read().events[op.id]?.candidate_id ?? op.candidate;
+    this.record({ id: newId(), path: "/api/retract", candidate, body: {}, of: op.id, before: op.after, after: op.before });
     if (op.path === "/api/verdict") void this.go(op.candidate);
     this.say(`Taken back: ${op.candidate === MISSED ? "the added slump" : op.candidate}`);
   }
@@ -435,7 +475,7 @@ export abstract class Judging {
   redo(): void {
     const step = this.undone.pop();
     if (!step) return this.say("Nothing to redo");
-    const op = { ...step.op, id: newId() };
+    const op = { ...step, id: newId() };
     const rest = this.undone;
     this.perform(op);
     this.undone = rest;
@@ -466,7 +506,7 @@ export abstract class Judging {
   }
 
   typed(): void {
-    localStorage.setItem(`${this.store}:note:${this.current}`, this.note);
+    localStorage.setItem(this.noteOf(this.apart ? this.drawingFor : this.current), this.note);
   }
 
   noted(): void {

@@ -58,6 +58,17 @@ export interface Standing {
   forked: boolean;
 }
 
+/** What is sent to be recorded. */
+export interface Body extends Said {
+  candidate_id?: string;
+  decision?: Decision;
+  geometry?: Outline;
+  evidence_years?: number[];
+  seconds?: number;
+  event_id?: string;
+  earlier?: boolean;
+}
+
 export type Numbers = Record<string, number | null>;
 
 export interface YearNumbers {
