@@ -13,6 +13,8 @@ from review_case import place
 
 CHROMIUM = "/usr/bin/chromium"
 SIZE = {"width": 1366, "height": 768}
+WAIT_MS = 60_000
+"""At most: a busy machine takes seconds to open a page."""
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +44,7 @@ class Reader:
     def __init__(self, browser, server, context=None):
         self.problems, self.server = [], server
         self.context = context or browser.new_context(viewport=SIZE, reduced_motion="reduce")
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(WAIT_MS)
         self.page = self.context.new_page()
         self.page.on("console", lambda m: self.problems.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -61,11 +63,11 @@ class Reader:
             self.page.keyboard.press(key)
 
     def see(self, what, text):
-        expect(self.page.locator(f"[data-test={what}]")).to_contain_text(text, timeout=15_000)
+        expect(self.page.locator(f"[data-test={what}]")).to_contain_text(text, timeout=WAIT_MS)
 
     def saved(self):
         """Wait until nothing waits to be recorded."""
-        expect(self.page.locator("[data-test=saved]")).to_have_text(re.compile("✓ saved"), timeout=15_000)
+        expect(self.page.locator("[data-test=saved]")).to_have_text(re.compile("✓ saved"), timeout=WAIT_MS)
 
     def shows(self, candidate):
         """Wait until the candidate's chips are painted."""

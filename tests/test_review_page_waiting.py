@@ -1,6 +1,7 @@
 """What the reviewer said last counts, also while the server hasn't heard of it, or hears of it late."""
 
 import pytest
+from playwright.sync_api import expect
 
 from browser_case import Held, Reader, draw
 
@@ -188,6 +189,24 @@ def test_another_tab_sends_what_this_one_could_not(reader, project, browser):
     assert project.decisions() == {FIRST: "reject"}
     assert standing(project).note == "flat"
     assert other.problems == []
+
+
+def test_keys_before_a_candidate_is_painted_say_so(reader, project):
+    reader.shows(FIRST)
+    held = Held(reader.context, "candidate/r02-0007")
+    reader.press("g", "7", "Enter")
+    reader.see("current", "r02-0007")
+    for key in ("1", "Shift+2", "3", "q", "a"):
+        reader.press("Escape", key)
+        reader.see("message", "r02-0007 isn't painted yet: press again")
+    held.let_go()
+    reader.shows("r02-0007")
+    expect(reader.page.locator("[data-test=message]")).to_have_text("")
+    assert project.decisions() == {}
+    reader.press("2")
+    reader.shows("r02-0008")
+    reader.saved()
+    assert project.decisions() == {"r02-0007": "reject"}
 
 
 def test_an_added_slump_takes_nothing_from_the_verdict_in_view_and_leaves_it_as_it_is(reader, project):

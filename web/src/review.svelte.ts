@@ -1,9 +1,10 @@
 import { get, post, Refused } from "./api";
 import { partsOf } from "./chips";
-import { Judging, MISSED, newId, operation } from "./judging.svelte";
-import type { Tool } from "./map";
+import { Judging } from "./judging.svelte";
 import { Drawing } from "./outline";
+import type { Tool } from "./pen";
 import type { Op } from "./queue";
+import { MISSED, newId, operation } from "./standing";
 import type { Body, Columns, Outline, Round, Said, XY } from "./types";
 
 interface Draft {
@@ -21,6 +22,9 @@ function extent(outline: Outline): [number, number, number, number] {
 
 /** All that the page knows and does: judging, and drawing outlines. */
 export class Review extends Judging {
+  tool = $state<Tool>("shape");
+  sketch = $state.raw<XY[]>([]);
+  steps = $state(0);
   /** what was being said of the candidate in view when the drawing of an added slump began */
   private aside: { said: Said; note: string } | null = null;
 
@@ -35,22 +39,22 @@ export class Review extends Judging {
     const draft = JSON.parse(localStorage.getItem(`${this.store}:draft`) ?? "null") as Draft | null;
     if (!draft) return;
     // another tab may have gone on to another candidate
-    if (this.index.has(draft.target) && draft.target !== this.current) await this.go(draft.target);
+    if (this.list.has(draft.target) && draft.target !== this.current) await this.go(draft.target);
     if (draft.target === MISSED || this.shown?.id === draft.target || this.missedOf(draft.target)) this.restore(draft);
   }
 
   editOutline(): void {
-    if (!this.shown || this.shown.id !== this.current) return;
-    this.begin(this.current, this.shown.mine?.geometry ?? this.shown.outline, "shape");
+    if (!this.redrawable()) return;
+    this.draw(this.current, this.shown!.mine?.geometry ?? this.shown!.outline, "shape");
   }
 
   addMissed(): void {
-    this.begin(MISSED, null, "add");
+    this.draw(MISSED, null, "add");
   }
 
   editMissed(id: string): void {
     const found = this.missedOf(id);
-    if (found?.geometry) this.begin(id, found.geometry, "shape");
+    if (found?.geometry) this.draw(id, found.geometry, "shape");
   }
 
   /** Take back an added slump, in all its versions. */
@@ -64,9 +68,9 @@ export class Review extends Judging {
     this.say(`Removed: ${candidate_id}`);
   }
 
-  private begin(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
-    const seen = this.view === "map";
-    this.view = "map";
+  private draw(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
+    const seen = this.look.view === "map";
+    this.look.view = "map";
     this.drawing = new Drawing(start);
     this.drawingFor = target;
     if (this.apart) {
@@ -86,21 +90,26 @@ export class Review extends Judging {
   }
 
   private restore(draft: Draft): void {
-    this.begin(draft.target, draft.geometry, draft.tool, () => {
-      this.map.resume(draft.sketch);
+    this.draw(draft.target, draft.geometry, draft.tool, () => {
+      this.map.pen.resume(draft.sketch);
       this.say("Your unsaved drawing is back");
     });
   }
 
   protected drawn(): void {
-    this.tool = this.map.tool;
+    this.tool = this.map.pen.tool;
     this.steps++;
     this.keepDraft();
   }
 
-  protected keepDraft(): void {
+  protected sketched(ring: XY[]): void {
+    this.sketch = ring;
+    this.keepDraft();
+  }
+
+  private keepDraft(): void {
     if (!this.drawing) return;
-    const draft: Draft = { target: this.drawingFor, geometry: this.drawing.outline, sketch: this.sketch, tool: this.map.tool };
+    const draft: Draft = { target: this.drawingFor, geometry: this.drawing.outline, sketch: this.sketch, tool: this.tool };
     localStorage.setItem(`${this.store}:draft`, JSON.stringify(draft));
   }
 
@@ -141,7 +150,7 @@ export class Review extends Judging {
 
   /** Leave the outline mode; the drawing is dropped. */
   leave(): void {
-    this.map.stop();
+    this.map.pen.stop();
     if (this.aside) {
       localStorage.removeItem(this.noteOf(this.drawingFor));
       Object.assign(this, this.aside);
@@ -151,7 +160,7 @@ export class Review extends Judging {
     this.drawingFor = "";
     this.sketch = [];
     localStorage.removeItem(`${this.store}:draft`);
-    this.view = "blink";
-    if (this.shown) this.map.show(this.shown, this.shown.mine?.geometry ?? null);
+    this.look.view = "blink";
+    if (this.shown) this.lay(this.shown);
   }
 }

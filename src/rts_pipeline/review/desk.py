@@ -27,8 +27,9 @@ from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReas
 from rts_pipeline.review.folding import decision_of, fold, revise, standing_of
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.readings import queue_of
-from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
 from rts_pipeline.review.store import Store, open_round, read_round
+from rts_pipeline.review.windows import window_ids
 
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
 CHANGES = (
@@ -103,6 +104,8 @@ class Desk:
         self.reviews, self.results, self.round, self.reviewer, self.role = reviews, results, round, reviewer, role
         self.draft = read_draft(reviews, round)
         candidates = read_candidates(reviews, round)
+        self.windows = window_ids(round_folder(reviews, round))
+        self._outlines = candidates[~candidates["candidate_id"].isin(self.windows)]
         if role != "primary":
             queue = queue_of(reviews, round, reviewer, role=role)
             candidates = candidates[candidates["candidate_id"].isin(queue)].reset_index(drop=True)
@@ -138,11 +141,12 @@ class Desk:
             "y": centre.y.round().astype(int).tolist(),
             "area": frame["area_m2"].round().astype(int).tolist(),
             "changed": (frame["status"] == "changed").astype(int).tolist() if "status" in frame else [0] * len(frame),
+            "window": [int(name in self.windows) for name in frame["candidate_id"]],
             "near": pd.Series(curve).rank(method="first").astype(int).tolist(),
         }
 
     def candidate(self, name: str) -> dict[str, Any]:
-        """Return what a reviewer sees of a candidate.
+        """Return what a reviewer sees of a candidate, or of a window: also the outlines of the candidates in it.
 
         Raises:
             UsageError: no such candidate.
@@ -154,6 +158,7 @@ class Desk:
             "outline": to_geojson(row["geometry"]),
             "known": to_geojson(known) if known is not None else None,
             "known_ids": row.get("known_ids", ""),
+            "inside": self._inside(row["geometry"]) if name in self.windows else [],
             "area_m2": float(row["area_m2"]),
             "longitude": float(row["longitude"]),
             "latitude": float(row["latitude"]),
@@ -162,9 +167,9 @@ class Desk:
         }
 
     def told(self, name: str) -> dict[str, Any]:
-        """Return the reviewer's standing verdict, and what the network says as soon as there is one."""
+        """Return the reviewer's standing verdict, and what the network says as soon as there is one: of a window nothing."""
         state = self.state(name)
-        return {"mine": state, "numbers": self._numbers(name) if state else None}
+        return {"mine": state, "numbers": self._numbers(name) if state and name not in self.windows else None}
 
     def state(self, name: str) -> dict[str, Any] | None:
         """Return the reviewer's standing verdict on a candidate (or added slump), None where there is none."""
@@ -180,6 +185,7 @@ class Desk:
         candidates = [
             {"id": row["candidate_id"], "outline": to_geojson(row["geometry"]), "decision": (state or {}).get("decision")}
             for row in _nearest(self.candidates, window)
+            if row["candidate_id"] not in self.windows
             for state in [self.state(row["candidate_id"])]
         ]
         earlier = [
@@ -306,6 +312,9 @@ class Desk:
 
     def _missed(self) -> list[str]:
         return [name for name in list(self._events) if name not in self.position and self._heads(name)]
+
+    def _inside(self, window: Any) -> list[dict[str, Any]]:
+        return [to_geojson(row["geometry"]) for row in _nearest(self._outlines, window)]
 
     def _row(self, name: str) -> dict[str, Any]:
         if name not in self.position:
