@@ -3,7 +3,7 @@ export const LINES = {
   candidate: { colour: "#56b4e9", width: 2, dash: [] as number[], label: "candidate" },
   known: { colour: "#f0e442", width: 2, dash: [8, 5], label: "known outline" },
   drawn: { colour: "#e69f00", width: 2, dash: [] as number[], label: "your outline" },
-  other: { colour: "#56b4e9", width: 1, dash: [4, 3], label: "other candidate" },
+  other: { colour: "#56b4e9", width: 1.5, dash: [6, 4], label: "other candidate" },
   slump: { colour: "#ffffff", width: 1.5, dash: [] as number[], label: "earlier: slump" },
   refused: { colour: "#ffffff", width: 1.5, dash: [1.5, 4], label: "earlier: no slump" },
   read: { colour: "#e69f00", width: 1.5, dash: [3, 3], label: "a reader's outline" },
