@@ -45,6 +45,11 @@ def main(package: Path, pictures: Path) -> dict:
         draw(project, "time-lapse", pictures / f"time {year}.png", year)
     told["form"] = form(layers["candidates"])
     told["categories"] = {category.value(): category.label() for category in layers["candidates"].renderer().categories()}
+    windows = layers.get("windows (look through)")
+    if windows:
+        told["windows"] = sorted(row["candidate_id"] for row in windows.getFeatures())
+        told["form of windows"] = form(windows)
+        look_through(windows)
     judge(layers)
     draw(project, "2020", pictures / "judged.png")
     return told
@@ -145,6 +150,14 @@ def judge(layers) -> None:
     assert not QgsVectorLayerUtils.validateAttribute(candidates, undecided, column("reject_reason"))[0]
     for layer in (candidates, missed):
         assert layer.commitChanges(), layer.commitErrors()
+
+
+def look_through(windows) -> None:
+    """Nothing is missing in the first window."""
+    row = min(windows.getFeatures(), key=lambda row: row["candidate_id"])
+    assert windows.startEditing()
+    assert windows.changeAttributeValue(row.id(), windows.fields().indexOf("decision"), "reject")
+    assert windows.commitChanges(), windows.commitErrors()
 
 
 if __name__ == "__main__":

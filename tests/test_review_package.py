@@ -22,7 +22,7 @@ from shapely.affinity import translate
 from typer.testing import CliRunner
 
 from page_case import COLOURS, OPTIONS, Project
-from review_case import AT, CRS, GRID, place
+from review_case import AT, CRS, GRID, frame, place
 from rts_pipeline import io
 from rts_pipeline.cli import app
 from rts_pipeline.config import load_config
@@ -81,6 +81,14 @@ def document(package):
     with zipfile.ZipFile(package / PROJECT) as archive:
         assert archive.namelist() == ["review.qgs"]
         return archive.read("review.qgs").decode()
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """A project whose round is audited, and its package."""
+    project = Project(tmp_path_factory.mktemp("audited"), n=3, windows=frame(sampled=[10, 24], round="02"))
+    out = tmp_path_factory.mktemp("made") / "out"
+    return project, write_package(load_config(project.config), "02", "ann", out), out
 
 
 def test_files(written):
@@ -278,6 +286,38 @@ def test_without_evidence_and_mosaic(project, tmp_path):
     assert len(list(ET.fromstring(document(out)).iter("maplayer"))) == 3
 
 
+def choices(root, layer):
+    """The decisions that the form of a layer offers."""
+    (found,) = [one for one in root.iter("maplayer") if one.findtext("layername") == layer]
+    field = found.find("fieldConfiguration/field[@name='decision']")
+    return [option.get("value") for option in field.iterfind(".//Option[@type='QString']") if option.get("name")]
+
+
+def test_windows_are_a_layer_of_their_own(audited):
+    """Over the same table, so that what comes back is one list; its form offers neither accept nor edit."""
+    _, packed, out = audited
+    assert (packed.candidates, packed.windows) == (3, 2)
+    root = ET.fromstring(document(out))
+    sources = {layer.findtext("layername"): layer.findtext("datasource") for layer in root.iter("maplayer")}
+    table = f"./{VERDICTS}|layername=candidates|subset="
+    assert sources["candidates"] == f"{table}\"status\" <> 'window'"
+    assert sources["windows (look through)"] == f"{table}\"status\" = 'window'"
+    assert choices(root, "windows (look through)") == ["reject", "unsure"]
+    assert choices(root, "candidates") == ["accept", "reject", "edit", "unsure"]
+    for theme in root.iter("visibility-preset"):
+        assert "review_windows" in [layer.get("id") for layer in theme]
+
+
+def test_windows_round_trip(audited, tmp_path):
+    project, _, out = audited
+    file = shutil.copy(out / VERDICTS, tmp_path)
+    frame = gpd.read_file(file, layer="candidates")
+    frame["decision"] = np.where(frame["status"] == "window", "reject", None)
+    io.write_gpkg(Path(file), {"candidates": frame, "missed": gpd.read_file(file, layer="missed")})
+    result = import_verdicts(project.copied(tmp_path / "copy").reviews, "02", "ann", Path(file), at=AT)
+    assert result == ImportResult(decided=2, missed=0, unchanged=0, undecided=3)
+
+
 def test_short_ids_are_refused():
     with pytest.raises(ValueError, match="fewer than 11"):
         Layer("mosaic", "mosaic", "./mosaic.vrt", "raster")
@@ -299,6 +339,20 @@ def session(package, pictures):
     ran = subprocess.run([PYTHON, script, package, pictures], env=env, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
+
+
+@pytest.mark.slow
+def test_windows_in_qgis(qgis, audited, tmp_path):
+    project, _, out = audited
+    package = shutil.copytree(out, tmp_path / "package")
+    told = session(package, tmp_path / "pictures")
+    assert told["windows"] == ["a02-0010", "a02-0024"]
+    assert [value for _, value in told["form of windows"]["decision"][1][1:]] == ["reject", "unsure"]
+    assert {name for name, (*_, free) in told["form of windows"].items() if free is True} == {"decision", "note"}
+    assert {name: told["layers"][name]["valid"] for name in told["order"][:4]} == dict.fromkeys(told["order"][:4], True)
+    reviews = project.copied(tmp_path / "copy").reviews
+    result = import_verdicts(reviews, "02", "ann", package / VERDICTS, at=AT)
+    assert result == ImportResult(decided=4, missed=1, unchanged=0, undecided=1)
 
 
 @pytest.mark.slow

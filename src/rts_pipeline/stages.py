@@ -53,7 +53,7 @@ STAGES = {
     "completeness": Stage(1, "completeness", "ac3688be888859ad"),
     "attributes": Stage(2, "inventory.attributes", "ff9a0a79caef1733"),
     "export": Stage(1, "inventory.export", "1da14df68d0ab62c"),
-    "report": Stage(10, "report.build", "af16835b05aa5fa5"),
+    "report": Stage(10, "report.build", "f906fde4d4e62682"),
 }
 
 

@@ -28,8 +28,9 @@ from rts_pipeline.review.folding import decision_of, fold, renewed, retractions,
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.queue import Queue
 from rts_pipeline.review.readings import queue_of
-from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
 from rts_pipeline.review.store import Store, open_round, read_round
+from rts_pipeline.review.windows import window_ids
 
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
 CHANGES = (
@@ -104,6 +105,8 @@ class Desk:
         self.reviews, self.results, self.round, self.reviewer, self.role = reviews, results, round, reviewer, role
         self.draft = read_draft(reviews, round)
         candidates = read_candidates(reviews, round)
+        self.windows = window_ids(round_folder(reviews, round))
+        self._outlines = candidates[~candidates["candidate_id"].isin(self.windows)]
         self.change = self._read_change()
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
         self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
@@ -141,12 +144,12 @@ class Desk:
     def _asked(self, listed: frozenset[str]) -> Queue:
         """Return what this reviewer has to judge by now; what was listed already stays, so that no open page loses it."""
         if self.role == "primary":
-            return self._queue if listed else Queue(self._round)
+            return self._queue if listed else Queue(self._round, self.windows)
         wanted = listed | {*queue_of(self.reviews, self.round, self.reviewer, role=self.role)}
-        return Queue(self._round[self._round["candidate_id"].isin(wanted)].reset_index(drop=True))
+        return Queue(self._round[self._round["candidate_id"].isin(wanted)].reset_index(drop=True), self.windows)
 
     def candidate(self, name: str) -> dict[str, Any]:
-        """Return what a reviewer sees of a candidate.
+        """Return what a reviewer sees of a candidate, or of a window: also the outlines of the candidates in it.
 
         Raises:
             UsageError: no such candidate.
@@ -158,6 +161,7 @@ class Desk:
             "outline": to_geojson(row["geometry"]),
             "known": to_geojson(known) if known is not None else None,
             "known_ids": row.get("known_ids", ""),
+            "inside": self._inside(row["geometry"]) if name in self.windows else [],
             "area_m2": float(row["area_m2"]),
             "longitude": float(row["longitude"]),
             "latitude": float(row["latitude"]),
@@ -166,9 +170,9 @@ class Desk:
         }
 
     def told(self, name: str) -> dict[str, Any]:
-        """Return the reviewer's standing verdict, and what the network says as soon as there is one."""
+        """Return the reviewer's standing verdict, and what the network says as soon as there is one: of a window nothing."""
         state = self.state(name)
-        return {"mine": state, "numbers": self._numbers(name) if state else None}
+        return {"mine": state, "numbers": self._numbers(name) if state and name not in self.windows else None}
 
     def state(self, name: str) -> dict[str, Any] | None:
         """Return the reviewer's standing verdict on a candidate (or added slump), None where there is none."""
@@ -184,6 +188,7 @@ class Desk:
         candidates = [
             {"id": row["candidate_id"], "outline": to_geojson(row["geometry"]), "decision": (state or {}).get("decision")}
             for row in _nearest(self.candidates, window)
+            if row["candidate_id"] not in self.windows
             for state in [self.state(row["candidate_id"])]
         ]
         earlier = [
@@ -297,6 +302,9 @@ class Desk:
 
     def _missed(self) -> list[str]:
         return [name for name in list(self._events) if name not in self.position and self._heads(name)]
+
+    def _inside(self, window: Any) -> list[dict[str, Any]]:
+        return [to_geojson(row["geometry"]) for row in _nearest(self._outlines, window)]
 
     def _row(self, name: str) -> dict[str, Any]:
         queue = self._queue

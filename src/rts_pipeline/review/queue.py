@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +18,9 @@ class Queue:
         position: id -> row of `candidates`.
     """
 
-    def __init__(self, candidates: Any) -> None:
-        """Hold the candidates in this order."""
-        self.candidates = candidates
+    def __init__(self, candidates: Any, windows: Container[str]) -> None:
+        """Hold the candidates in this order; of which some are windows of an audit."""
+        self.candidates, self._windows = candidates, windows
         self.position = {name: index for index, name in enumerate(candidates["candidate_id"])}
 
     @cached_property
@@ -34,5 +35,6 @@ class Queue:
             "y": centre.y.round().astype(int).tolist(),
             "area": frame["area_m2"].round().astype(int).tolist(),
             "changed": (frame["status"] == "changed").astype(int).tolist() if "status" in frame else [0] * len(frame),
+            "window": [int(name in self._windows) for name in frame["candidate_id"]],
             "near": pd.Series(curve).rank(method="first").astype(int).tolist(),
         }

@@ -227,8 +227,12 @@ def serve(settings: Config, round: str, reviewer: str, *, role: Role, port: int 
 
 
 def _announcement(desk: Desk, pictures: Pictures, address: str, port: int) -> list[str]:
-    decided = sum(desk.state(name) is not None for name in desk.position)
-    lines = [f"Round {desk.round}, reviewer {desk.reviewer}: {decided} of {len(desk.position)} candidates decided"]
+    decided = {name for name in desk.position if desk.state(name) is not None}
+    windows = desk.windows & set(desk.position)
+    told = f"{len(decided - windows)} of {len(desk.position) - len(windows)} candidates decided"
+    if windows:
+        told += f", {len(decided & windows)} of {len(windows)} windows looked through"
+    lines = [f"Round {desk.round}, reviewer {desk.reviewer}: {told}"]
     if not pictures.years(desk.round):
         lines.append(f"There are no chips in {pictures.results}/rounds/{desk.round}/evidence: only the map will show anything")
     return [
