@@ -50,7 +50,9 @@ def _measured(folder: Path) -> pd.DataFrame:
     return change.assign(areas=change["candidate_id"].map(areas)).astype(MEASURED)
 
 
-def change_of(parts: gpd.GeoDataFrame, slump: NDArray[np.int64], gone: NDArray[np.bool_], measured: pd.DataFrame) -> pd.DataFrame:
+def change_of(
+    parts: gpd.GeoDataFrame, slump: NDArray[np.int64], gone: NDArray[np.bool_], measured: pd.DataFrame
+) -> pd.DataFrame:
     """Return the columns `dictionary.CHANGE` of each slump.
 
     They are those of its largest present part that was measured: changes of several outlines can't be added. A statement of a
@@ -64,7 +66,11 @@ def change_of(parts: gpd.GeoDataFrame, slump: NDArray[np.int64], gone: NDArray[n
     """
     frame = pd.DataFrame(parts[["delineation_id", "iteration", "reviewed_at", *STATED]]).assign(slump=slump)
     area = pd.Series(shapely.area(parts.geometry.to_numpy()), index=frame.index)
-    largest = frame[~gone].assign(area=area).merge(measured.rename(columns={"candidate_id": "delineation_id"}), "inner", "delineation_id", suffixes=("_said", ""))
+    largest = (
+        frame[~gone]
+        .assign(area=area)
+        .merge(measured.rename(columns={"candidate_id": "delineation_id"}), "inner", "delineation_id", suffixes=("_said", ""))
+    )
     largest = largest.sort_values("area", ascending=False, kind="stable").drop_duplicates("slump").set_index("slump")
     slumps = pd.RangeIndex(slump.max() + 1 if len(slump) else 0)
     largest = largest.reindex(slumps)

@@ -74,7 +74,14 @@ _FEW = f"{_UNTOLD}, or too few years show it whole"
 _NO_OTHER = "it is related to no other slump"
 _CHANGE = "review, evidence"
 HISTORY: tuple[Column, ...] = (
-    Column("first_year", "integer", "year", "First year in which it is visible", _CHANGE, f"{_UNTOLD}, no year shows it, or not said"),
+    Column(
+        "first_year",
+        "integer",
+        "year",
+        "First year in which it is visible",
+        _CHANGE,
+        f"{_UNTOLD}, no year shows it, or not said",
+    ),
     Column("first_year_source", "text", "", "Who says so: 'reviewer', else 'measured'", _CHANGE, "first_year is empty"),
     Column(
         "active",
@@ -85,12 +92,32 @@ HISTORY: tuple[Column, ...] = (
         "nobody said, and growth isn't sure",
     ),
     Column("active_source", "text", "", "Who says so: 'reviewer', else 'measured'", _CHANGE, "active is empty"),
-    Column("growth_m2_yr", "number", "m2/yr", "Growth of the area: median of the slopes of all pairs of years", "evidence", _FEW),
-    Column("growth_low_m2_yr", "number", "m2/yr", "Lower end of its interval (at least 92 %)", "evidence", f"{_FEW}: below four"),
+    Column(
+        "growth_m2_yr", "number", "m2/yr", "Growth of the area: median of the slopes of all pairs of years", "evidence", _FEW
+    ),
+    Column(
+        "growth_low_m2_yr", "number", "m2/yr", "Lower end of its interval (at least 92 %)", "evidence", f"{_FEW}: below four"
+    ),
     Column("growth_high_m2_yr", "number", "m2/yr", "Upper end of its interval", "evidence", f"{_FEW}: below four"),
-    Column("retreat_m_yr", "number", "m/yr", "Retreat of the headwall upslope", "evidence", f"{_FEW}, or no DEM tells what is upslope"),
-    Column("retreat_error_m_yr", "number", "m/yr", "Half of its 95 % interval, from the images' places alone", "evidence", "as retreat_m_yr"),
-    Column("area_by_year_m2", "text", "JSON", "Area (m2) in each year that shows it whole, by the network", "evidence", _UNTOLD),
+    Column(
+        "retreat_m_yr",
+        "number",
+        "m/yr",
+        "Retreat of the headwall upslope",
+        "evidence",
+        f"{_FEW}, or no DEM tells what is upslope",
+    ),
+    Column(
+        "retreat_error_m_yr",
+        "number",
+        "m/yr",
+        "Half of its 95 % interval, from the images' places alone",
+        "evidence",
+        "as retreat_m_yr",
+    ),
+    Column(
+        "area_by_year_m2", "text", "JSON", "Area (m2) in each year that shows it whole, by the network", "evidence", _UNTOLD
+    ),
     Column("change_of", "text", "", "Candidate whose outline was measured: the largest of the row's", "evidence", _UNTOLD),
     Column(
         "relation",
@@ -108,6 +135,7 @@ MEASURED: tuple[Column, ...] = (
     Column("acquired_end", "text", "UTC", "Latest acquisition of the pixels inside, ISO 8601", "mosaic", _NO_SCENE),
     Column("scene_ids", "text", "", "PlanetScope items of the pixels inside, joined by ','", "mosaic", _NO_SCENE),
     Column("observed_frac", "number", "1", "Share of the outline's area that was observed", "mosaic"),
+    Column("truncated", "boolean", "", "Whether it reaches to ground that wasn't observed, and may go on there", "mosaic"),
     Column("area_m2", "number", "m2", "Area on the WGS84 ellipsoid, holes left out", "outline"),
     Column("perimeter_m", "number", "m", "Length of all boundaries on the WGS84 ellipsoid", "outline"),
     Column("circularity", "number", "1", "4 pi area / perimeter^2: 1 for a circle, towards 0 for a long outline", "outline"),

@@ -167,7 +167,7 @@ def earlier_years(earlier: gpd.GeoDataFrame) -> NDArray[np.float64]:
     return years
 
 
-def _goes_on(pair: dict[str, Any]) -> bool:
+def _goes_on(pair: dict[Any, Any]) -> bool:
     """Return whether outlines and dates let a slump be the earlier one, seen again."""
     later = pair["first_year"] > pair["related_year"]
     known = np.isfinite(pair["first_year"]) and np.isfinite(pair["related_year"])
@@ -192,7 +192,7 @@ def _carried(pairs: pd.DataFrame, took: list[Any], n_new: int, n_old: int, decis
     return carried
 
 
-def _proposal(pair: dict[str, Any], carried: int, taken: bool) -> tuple[str, str, str]:
+def _proposal(pair: dict[Any, Any], carried: int, taken: bool) -> tuple[str, str, str]:
     """Return relation, status and reason of a pair.
 
     Args:

@@ -11,7 +11,6 @@ import pandas as pd
 import shapely
 
 if TYPE_CHECKING:
-    import geopandas as gpd
     from numpy.typing import NDArray
 
     from rts_pipeline.inventory.decisions import Decision
@@ -97,7 +96,7 @@ def pairs_of(relation: pd.Series, related_uids: pd.Series) -> list[set[tuple[str
 
 
 def stated(uids: pd.Series, relations: pd.DataFrame, before: Sequence[set[tuple[str, str]]] | None = None) -> pd.DataFrame:
-    """Return `relation` and `related_uids` of each slump: two lists of equal length, joined by commas; None where there is none.
+    """Return `relation` and `related_uids` of each slump: two lists of equal length, joined by commas; None: none.
 
     Args:
         uids: rts_uid of n slumps.
@@ -106,8 +105,8 @@ def stated(uids: pd.Series, relations: pd.DataFrame, before: Sequence[set[tuple[
     """
     named = relations[relations["relation"].isin(STATED) & relations["rts_uid"].isin(uids) & (relations["related_uid"] != "")]
     found: dict[str, set[tuple[str, str]]] = {uid: set() for uid in uids}
-    for uid, pairs in zip(uids, before or [], strict=False):
-        found[uid] |= pairs
+    for uid, named_before in zip(uids, before or [], strict=False):
+        found[uid] |= named_before
     for uid, relation, other in zip(named["rts_uid"], named["relation"], named["related_uid"], strict=True):
         found[uid].add((relation, other))
     texts = []

@@ -188,7 +188,9 @@ def _uids(own: NDArray[np.object_], group: NDArray[np.int64], root: NDArray[np.b
     return uids
 
 
-def _rows(parts: gpd.GeoDataFrame, group: NDArray[np.int64], merge: Callable[[pd.DataFrame], dict[str, Any]]) -> gpd.GeoDataFrame:
+def _rows(
+    parts: gpd.GeoDataFrame, group: NDArray[np.int64], merge: Callable[[pd.DataFrame], dict[str, Any]]
+) -> gpd.GeoDataFrame:
     """Return the values of each group's row, in the order of the groups."""
     several = np.bincount(group)[group] > 1
     single = parts[~several].drop(columns=["known_ids", "own_uid", "replaced"]).assign(parts=None).astype({"parts": "str"})
@@ -203,15 +205,14 @@ def _rows(parts: gpd.GeoDataFrame, group: NDArray[np.int64], merge: Callable[[pd
 
 def _cut(outlines: Geometries, first: Positions, group: NDArray[np.int64], apart: pd.DataFrame) -> Geometries:
     """Return the slumps' outlines without what belongs to the earlier one of two that overlap by accident."""
-    for link in apart.itertuples():
-        one, other = group[link.left], group[link.right]
+    for name, one, other in zip(apart["relation_id"], group[apart["left"]], group[apart["right"]], strict=True):
         if one == other:
             continue
         earlier, later = (one, other) if first[one] < first[other] else (other, one)
         left = shapely.difference(outlines[later], outlines[earlier])
         if shapely.area(left) <= MIN_SHARED_M2:
             raise RefusedError(
-                f"relation {link.relation_id}",
+                f"relation {name}",
                 "is decided as 'overlap', but one of the two slumps lies in the other",
                 do="decide 'merged'",
             )
@@ -261,12 +262,13 @@ def _told_roots(parts: gpd.GeoDataFrame, lineage: _Lineage, group: NDArray[np.in
     for keeper, other, pair in zip(kept, others, numbers.to_dict("records"), strict=True):
         by_review = lineage.gone[other] or lineage.gone[keeper]
         reviewers = parts["reviewers"].iloc[lineage.holder[other]] if by_review else ""
-        row = {
+        row: dict[str, Any] = {
             "relation_id": relations.question_id(outlines[keeper], outlines[other]),
             "status": DECIDED if by_review else PROPOSED,
             "relation": "repeat" if pair["iou"] >= SAME_IOU else "merged",
             **{"rts_uid": uids[group[other]], "related_uid": own[other]},
-            **{"delineation_id": names[keeper], "related_id": names[other], **pair},
+            **{"delineation_id": names[keeper], "related_id": names[other]},
+            **{str(name): number for name, number in pair.items()},
             "reason": "reviewers gave both one outline" if by_review else "their outlines share ground",
             "decided_by": reviewers,
         }
