@@ -103,7 +103,12 @@ def _one_sided(before: gpd.GeoDataFrame, after: gpd.GeoDataFrame, went: Position
         ground = _ground(of, rest, on)
         lies_in = ground[ground["share"] >= MOSTLY].set_index("row")["other"]
         by_ground = pd.Series(on["rts_uid"].to_numpy()[lies_in], index=lies_in.index, dtype="str").reindex(rest)
-        other = pd.Series(of["rts_uid"].to_numpy()[rest], index=rest, dtype="str").map(_said(after, part)).fillna(by_ground)
+        other = (
+            pd.Series(of["rts_uid"].to_numpy()[rest], index=rest, dtype="str")
+            .map(_said(after, part))
+            .astype("str")
+            .fillna(by_ground)
+        )
         rows.append(pd.DataFrame({side: rest, "other": other, "change": np.where(other.notna(), part, change)}))
     return pd.concat(rows)
 

@@ -19,6 +19,8 @@ from rts_pipeline.source_map import cell_of, source_items
 
 MIN_PX = 0.01
 """Smaller shares of a pixel are rounding at an outline that follows pixel edges."""
+MIN_UNSEEN_PX = 0.1
+"""An outline reaches to ground that wasn't observed when at least so much of a pixel around it wasn't."""
 
 
 def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -> pd.DataFrame:
@@ -50,7 +52,7 @@ def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -
     result["scene_ids"] = by_outline["item"].agg(lambda items: ",".join(sorted(set(items))))
     observed_m2 = by_outline["pixels"].sum() * grid.pixel_m**2
     result["observed_frac"] = (observed_m2.reindex(outlines.index).fillna(0.0) / outlines.area).clip(0, 1)
-    result["truncated"] = around_px * grid.pixel_m**2 < wide.area - MIN_PX * grid.pixel_m**2
+    result["truncated"] = around_px * grid.pixel_m**2 < wide.area - MIN_UNSEEN_PX * grid.pixel_m**2
     return result
 
 
