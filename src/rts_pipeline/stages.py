@@ -49,7 +49,7 @@ STAGES = {
     "candidates": Stage(8, "candidates", "225769b05d65e6aa"),
     "audit": Stage(1, "audit", "285cbf6bd8ab172a"),
     "evidence": Stage(4, "evidence.build", "561053fbaf3ebf12"),
-    "inventory": Stage(3, "inventory.build", "92f733fa7a687e08"),
+    "inventory": Stage(3, "inventory.build", "6e1420d5e291d9d4"),
     "completeness": Stage(1, "completeness", "ad71be422b392043"),
     "attributes": Stage(3, "inventory.attributes", "747c5fc819d51408"),
     "export": Stage(1, "inventory.export", "a38964670f5ab487"),

@@ -55,12 +55,12 @@ class Matched:
 
 
 def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
-    """Return the slumps of an inventory's file (GeoPackage or GeoParquet) in a CRS, with `rts_uid` unique in it.
+    """Return the slumps of an inventory's file (GeoPackage or GeoParquet) in a CRS (None: its own); `rts_uid` is unique in it.
 
     Raises:
         InputError: not such a file, or uids that are missing or there twice.
     """
-    slumps = read_outlines(path, "an inventory", crs=crs)
+    slumps = read_outlines(path, "an inventory")
     if "rts_uid" not in slumps:
         raise InputError(path, "has no column 'rts_uid'", expected="an inventory's GeoPackage or GeoParquet file")
     wrong = slumps["rts_uid"].isna() | slumps["rts_uid"].duplicated()
@@ -68,7 +68,10 @@ def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
         row = int(np.flatnonzero(wrong)[0])
         uid = slumps["rts_uid"].iloc[row]
         raise InputError(path, f"rts_uid of feature {row + 1} is {uid!r}, missing or there twice", expected="one a slump")
-    return slumps.set_geometry(only_polygons(slumps.geometry.to_numpy()), crs=slumps.crs)
+    if crs is None or slumps.crs == crs:
+        return slumps.set_geometry(shapely.force_2d(slumps.geometry.to_numpy()), crs=slumps.crs)
+    slumps = slumps.to_crs(crs)
+    return slumps.set_geometry(only_polygons(slumps.geometry.to_numpy()), crs=crs)
 
 
 def match_earlier(
