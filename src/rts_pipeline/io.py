@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -190,6 +191,12 @@ def _read_table(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
         raise InputError(path, "no such file") from None
     except (ArrowInvalid, ValueError, OSError) as error:
         raise InputError(path, f"not a {kind} file ({error})", do="remove it and run again") from None
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a CSV file (UTF-8, texts quoted, lines end with a line feed), atomically."""
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, encoding="utf-8", lineterminator="\n")
 
 
 def write_gpkg(

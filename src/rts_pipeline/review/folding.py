@@ -22,7 +22,10 @@ POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject
 
 @dataclass(frozen=True)
 class Verdict:
-    """The one decision on a candidate, or a slump that a reviewer added (decision "missed")."""
+    """The one decision on a candidate, or a slump that a reviewer added (decision "missed").
+
+    `first_year_visible` and `active` are what the last of the agreeing reviewers said who said anything of it.
+    """
 
     candidate_id: str
     decision: str
@@ -36,6 +39,8 @@ class Verdict:
     reviewed_at: str
     note: str
     guideline_version: str
+    first_year_visible: int | None = None
+    active: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
     opinions = [heads[-1] for heads in readings.values() if not _forked(heads)]
     agreeing = sorted((event for event in opinions if _content(event) == final), key=lambda e: e.order)
     given = [event.possibility for event in agreeing if event.possibility is not None]
+    years = [event.first_year_visible for event in agreeing if event.first_year_visible is not None]
+    activity = [event.active for event in agreeing if event.active is not None]
     return Verdict(
         candidate_id=candidate,
         decision=final[0],
@@ -131,6 +138,8 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
         reviewed_at=agreeing[-1].at,
         note="; ".join(dict.fromkeys(event.note for event in agreeing if event.note)),
         guideline_version=agreeing[-1].guideline_version,
+        first_year_visible=years[-1] if years else None,
+        active=activity[-1] if activity else None,
     )
 
 
