@@ -12,7 +12,7 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.grid import Grid
-from rts_pipeline.inventory.dictionary import conform
+from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE, conform
 from rts_pipeline.inventory.identity import arts_uid, possibility_class
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import unite_overlapping
@@ -23,7 +23,8 @@ from rts_pipeline.review.rounds import POSITIVE
 
 PART_COLUMNS = (
     *("delineation_id", "source", "iteration", "decision", "possibility", "reviewers", "n_reviews", "agreement"),
-    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", "known_ids", "geometry"),
+    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", *OF_THE_OUTLINE),
+    *("known_ids", "geometry"),
 )
 
 
@@ -70,12 +71,14 @@ def _accepted(path: Path, grid: Grid) -> gpd.GeoDataFrame:
     rows = rows[rows["decision"].isin(POSITIVE)].reset_index(drop=True)
     number = rows["round"].astype(int)
     rows = rows.assign(iteration=number, source=[f"round {value:02d}" for value in number])
+    # reviews from before there were such columns
+    rows = rows.assign(**{name: np.nan for name in OF_THE_OUTLINE if name not in rows})
     return rows.rename(columns={"candidate_id": "delineation_id"})[list(PART_COLUMNS)]
 
 
 def _concatenate(frames: Sequence[gpd.GeoDataFrame], grid: Grid) -> gpd.GeoDataFrame:
     """Stack the parts of all sources with one set of types; every geometry 2D, valid and polygonal."""
-    counts, numbers = ("iteration", "n_reviews"), ("possibility", "agreement", "prob_mean", "prob_max")
+    counts, numbers = ("iteration", "n_reviews"), ("possibility", "agreement", "prob_mean", "prob_max", *OF_THE_OUTLINE)
     types = dict.fromkeys(set(PART_COLUMNS) - {"geometry"}, "str")
     types |= dict.fromkeys(counts, "int64") | dict.fromkeys(numbers, "float64")
     empty = gpd.GeoDataFrame({name: [] for name in PART_COLUMNS}, geometry="geometry", crs=grid.crs)
@@ -108,6 +111,7 @@ def _merge(group: pd.DataFrame) -> dict[str, Any]:
         "model_sha256": _joined(ordered["model_sha256"], ","),
         "prob_mean": np.average(with_model["prob_mean"], weights=weights) if len(with_model) else np.nan,
         "prob_max": present["prob_max"].max(),
+        **{name: with_model[name].iloc[0] if len(with_model) == 1 else np.nan for name in OF_THE_OUTLINE},
         "parts": canonical_json(parts),
     }
 
