@@ -1,10 +1,16 @@
 """Terrain of slumps: against ground whose slope, aspect and position are known, and against brute force."""
 
+import subprocess
+
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 import rasterio.warp
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from rasterio.features import rasterize
 from scipy.ndimage import sobel
@@ -12,7 +18,10 @@ from shapely import Point, box
 
 from attributes_case import CRS, EAST, NORTH, attributes, write_dem
 from real_data import REAL, real
+from rts_pipeline.config import Measures
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.inventory.dem import Patch, find_fill, inside
+from rts_pipeline.inventory.terrain import terrain, topographic_position
 
 TERRAIN = REAL / "terrain"
 
@@ -132,3 +141,151 @@ def test_a_dem_in_degrees_gives_the_terrain_of_its_pixels(tmp_path):
     mean = np.degrees(np.arctan2(np.sin(aspect).mean(), np.cos(aspect).mean())) % 360
     assert slump.slope_deg == pytest.approx(slope, abs=2)
     assert abs((slump.aspect_deg - mean + 180) % 360 - 180) < 5
+
+
+AXIS = 500_000.0  # of a UTM zone: grid north is true north, lengths are 0.9996 of the ground's
+
+
+def around(path, function, crs=CRS, y=NORTH, **changes):
+    """A DEM around a place on the axis of a zone."""
+    return write_dem(path, function, crs, origin=(AXIS - 1200, y + 1200), **changes)
+
+
+@pytest.mark.parametrize(("crs", "y"), [("EPSG:32646", 3_870_000.0), ("EPSG:32608", 7_500_000.0), ("EPSG:32719", 6_200_000.0)])
+def test_a_cone_in_several_zones(tmp_path, crs, y):
+    dem = around(tmp_path / "dem.tif", lambda x, north: 4800 - 0.2 * np.hypot(x - AXIS, north - y), crs, y)
+    slump = terrain(gpd.GeoSeries([Point(AXIS, y).buffer(600)], crs=crs), dem).iloc[0]
+    assert slump.slope_deg == pytest.approx(np.degrees(np.arctan(0.2)), abs=0.1)
+    assert slump.aspect_concentration == pytest.approx(0, abs=0.01)
+    assert slump.relief_m == pytest.approx(0.2 * 600, abs=0.2 * 45)
+    assert slump.relief_m == slump.elevation_max_m - slump.elevation_min_m
+    # the mean of the distance from the middle of a circle is 2/3 of its radius
+    assert slump.elevation_mean_m == pytest.approx(4800 - 0.2 * 400, abs=0.5)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(0, 360), st.floats(0.01, 0.6))
+def test_aspect_turns_and_slope_scales_with_the_ground(tmp_path_factory, azimuth, rise):
+    east, north = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
+    folder = tmp_path_factory.mktemp("plane")
+    dem = around(folder / "dem.tif", lambda x, y: 4800 - rise * (east * (x - AXIS) + north * (y - NORTH)))
+    slump = terrain(gpd.GeoSeries([Point(AXIS, NORTH).buffer(100)], crs=CRS), dem).iloc[0]
+    assert abs((slump.aspect_deg - azimuth + 180) % 360 - 180) < 0.5
+    assert slump.slope_deg == pytest.approx(np.degrees(np.arctan(rise)), abs=0.05)
+    assert slump.tpi == pytest.approx(0, abs=0.05)
+
+
+def test_a_gaussian_hill_in_degrees(tmp_path):
+    """On its side, at one standard deviation, it is steepest: height / width x exp(-1/2)."""
+    width, height = 1500.0, 300.0
+    middle = (93.0, 35.0)
+
+    def hill(longitude, latitude):
+        shape = np.shape(longitude)
+        flat = (np.ravel(longitude), np.ravel(latitude))
+        n = len(flat[0])
+        metres = Geod(ellps="WGS84").inv(*flat, np.full(n, middle[0]), np.full(n, middle[1]))[2].reshape(shape)
+        return 4500 + height * np.exp(-((metres / width) ** 2) / 2)
+
+    pixel = 1 / 3600
+    dem = write_dem(
+        tmp_path / "dem.tif", hill, "EPSG:4326", pixel, (250, 250), (middle[0] - 125 * pixel, middle[1] + 125 * pixel)
+    )
+    east = Geod(ellps="WGS84").fwd(*middle, 90, width)
+    x, y = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(*east[:2])
+    slump = terrain(gpd.GeoSeries([Point(x, y).buffer(60)], crs=CRS), dem).iloc[0]
+    assert slump.slope_deg == pytest.approx(np.degrees(np.arctan(height / width * np.exp(-0.5))), abs=0.15)
+    assert slump.aspect_deg == pytest.approx(90, abs=1)
+    assert slump.elevation_mean_m == pytest.approx(4500 + height * np.exp(-0.5), abs=1)
+
+
+def test_position_of_a_bowl(tmp_path):
+    """Of a paraboloid a r^2 the mean around any place is above it by a times the mean square of the circle's pixels."""
+    dem = around(tmp_path / "dem.tif", lambda x, y: 4500 + 1e-3 * ((x - AXIS) ** 2 + (y - NORTH) ** 2))
+    slumps = terrain(gpd.GeoSeries([Point(AXIS, NORTH).buffer(90), Point(AXIS + 400, NORTH).buffer(90)], crs=CRS), dem)
+    rows, columns = np.mgrid[-10:11, -10:11] * 30.0
+    square = rows**2 + columns**2
+    near = (square <= 300**2) & (square > 0)
+    assert slumps["tpi"].to_numpy() == pytest.approx(-1e-3 * square[near].mean(), rel=1e-3)
+
+
+def test_position_among_eight_neighbours_is_that_of_gdaldem(tmp_path):
+    random = np.random.default_rng(1).normal(4800, 20, (40, 50))
+    path = write_dem(tmp_path / "dem.tif", lambda x, y: random, shape=(40, 50))
+    subprocess.run(["gdaldem", "TPI", path, tmp_path / "tpi.tif", "-q"], check=True)
+    with rasterio.open(tmp_path / "tpi.tif") as dataset:
+        expected = dataset.read(1)[1:-1, 1:-1]
+    near = np.ones((3, 3), dtype=bool)
+    near[1, 1] = False
+    assert topographic_position(random.astype("float32"), near)[1:-1, 1:-1] == pytest.approx(expected, abs=5e-3)
+
+
+def test_position_leaves_out_what_is_unknown():
+    elevation = np.random.default_rng(2).normal(100, 5, (20, 20))
+    elevation[:, 8:10] = np.nan
+    near = np.ones((5, 3), dtype=bool)
+    near[2, 1] = False
+    got = topographic_position(elevation, near)
+    for row, column in [(10, 4), (10, 7), (0, 0), (5, 12)]:
+        window = [
+            elevation[row + r, column + c]
+            for r in range(-2, 3)
+            for c in range(-1, 2)
+            if (r, c) != (0, 0) and 0 <= row + r < 20 and 0 <= column + c < 20
+        ]
+        known = [value for value in window if np.isfinite(value)]
+        expected = elevation[row, column] - np.mean(known) if len(known) >= 7 else np.nan
+        assert got[row, column] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.5, 9.5), st.floats(0.5, 9.5)), min_size=3, max_size=8), st.integers(0, 10))
+def test_statistics_inside_are_those_of_brute_force(corners, seed):
+    outline = shapely.MultiPoint(corners).convex_hull
+    if outline.area < 0.1:
+        return
+    layer = np.random.default_rng(seed).normal(0, 1, (10, 10))
+    layer[seed % 10, 5] = np.nan
+    patch = Patch(layer, np.zeros((10, 10), dtype=bool), np.nan, Affine(1, 0, 0, 0, -1, 10))
+    found = inside(layer, patch, gpd.GeoSeries([outline], crs=CRS), "count", "mean", "max").iloc[0]
+    share = np.array([[outline.intersection(box(c, 9 - r, c + 1, 10 - r)).area for c in range(10)] for r in range(10)])
+    share[np.isnan(layer)] = 0
+    assert found["count"] == pytest.approx(share.sum(), abs=1e-5)
+    assert found["mean"] == pytest.approx(np.nansum(share * layer) / share.sum(), abs=1e-4)
+    assert found["max"] <= layer[share > 0].max() + 1e-12
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "0"), (-32768, "-32768"), (65535, "65535"), (-9999, "-9999")])
+def test_fill_values_that_the_dem_doesn_t_declare_are_noticed(tmp_path, capsys, value, said):
+    dem = around(tmp_path / "dem.tif", lambda x, y: np.where(x < AXIS, value, 4500 + 0.1 * (x - AXIS)), nodata=None)
+    inside_fill, beside = box(AXIS - 300, NORTH, AXIS - 200, NORTH + 90), box(AXIS + 200, NORTH, AXIS + 300, NORTH + 90)
+    slumps = attributes(tmp_path, [inside_fill, beside], dem=dem, measures=Measures(dem_date="2011"))
+    assert slumps["terrain_missing"].tolist()[0] == "fill values"
+    assert slumps["terrain_missing"].isna().tolist() == [False, True]
+    assert slumps["dem_date"].isna().tolist() == [True, False]
+    empty = ["elevation_mean_m", "slope_deg", "aspect_deg", "tpi", "solar_kwh_m2_yr"]
+    assert slumps.loc[0, empty].isna().all()
+    assert slumps.loc[1, empty].notna().all()
+    assert slumps["elevation_mean_m"][1] == pytest.approx(4525, abs=0.5)
+    assert slumps["tpi"][1] == pytest.approx(0, abs=1), "the fill values have no part in it"
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "fill values" in line]
+    assert f"({said}) in 1 of 2 slumps" in line
+    assert "gdal_edit.py -a_nodata" in line
+
+
+def test_the_sea_is_no_fill_value():
+    x = np.arange(60) * 30.0
+    coast = np.tile(np.clip(0.3 * (x - 600), 0, None), (60, 1))
+    assert not find_fill(coast, 30.0)[0].any()
+    cliff = np.where(coast > 0, coast + 25, 0)
+    assert not find_fill(cliff, 30.0)[0].any()
+
+
+def test_a_patch_of_zeros_is_taken_out_with_what_was_mixed_with_it():
+    elevation = np.full((40, 40), 4500.0)
+    elevation[10:20, 10:20] = 0
+    elevation[9, 10:20] = 1700  # between both, by resampling
+    fill, value = find_fill(elevation, 30.0)
+    assert value == 0
+    assert fill[9:20, 10:20].all()
+    assert fill.sum() == 14 * 14

@@ -219,3 +219,7 @@ def markdown() -> str:
         cells = (f"`{column.name}`", column.unit or "", column.description, column.source, column.missing)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

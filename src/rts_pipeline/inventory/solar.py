@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, log2
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -87,7 +88,7 @@ def read_levels(dem: Dem, bounds: Sequence[float], factor: int = 1) -> list[Patc
 
 
 def horizon(
-    levels: Sequence[Patch], x: NDArray[np.float64], y: NDArray[np.float64], elevation: NDArray[np.float64]
+    levels: Sequence[Patch], x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]], elevation: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the tangent of the height of the horizon, (DIRECTIONS, n), at least 0; the ground falls away with the Earth.
 
