@@ -138,7 +138,7 @@ def test_covariates_become_columns_of_the_inventory_and_of_its_dictionary(tmp_pa
         ({"name": "a", "file": "a.tif", "kind": "mean", "classes": {1: "b"}}, "needs classes"),
         ({"name": "slope_deg", "file": "a.tif", "kind": "mean"}, "would make the column 'slope_deg' twice"),
         ({"name": "road", "file": "a.gpkg", "kind": "nearest"}, "would make the column 'dist_road_m' twice"),
-        ({"name": "a", "fil": "a.tif", "kind": "mean"}, "did you mean 'file'"),
+        ({"name": "a", "file": "a.tif", "kind": "mean", "unt": "m"}, "did you mean 'unit'"),
     ],
 )
 def test_mistakes_are_told_when_the_configuration_is_read(values, told):

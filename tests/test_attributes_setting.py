@@ -50,8 +50,8 @@ ALBERS = "+proj=aea +lat_1=25 +lat_2=47 +lat_0=0 +lon_0=105 +ellps=WGS84"
 def far_line(place, azimuth, metres):
     """A line of 2 km across the direction, at that distance."""
     geod = Geod(ellps="WGS84")
-    longitude, latitude, _ = geod.fwd(*place, azimuth, metres)
-    return LineString([geod.fwd(longitude, latitude, azimuth + side, 1000)[:2] for side in (-90, 90)])
+    longitude, latitude, back = geod.fwd(*place, azimuth, metres)
+    return LineString([geod.fwd(longitude, latitude, back + side, 1000)[:2] for side in (-90, 90)])
 
 
 def test_the_nearest_road_is_that_on_the_ground_and_not_in_the_projection(tmp_path):

@@ -46,14 +46,14 @@ STAGES = {
     "crossvalidate": Stage(1, "crossvalidate", "056be5d2e3684240"),
     "predict": Stage(2, "predict", "8ef08c46a56710fb"),
     "polygonize": Stage(3, "polygonize", "ac766002727bfb24"),
-    "candidates": Stage(9, "candidates", "c89fda131c537cd4"),
-    "audit": Stage(1, "audit", "016787170da8fd9c"),
+    "candidates": Stage(9, "candidates", "76e48ce64c5cbd17"),
+    "audit": Stage(1, "audit", "22a06261802b52b5"),
     "evidence": Stage(4, "evidence.build", "734887dc1822499a"),
-    "inventory": Stage(3, "inventory.build", "eec39e9460344aa8"),
-    "completeness": Stage(1, "completeness", "7a6a0d5baf2c2ae3"),
-    "attributes": Stage(3, "inventory.attributes", "891302dbb9be2534"),
-    "export": Stage(2, "inventory.export", "39c47c3e2e5782cc"),
-    "report": Stage(9, "report.build", "0624847b05b6d155"),
+    "inventory": Stage(3, "inventory.build", "ef0f340cec56197d"),
+    "completeness": Stage(1, "completeness", "479e0245832065e3"),
+    "attributes": Stage(3, "inventory.attributes", "3e29011b74ecfa3f"),
+    "export": Stage(2, "inventory.export", "88399f0e324501a3"),
+    "report": Stage(9, "report.build", "e617e7ea5aea10b2"),
 }
 
 

@@ -64,7 +64,7 @@ def _shares(parts: pd.DataFrame, classes: Mapping[str, str], count: int, key: st
     unknown = sorted(set(table.columns) - set(classes))
     if unknown:
         print(f"{key}: the values {', '.join(unknown)} are in no class; add them to classes", file=sys.stderr)
-    return table.reindex(index=range(count), columns=list(classes), fill_value=0.0).to_numpy(float)
+    return table.reindex(index=range(count), columns=list(classes), fill_value=0.0).to_numpy(float, copy=True)
 
 
 def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
             found = exact_extract(
                 RasterioRasterSource(dataset), features, ["unique", "frac", "count"], include_cols=["outline"], output="pandas"
             )
-            pixels = shapes.area.to_numpy() / abs(dataset.transform.determinant)
+            pixels = shapely.area(shapes.to_numpy()) / abs(dataset.transform.determinant)
     except rasterio.errors.RasterioError as error:
         raise InputError(path, f"can't be read ({error})", expected=f"a raster ({key})") from None
     parts = found.explode(["unique", "frac"]).dropna(subset=["unique"])

@@ -136,7 +136,7 @@ MEASURED: tuple[Column, ...] = (
         "Topographic position index (Weiss 2001), mean inside: elevation less the mean elevation within"
         f" {TPI_RADIUS_M:.0f} m; above 0 on ridges, below 0 in valleys",
         "DEM",
-        f"{_NO_DEM}, or less than half of the circle",
+        f"{_NO_DEM}, or of the circle around it",
     ),
     Column(
         "solar_kwh_m2_yr",

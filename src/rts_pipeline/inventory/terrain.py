@@ -136,7 +136,7 @@ def _of_tile(dem: Dem, outlines: gpd.GeoSeries, program: str) -> pd.DataFrame:
 
 
 def topographic_position(elevation: NDArray[np.floating[Any]], near: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return each pixel's elevation less the mean of those near it (m), nan where less than half of them are known.
+    """Return each pixel's elevation less the mean of those near it (m), nan where less than MIN_COVERED of them is known.
 
     Weiss 2001 (Topographic Position and Landforms Analysis); with the eight neighbours it is gdaldem's TPI.
 
@@ -149,7 +149,7 @@ def topographic_position(elevation: NDArray[np.floating[Any]], near: NDArray[np.
     kernel = near[::-1, ::-1].astype(float)
     total = oaconvolve(np.where(known, elevation - level, 0.0), kernel, mode="same")
     count = np.rint(oaconvolve(known.astype(float), kernel, mode="same"))
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=2 * count >= near.sum())
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count >= MIN_COVERED * near.sum())
     return np.asarray(elevation - level - mean, dtype=float)
 
 
