@@ -47,11 +47,11 @@ STAGES = {
     "predict": Stage(2, "predict", "8ef08c46a56710fb"),
     "polygonize": Stage(3, "polygonize", "ac766002727bfb24"),
     "candidates": Stage(9, "candidates", "76e48ce64c5cbd17"),
-    "audit": Stage(1, "audit", "22a06261802b52b5"),
+    "audit": Stage(1, "audit", "123f9cc4f9243542"),
     "evidence": Stage(4, "evidence.build", "734887dc1822499a"),
     "inventory": Stage(3, "inventory.build", "ef0f340cec56197d"),
     "completeness": Stage(1, "completeness", "479e0245832065e3"),
-    "attributes": Stage(3, "inventory.attributes", "3e29011b74ecfa3f"),
+    "attributes": Stage(3, "inventory.attributes", "ae2014a8d846e2c2"),
     "export": Stage(2, "inventory.export", "88399f0e324501a3"),
     "report": Stage(9, "report.build", "e617e7ea5aea10b2"),
 }

@@ -18,8 +18,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy.signal import oaconvolve
 
-from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.inventory.dem import NODATA, PLAUSIBLE_M, Dem, Patch, inside, opened, true_azimuth_of_grid_north
+from rts_pipeline.errors import UsageError
+from rts_pipeline.inventory.dem import NODATA, Dem, Patch, check_elevations, inside, opened, true_azimuth_of_grid_north
 from rts_pipeline.inventory.dictionary import MIN_COVERED, TPI_RADIUS_M
 from rts_pipeline.progress import track
 
@@ -79,15 +79,13 @@ def _report_missing(missing: pd.Series, fill: pd.Series, dem: Path, what: str) -
     """Say how many outlines have no terrain and why.
 
     Raises:
-        InputError: not one value near any outline is an elevation.
+        InputError: no outline has terrain, because the DEM holds values that are no elevations.
     """
     values = ", ".join(f"{value:g}" for value in sorted(fill.dropna().unique()))
     filled, total = int(fill.notna().sum()), len(missing)
     uncovered = int(missing.sum()) - filled
-    low, high = PLAUSIBLE_M
-    if filled == total and not fill.between(low, high).any():
-        todo = "declare the nodata value (gdal_edit.py -a_nodata), or convert to metres"
-        raise InputError(dem, f"holds {values}", expected=f"elevations of {low:g} to {high:g} m", do=todo)
+    if filled == total:
+        check_elevations(fill.to_numpy(float), str(dem))
     if uncovered:
         print(f"terrain: {dem} does not cover {uncovered} of {total} {what}; their terrain is empty", file=sys.stderr)
     if filled:
