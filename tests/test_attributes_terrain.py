@@ -20,7 +20,7 @@ from attributes_case import CRS, EAST, NORTH, attributes, write_dem
 from real_data import REAL, real
 from rts_pipeline.config import Measures
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.inventory.dem import Patch, find_fill, inside
+from rts_pipeline.inventory.dem import Patch, find_fill, horn, inside
 from rts_pipeline.inventory.terrain import terrain, topographic_position
 
 TERRAIN = REAL / "terrain"
@@ -218,6 +218,17 @@ def test_position_among_eight_neighbours_is_that_of_gdaldem(tmp_path):
     near = np.ones((3, 3), dtype=bool)
     near[1, 1] = False
     assert topographic_position(random.astype("float32"), near)[1:-1, 1:-1] == pytest.approx(expected, abs=5e-3)
+
+
+def test_the_gradient_that_the_sun_is_worked_out_with_is_that_of_gdaldem(tmp_path):
+    random = np.random.default_rng(3).normal(4800, 20, (30, 40))
+    path = write_dem(tmp_path / "dem.tif", lambda x, y: random, shape=(30, 40))
+    east, north = horn(random, 30.0)
+    turned = np.degrees(np.arctan2(-east, -north)) % 360
+    for name, expected in (("slope", np.degrees(np.arctan(np.hypot(east, north)))), ("aspect", turned)):
+        subprocess.run(["gdaldem", name, path, tmp_path / f"{name}.tif", "-q"], check=True)
+        with rasterio.open(tmp_path / f"{name}.tif") as dataset:
+            assert dataset.read(1)[1:-1, 1:-1] == pytest.approx(expected, abs=0.01)
 
 
 def test_position_leaves_out_what_is_unknown():

@@ -51,7 +51,7 @@ STAGES = {
     "evidence": Stage(4, "evidence.build", "734887dc1822499a"),
     "inventory": Stage(3, "inventory.build", "ef0f340cec56197d"),
     "completeness": Stage(1, "completeness", "479e0245832065e3"),
-    "attributes": Stage(3, "inventory.attributes", "ae2014a8d846e2c2"),
+    "attributes": Stage(3, "inventory.attributes", "baf4b2877e87cf2f"),
     "export": Stage(2, "inventory.export", "88399f0e324501a3"),
     "report": Stage(9, "report.build", "e617e7ea5aea10b2"),
 }

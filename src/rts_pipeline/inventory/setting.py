@@ -58,12 +58,12 @@ def _distance(outlines: gpd.GeoSeries, path: Path, what: str, kind: str, *, leas
     (index, _), far = tree.query_nearest(shapes, return_distance=True, all_matches=False)
     result = np.zeros(len(shapes))
     apart = index[far > 0]
-    shape, piece = tree.query(shapes[apart], predicate="dwithin", distance=far[far > 0] * DISTORTION)
-    starts = np.searchsorted(shape, np.arange(len(apart) + 1))
-    places = outlines.representative_point().to_crs("EPSG:4326")
+    owner_of, piece = tree.query(shapes[apart], predicate="dwithin", distance=far[far > 0] * DISTORTION)
+    starts = np.searchsorted(owner_of, np.arange(len(apart) + 1))
+    to_degrees = Transformer.from_crs(outlines.crs, "EPSG:4326", always_xy=True).transform
+    shapes, pieces = (shapely.transform(shape, lambda xy: np.column_stack(to_degrees(*xy.T))) for shape in (shapes, pieces))
     for number, owner in enumerate(apart):
-        near = pieces[piece[starts[number] : starts[number + 1]]]
-        result[owner] = _geodesic(shapes[owner], near, places.iloc[owner], outlines.crs.to_wkt())
+        result[owner] = _geodesic(shapes[owner], pieces[piece[starts[number] : starts[number + 1]]])
     return result
 
 
@@ -75,12 +75,16 @@ def _segments(pieces: Geometries) -> Geometries:
     return np.concatenate([pieces[~line], shapely.linestrings(np.stack([places[:-1], places[1:]], axis=1)[inner])])
 
 
-def _geodesic(outline: shapely.Geometry, pieces: Geometries, place: shapely.Point, crs: str) -> float:
-    """Return the shortest distance in the azimuthal equidistant projection around the outline, measured on the ellipsoid."""
-    local = Proj(proj="aeqd", lat_0=place.y, lon_0=place.x, ellps="WGS84")
-    to_local = Transformer.from_crs(crs, local.crs, always_xy=True).transform
-    moved = shapely.transform(np.array([outline, *pieces]), lambda xy: np.column_stack(to_local(*xy.T)))
+def _geodesic(outline: shapely.Geometry, pieces: Geometries) -> float:
+    """Return the shortest distance in the azimuthal equidistant projection around the outline, measured on the ellipsoid.
+
+    Args:
+        outline: a polygon, WGS84 degrees.
+        pieces: geometries, WGS84 degrees, of edges so short that it doesn't matter where they are straight.
+    """
+    longitude, latitude = shapely.get_coordinates(outline)[0]
+    local = Proj(proj="aeqd", lat_0=latitude, lon_0=longitude, ellps="WGS84")
+    moved = shapely.transform(np.array([outline, *pieces]), lambda xy: np.column_stack(local(*xy.T)))
     joins = shapely.shortest_line(moved[0], moved[1:])
-    x, y = shapely.get_coordinates(joins[np.argmin(shapely.length(joins))]).T
-    longitude, latitude = local(x, y, inverse=True)
-    return float(WGS84.inv(longitude[0], latitude[0], longitude[1], latitude[1])[2])
+    ends = local(*shapely.get_coordinates(joins[np.argmin(shapely.length(joins))]).T, inverse=True)
+    return float(WGS84.inv(ends[0][0], ends[1][0], ends[0][1], ends[1][1])[2])
