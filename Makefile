@@ -39,12 +39,15 @@ docs: setup
 digests: setup
 	python -m rts_pipeline.stages
 
-# after a change of the configuration's model
+# after a change of the configuration's model or of the data dictionary
 config: setup
 	rts-pipeline config > config/config.yaml
 	sed '/^| key/,$$d' config/README.md > config/README.md.new
 	rts-pipeline config --reference >> config/README.md.new
 	mv config/README.md.new config/README.md
+	sed '/^| column/,$$d' docs/attributes.md > docs/attributes.md.new
+	python -m rts_pipeline.inventory.dictionary >> docs/attributes.md.new
+	mv docs/attributes.md.new docs/attributes.md
 
 # after a change in web/ or of the reviewers' guideline: the built page and the report's map are part of the package (needs npm)
 page:

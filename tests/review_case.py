@@ -71,6 +71,7 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
             "known_ids": ["seed-00001" if i in (known or {}) else "" for i in range(n)],
             "known": gpd.GeoSeries([(known or {}).get(i) for i in range(n)], crs=CRS),
             "prob_mean": scores or [0.7] * n,
+            "prob_median": [0.72] * n,
             "prob_max": [0.9] * n,
             "cell_id": [f"e0000_n{i // 2:04d}" for i in range(n)],
             "longitude": [93.0] * n,

@@ -19,6 +19,7 @@ from rts_pipeline.candidates import CANDIDATE_COLUMNS, OUTLINE_COLUMNS, build_ca
 from rts_pipeline.components import find, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.inventory.dictionary import AREA_THRESHOLDS
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.options import CandidatesOptions, PolygonizeOptions, parse_options
 from rts_pipeline.polygonize import polygonize, sums_path, to_frame
@@ -161,6 +162,12 @@ def test_statistics_are_those_of_the_whole_raster(tmp_path, pixel_m2, seed, smoo
     found, expected = np.array(sorted(found.tolist())), np.array(sorted(expected))
     np.testing.assert_allclose(found[:, :4], expected[:, :4], rtol=1e-12)
     np.testing.assert_allclose(found[:, 4], expected[:, 4], rtol=3e-6)
+    for name, value in AREA_THRESHOLDS.items():
+        above = sorted((pixel_m2 * (probability >= value - 1e-9))[labels == label].sum() for label in range(1, count + 1))
+        if value < threshold:
+            assert frame[name].isna().all(), "pixels below the threshold of the outlines weren't counted"
+        else:
+            np.testing.assert_allclose(np.sort(frame[name]), above, rtol=3e-6, atol=1e-6)
     assert summary["observed_m2"] == pytest.approx(pixel_m2[seen].sum(), rel=1e-6)
     assert summary["expected_area_m2"]["observed"] == pytest.approx((probability * pixel_m2).sum(), rel=1e-6)
     assert summary["expected_area_m2"]["outlines"] == pytest.approx((probability * pixel_m2)[labels > 0].sum(), rel=1e-6)

@@ -99,6 +99,27 @@ def test_only_what_was_accepted_enters_north_to_south(tmp_path):
     assert list(slumps["source"]) == ["round 01"] * 3 + ["seed"]
 
 
+def test_what_is_told_of_a_network_s_outline_is_told_of_no_union(tmp_path):
+    told = {"prob_median": 0.8, "expected_area_m2": 3000.0, "area_m2_t45": 3500.0, "area_m2_t65": 3000.0, "area_m2_t80": 900.0}
+    rows = [
+        ("accept", square(0, 0), told),  # over a seed
+        ("accept", square(500, 0), told),
+        ("accept", square(900, 0), told),  # over the next
+        ("accept", square(930, 0), told),
+        ("missed", square(0, 500), dict.fromkeys([*told, "prob_mean", "prob_max"])),
+    ]
+    file = seeds(tmp_path / "s.gpkg", [square(30, 0)])
+    slumps = build(tmp_path, file, [reviewed(tmp_path / "r.parquet", 1, rows)]).set_index("delineation_id")
+    for name, value in told.items():
+        assert slumps[name].dropna().to_dict() == {"seed-00001+r01-0001": value, "r01-0002": value}
+
+
+def test_a_review_of_an_earlier_version_tells_less(tmp_path):
+    slumps = build(tmp_path, None, [reviewed(tmp_path / "r.parquet", 1, [("accept", square(0, 0), {})])])
+    assert slumps[["prob_median", "expected_area_m2", "area_m2_t45"]].isna().all(axis=None)
+    assert slumps["prob_mean"][0] == 0.8
+
+
 def test_uid_can_be_computed_again_from_the_columns(tmp_path):
     slump = build(tmp_path, seeds(tmp_path / "s.gpkg", [square(0, 0)]), []).iloc[0]
     again = arts_uid(slump.latitude, slump.longitude, slump.region, "AName, Lab", "2019-07-01,2019-08-30", 3.0)

@@ -72,6 +72,7 @@ def test_reviewed_rows(case):
     assert frame["note"].iloc[0] == "fresh headwall"
     assert list(frame["base_sha256"][:4]) == [sha(square(i)) for i in range(4)]
     assert frame["base_sha256"].isna().iloc[4] and frame["prob_mean"].isna().iloc[4]
+    np.testing.assert_array_equal(frame["prob_median"], [0.72] * 4 + [np.nan])
     assert set(frame["model_sha256"][:4]) == {MODEL}
     assert frame.geometry.iloc[1].equals(redrawn) and frame.geometry.iloc[0].equals(square(0))
     assert (signoff.n_new, signoff.n_candidates, signoff.reviewers, signoff.at) == (3, 4, ("ann", "bob"), AT)

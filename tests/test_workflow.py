@@ -177,6 +177,25 @@ def test_a_touched_elevation_model_changes_nothing_and_another_one_the_evidence(
     assert case.plan() == {"evidence": 1}
 
 
+def test_a_covariate_concerns_the_attributes_and_what_follows(case):
+    case.snakemake("preliminary", "--until", "attributes")
+    assert case.plan("preliminary", "--until", "attributes") == {}
+    lakes = case.folder / "lakes.gpkg"
+    gpd.read_file(case.folder / "corridor/seeds.gpkg").centroid.to_frame("geometry").to_file(lakes)
+    case.configure(attributes={"covariates": [{"name": "lake", "file": "lakes.gpkg", "kind": "nearest"}]})
+    assert case.plan("preliminary", "--until", "attributes") == {"attributes": 1}
+    assert case.plan() == {}
+    case.snakemake("preliminary", "--until", "attributes")
+    slumps = gpd.read_parquet(case.results / "inventory/attributes.parquet")
+    assert (slumps["dist_lake_m"] >= 0).all()
+    assert case.plan("preliminary", "--until", "attributes") == {}
+    gpd.read_file(lakes).head(1).to_file(lakes)
+    assert case.plan("preliminary", "--until", "attributes") == {"attributes": 1}
+    lakes.unlink()
+    told = case.snakemake("preliminary", "--dry-run", check=False)
+    assert "lakes.gpkg: no such file; expected the file of attributes.covariates.lake" in told.stderr
+
+
 def test_another_target_date_counts_nothing_again(case):
     case.configure(time={"target_date": "08-02"})
     plan = case.plan()

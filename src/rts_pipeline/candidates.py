@@ -18,6 +18,7 @@ from rts_pipeline.components import fill_holes, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.expected import pixel_areas
 from rts_pipeline.grid import Grid
+from rts_pipeline.inventory.dictionary import AREA_THRESHOLDS
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
 from rts_pipeline.lineage import SEPARATOR, known_outlines, united
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     Geometries = NDArray[np.object_]
 
-MEASURED = ["area_m2", "expected_area_m2", "prob_mean", "prob_median", "prob_max", "n_px"]
+MEASURED = ["area_m2", "expected_area_m2", *AREA_THRESHOLDS, "prob_mean", "prob_median", "prob_max", "n_px"]
 OUTLINE_COLUMNS = ["status", "known_ids", *MEASURED, "geometry"]
 CANDIDATE_COLUMNS = [
     "candidate_id",
@@ -101,6 +102,8 @@ def build_candidates(
         hole_m2=chosen["hole_m2"],
         simplify_px=options.polygonize.simplify_px,
     )
+    # Pixels below the threshold of the outlines weren't counted.
+    frame[[name for name, value in AREA_THRESHOLDS.items() if level_of(value) < level_of(chosen["threshold"])]] = np.nan
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
     frame = frame[_touches(frame, area)]
     decided = read_geoparquet(labels).to_crs(grid.crs)
@@ -132,7 +135,8 @@ def merge_outlines(
 
     Returns:
         A table with area_m2 (geodesic), geometry, and of the pixels above the threshold, so without filled holes: n_px,
-        prob_mean, prob_median, prob_max, and expected_area_m2, the sum of probability x geodesic area of a pixel there.
+        prob_mean, prob_median, prob_max, expected_area_m2, the sum of probability x geodesic area of a pixel there, and the
+        geodesic areas (m2) of the pixels at or above each of AREA_THRESHOLDS.
     """
     import geopandas as gpd
 
@@ -145,6 +149,7 @@ def merge_outlines(
     columns = {
         "area_m2": geodesic_area_perimeter(series)[0],
         "expected_area_m2": pieces.value_sum / BINS * pixel_m2,
+        **{name: pieces.count_from(level_of(value)) * pixel_m2 for name, value in AREA_THRESHOLDS.items()},
         "prob_mean": pieces.value_sum / BINS / pieces.n_px,
         "prob_median": pieces.value_median / BINS,
         "prob_max": pieces.value_max / BINS,

@@ -72,6 +72,10 @@ class Pieces:
         low, high = (np.searchsorted(upto, before + rank, side="right") for rank in ((n_px - 1) // 2, n_px // 2))
         return np.asarray((self.levels.indices[low] + self.levels.indices[high]) / 2, dtype=float)
 
+    def count_from(self, level: int) -> Integers:
+        """Return the number of pixels with a raster value of at least `level`, shape (n,)."""
+        return np.asarray(self.levels @ (np.arange(LEVELS) >= level).astype(np.int64), dtype=np.int64)
+
     def where(self, kept: NDArray[np.bool_]) -> Pieces:
         """Return the pieces of which `kept`, shape (n,), is true."""
         runs = kept[self.owner]

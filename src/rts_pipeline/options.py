@@ -20,10 +20,12 @@ from rts_pipeline.config import (
     Chips,
     Choice,
     Config,
+    Covariates,
     Evidence,
     GridSection,
     Labelling,
     Learning,
+    Measures,
     Mosaic,
     Outlining,
     Place,
@@ -200,10 +202,13 @@ class AttributesOptions(Section):
     """Options of `attributes`."""
 
     grid: GridSection
+    attributes: Measures = Measures()
 
 
 class ExportOptions(Section):
-    """Options of `export`: none, it writes what `attributes` made."""
+    """Options of `export`: the columns that the configuration names; the rest is what `attributes` made."""
+
+    attributes: Covariates = Covariates()
 
 
 class CompletenessOptions(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -214,6 +214,11 @@ class Project:
         labelled = self._seed_cells.union(*(signoff.cells for signoff in signed))
         return [cell for cell in self.cells if cell in labelled]
 
+    def cells_around(self, cells: Iterable[str]) -> list[str]:
+        """Return the area's cells that are one of these or share an edge or a corner with one."""
+        near = {name for cell in cells for name in self.grid.cells_touching(self.grid.cell(cell).grown(1).polygon)}
+        return [cell for cell in self.cells if cell in near]
+
     @property
     def lineage(self) -> dict[str, str]:
         """Files that the configuration names of slumps' identity: an earlier inventory (and the area), the lab's decisions."""
@@ -224,9 +229,22 @@ class Project:
     @property
     def ancillary(self) -> dict[str, str]:
         """Files of terrain and setting that the configuration names."""
-        attributes = self.config.attributes
-        paths = {"dem": attributes.dem, "roads": attributes.roads, "railway": attributes.railway}
-        return {name: path for name, path in paths.items() if path is not None}
+        return {name: path for name, path in self.config.attributes.files.items() if "." not in name}
+
+    @property
+    def covariates(self) -> list[str]:
+        """Files of the covariates that the configuration names."""
+        return sorted({covariate.file for covariate in self.config.attributes.covariates})
+
+    def check_files(self) -> None:
+        """Check that the files of the attributes are there.
+
+        Raises:
+            InputError: one isn't.
+        """
+        for key, path in self.config.attributes.files.items():
+            if not Path(path).exists():
+                raise InputError(path, "no such file", expected=f"the file of attributes.{key}", do="correct the path")
 
     # --- rounds --------------------------------------------------------------------------------------------------
 
@@ -295,6 +313,7 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         project = Project(config, rounds, source)
         # every mistake that can be known now is told now, before any job runs
         project.labelled_cells()
+        project.check_files()
         _ = project.listing
         return project
     except PipelineError as error:

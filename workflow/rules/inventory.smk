@@ -73,7 +73,10 @@ rule attributes:
     input:
         **project.ancillary,
         inventory="<results>/inventory/outlines.parquet",
-        sources=mosaics_of(project.labelled_cells(), kind="_source"),
+        sources=mosaics_of(
+            project.cells_around(project.labelled_cells()), kind="_source"
+        ),
+        covariates=project.covariates,
     output:
         "<results>/inventory/attributes.parquet",
     log:

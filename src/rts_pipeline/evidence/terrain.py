@@ -66,7 +66,7 @@ class Elevation:
         from rasterio.errors import RasterioError
         from rasterio.vrt import WarpedVRT
 
-        from rts_pipeline.inventory.terrain import check_elevations
+        from rts_pipeline.inventory.dem import check_elevations, horn
 
         if self.dataset is None:
             return NO_DEM
@@ -105,14 +105,6 @@ def opened(dem: Path | None) -> Iterator[Elevation]:
         if dataset.crs is None:
             raise InputError(dem, "declares no CRS", expected="a DEM with a CRS", do="assign it (gdal_edit.py -a_srs)")
         yield Elevation(dataset, dem)
-
-
-def horn(elevation: Floats, pixel_m: float) -> Floats:
-    """Return the gradient to the east and to the north, (2, h, w) of elevations (h + 2, w + 2) in metres (Horn 1981)."""
-    rows = elevation[:-2] + 2 * elevation[1:-1] + elevation[2:]
-    columns = elevation[:, :-2] + 2 * elevation[:, 1:-1] + elevation[:, 2:]
-    east, north = rows[:, 2:] - rows[:, :-2], columns[:-2] - columns[2:]
-    return np.stack([east, north]) / (8 * pixel_m)
 
 
 def pictures(gradient: Floats, scale: int) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ import shapely
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.change import STATED, change_of, read_change
 from rts_pipeline.inventory.decisions import Decisions
-from rts_pipeline.inventory.dictionary import conform
+from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE, conform
 from rts_pipeline.inventory.earlier import STABLE_SCAR, known_before, match_earlier, read_earlier
 from rts_pipeline.inventory.identity import arts_uid, distinct, possibility_class
 from rts_pipeline.inventory.relations import ASKED, pairs_of, stated, table
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 PART_COLUMNS = (
     *("delineation_id", "source", "iteration", "decision", "possibility", "reviewers", "n_reviews", "agreement"),
-    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", "known_ids", *STATED, "geometry"),
+    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", *OF_THE_OUTLINE, "known_ids"),
+    *(*STATED, "geometry"),
 )
 RELATIONS, RELATIONS_CSV = "relations.parquet", "relations.csv"
 """Files beside the inventory: how its slumps are related, the same for people to look through."""
@@ -110,7 +111,7 @@ def _accepted(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     rows = reviewed[reviewed["decision"].isin(POSITIVE)].reset_index(drop=True)
     number = rows["round"].astype(int)
     rows = rows.assign(iteration=number, source=[f"round {value:02d}" for value in number])
-    # Reviews from before reviewers' statements were kept have none.
+    # Reviews from before reviewers' statements and these figures were kept have none.
     return rows.rename(columns={"candidate_id": "delineation_id"}).reindex(columns=PART_COLUMNS)
 
 
@@ -127,7 +128,7 @@ def _concatenate(frames: Sequence[gpd.GeoDataFrame], grid: Grid) -> gpd.GeoDataF
     """
     types = dict.fromkeys(set(PART_COLUMNS) - {"geometry"}, "str")
     types |= dict.fromkeys(("iteration", "n_reviews"), "int64") | {"first_year_visible": "Int64", "active": "boolean"}
-    types |= dict.fromkeys(("possibility", "agreement", "prob_mean", "prob_max"), "float64")
+    types |= dict.fromkeys(("possibility", "agreement", "prob_mean", "prob_max", *OF_THE_OUTLINE), "float64")
     empty = gpd.GeoDataFrame({name: [] for name in PART_COLUMNS}, geometry="geometry", crs=grid.crs)
     typed = [frame.astype(types) for frame in (frames or [empty])]
     parts = gpd.GeoDataFrame(pd.concat(typed, ignore_index=True), geometry="geometry", crs=grid.crs)
@@ -161,6 +162,7 @@ def _merge(group: pd.DataFrame) -> dict[str, Any]:
         "model_sha256": _joined(ordered["model_sha256"], ","),
         "prob_mean": np.average(with_model["prob_mean"], weights=weights) if len(with_model) else np.nan,
         "prob_max": present["prob_max"].max(),
+        **{name: with_model[name].iloc[0] if len(with_model) == 1 else np.nan for name in OF_THE_OUTLINE},
         "parts": canonical_json(parts),
     }
 

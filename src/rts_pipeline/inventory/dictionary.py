@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
+    from rts_pipeline.config import Covariate
+
 Type = Literal["text", "integer", "number", "boolean", "geometry"]
 DTYPES = {"text": "str", "integer": "int64", "number": "float64", "boolean": "boolean"}
 
 MIN_COVERED = 0.9
-"""Share of an outline that the DEM must cover before it gets terrain attributes."""
+"""Share of an outline that a DEM or a covariate must cover before it gets attributes of it."""
+TPI_RADIUS_M = 300.0
+"""Of the circle of the topographic position index: the smaller of the two in Weiss 2001 (Topographic Position and Landforms
+Analysis, ESRI user conference)."""
+HORIZON_M = 20_000.0
+"""How far ground is looked for that hides the sun."""
+AREA_THRESHOLDS = {"area_m2_t45": 0.45, "area_m2_t65": 0.65, "area_m2_t80": 0.80}
+"""Probabilities above which the area of a network's outline is told: how sure its edge is."""
+OF_THE_OUTLINE = ("prob_median", "expected_area_m2", *AREA_THRESHOLDS)
+"""What is told of one outline of a model, and of no union of several."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ _NO_DEM = f"no DEM is configured, or it covers less than {MIN_COVERED:.0%} of th
 _NO_ASPECT = f"{_NO_DEM}, or all of it is flat"
 _SEED = "the slump is known from the seeds alone"
 _NO_MODEL = "no outline of a model took part (seeds, slumps added by a reviewer)"
+_NO_SINGLE = f"{_NO_MODEL}, or several were united, or the review is of a version that kept no such value"
 _UNSAID = "the reviewer gave none"
 _CREATED = "point, region, creator_lab, season, pixel size"
 
@@ -58,6 +72,28 @@ INVENTORY: tuple[Column, ...] = (
     Column("model_sha256", "text", "", "Checksums of the weights that drew them, joined by ','", "review", _NO_MODEL),
     Column("prob_mean", "number", "1", "Mean probability of the model, weighted by area over its outlines", "model", _NO_MODEL),
     Column("prob_max", "number", "1", "Highest probability of the model", "model", _NO_MODEL),
+    Column(
+        "prob_median", "number", "1", "Median probability of the model, over the pixels of its outline", "model", _NO_SINGLE
+    ),
+    Column(
+        "expected_area_m2",
+        "number",
+        "m2",
+        "Sum of probability x area of a pixel over the pixels of the model's outline",
+        "model",
+        _NO_SINGLE,
+    ),
+    *(
+        Column(
+            name,
+            "number",
+            "m2",
+            f"Area of the pixels of the model's outline with a probability of {threshold:.2f} or more",
+            "model",
+            f"{_NO_SINGLE}, or it was outlined at a higher threshold",
+        )
+        for name, threshold in AREA_THRESHOLDS.items()
+    ),
     Column(
         "parts",
         "text",
@@ -135,7 +171,13 @@ MEASURED: tuple[Column, ...] = (
     Column("acquired_end", "text", "UTC", "Latest acquisition of the pixels inside, ISO 8601", "mosaic", _NO_SCENE),
     Column("scene_ids", "text", "", "PlanetScope items of the pixels inside, joined by ','", "mosaic", _NO_SCENE),
     Column("observed_frac", "number", "1", "Share of the outline's area that was observed", "mosaic"),
-    Column("truncated", "boolean", "", "Whether it reaches to ground that wasn't observed, and may go on there", "mosaic"),
+    Column(
+        "truncated",
+        "boolean",
+        "",
+        "Whether the outline reaches to ground that wasn't observed, and may go on there",
+        "mosaic",
+    ),
     Column("area_m2", "number", "m2", "Area on the WGS84 ellipsoid, holes left out", "outline"),
     Column("perimeter_m", "number", "m", "Length of all boundaries on the WGS84 ellipsoid", "outline"),
     Column("circularity", "number", "1", "4 pi area / perimeter^2: 1 for a circle, towards 0 for a long outline", "outline"),
@@ -144,9 +186,37 @@ MEASURED: tuple[Column, ...] = (
     Column("elevation_min_m", "number", "m", "Lowest elevation inside", "DEM", _NO_DEM),
     Column("elevation_mean_m", "number", "m", "Mean elevation, pixels weighted by their share inside", "DEM", _NO_DEM),
     Column("elevation_max_m", "number", "m", "Highest elevation inside", "DEM", _NO_DEM),
+    Column("relief_m", "number", "m", "Highest less lowest elevation inside", "DEM", _NO_DEM),
     Column("slope_deg", "number", "degree", "Mean slope (Horn), pixels weighted by their share inside", "DEM", _NO_DEM),
     Column("aspect_deg", "number", "degree", "Circular mean of the downslope direction from true north", "DEM", _NO_ASPECT),
     Column("aspect_concentration", "number", "1", "Mean resultant length: 1 if all pixels face one way", "DEM", _NO_ASPECT),
+    Column(
+        "tpi",
+        "number",
+        "m",
+        "Topographic position index (Weiss 2001), mean inside: elevation less the mean elevation within"
+        f" {TPI_RADIUS_M:.0f} m; above 0 on ridges, below 0 in valleys",
+        "DEM",
+        f"{_NO_DEM}, or of the circle around it",
+    ),
+    Column(
+        "solar_kwh_m2_yr",
+        "number",
+        "kWh m-2 yr-1",
+        "Potential solar radiation on the ground of a year without clouds: direct (Kumar et al. 1997) and from the sky (Liu &"
+        f" Jordan 1960), with what the ground within {HORIZON_M / 1000:.0f} km hides of sun and sky (Dozier & Frew 1990)",
+        "DEM",
+        _NO_DEM,
+    ),
+    Column("dem_date", "text", "", "Date of the DEM", "configuration", "none is configured, or the slump has no terrain"),
+    Column(
+        "terrain_missing",
+        "text",
+        "",
+        "Why the terrain is empty: 'not covered' by the DEM, or its 'fill values' that it doesn't declare",
+        "DEM",
+        "there is terrain, or no DEM is configured",
+    ),
     Column("dist_road_m", "number", "m", "Geodesic distance from the nearest road", "roads", "none is configured"),
     Column("dist_railway_m", "number", "m", "Geodesic distance from the nearest railway", "railway", "none is configured"),
     Column("rts_pipeline_version", "text", "", "Version of rts-pipeline that measured this", "software"),
@@ -156,18 +226,39 @@ GEOMETRY = Column("geometry", "geometry", "m", "Outline, Polygon or MultiPolygon
 WKT = Column("geometry_wkt", "geometry", "degree", "CSV file only: outline as well-known text, WGS84", "geometry")
 
 
-def columns(*, measured: bool) -> tuple[Column, ...]:
-    """Return the columns of inventory (not `measured`) or of attributes and all that is published."""
-    return (*INVENTORY, *HISTORY, *(MEASURED if measured else ()), GEOMETRY)
+def columns(*, measured: bool, covariates: Sequence[Covariate] = ()) -> tuple[Column, ...]:
+    """Return the columns of inventory (not `measured`) or of attributes and all that is published.
+
+    Args:
+        measured: whether attributes are measured already.
+        covariates: what the configuration names.
+    """
+    named = [column for covariate in covariates for column in covariate_columns(covariate)]
+    return (*INVENTORY, *HISTORY, *((*MEASURED, *named) if measured else ()), GEOMETRY)
 
 
-def conform(frame: gpd.GeoDataFrame, *, measured: bool) -> gpd.GeoDataFrame:
+def covariate_columns(covariate: Covariate) -> list[Column]:
+    """Return the columns that a covariate becomes: one, or one for each of its classes."""
+    name, file = covariate.name, Path(covariate.file).name
+    what = covariate.description or name
+    uncovered = f"it covers less than {MIN_COVERED:.0%} of the outline"
+    if covariate.kind == "nearest":
+        return [Column(f"dist_{name}_m", "number", "m", f"Geodesic distance from the nearest: {what}", file)]
+    if covariate.kind == "mean":
+        return [Column(name, "number", covariate.unit, f"Mean inside, weighted by area: {what}", file, uncovered)]
+    return [
+        Column(f"{name}_{label}", "number", "1", f"Share of the outline that is {label} ({value}): {what}", file, uncovered)
+        for value, label in covariate.classes.items()
+    ]
+
+
+def conform(frame: gpd.GeoDataFrame, *, measured: bool, covariates: Sequence[Covariate] = ()) -> gpd.GeoDataFrame:
     """Return the frame with exactly the dictionary's columns, in its order and types.
 
     Raises:
         ValueError: the frame lacks a column or has one without an entry (a defect of the stage).
     """
-    wanted = columns(measured=measured)
+    wanted = columns(measured=measured, covariates=covariates)
     names = [column.name for column in wanted]
     if set(frame.columns) != set(names):
         raise ValueError(f"columns differ from the data dictionary: {sorted(set(frame.columns) ^ set(names))}")
@@ -179,8 +270,21 @@ def _dtype(column: Column) -> str:
     return "Int64" if column.type == "integer" and column.missing != "never" else DTYPES[column.type]
 
 
-def table() -> pd.DataFrame:
+def table(covariates: Sequence[Covariate] = ()) -> pd.DataFrame:
     """Return the published dictionary, a row a column."""
     import pandas as pd
 
-    return pd.DataFrame([vars(column) for column in (*columns(measured=True), WKT)])
+    return pd.DataFrame([vars(column) for column in (*columns(measured=True, covariates=covariates), WKT)])
+
+
+def markdown() -> str:
+    """Return the dictionary as the table in docs/attributes.md."""
+    rows = ["| column | unit | what | source | empty where |", "|---|---|---|---|---|"]
+    for column in (*columns(measured=True), WKT):
+        cells = (f"`{column.name}`", column.unit or "", column.description, column.source, column.missing)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

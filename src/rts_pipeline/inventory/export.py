@@ -22,15 +22,16 @@ def export(attributes: Path, out: Path, options: ExportOptions) -> None:
     Args:
         attributes: what stage attributes wrote.
         out: the folder, made when missing.
-        options: none so far.
+        options: the columns that the configuration names.
 
     Raises:
         InputError: the attributes are missing or damaged.
     """
-    slumps = conform(read_geoparquet(attributes), measured=True)
+    covariates = options.attributes.covariates
+    slumps = conform(read_geoparquet(attributes), measured=True, covariates=covariates)
     write_gpkg(out / f"{LAYER}.gpkg", {LAYER: slumps})
     write_parquet(out / f"{LAYER}.parquet", slumps)
     outlines = slumps.geometry.to_crs("EPSG:4326").to_wkt(rounding_precision=WKT_DECIMALS)
     plain = slumps.drop(columns=slumps.geometry.name).assign(**{WKT.name: outlines})
     write_csv(out / f"{LAYER}.csv", plain)
-    write_csv(out / "data_dictionary.csv", table())
+    write_csv(out / "data_dictionary.csv", table(covariates))

@@ -1,12 +1,11 @@
-"""Terrain inside outlines: elevation, slope and aspect from a DEM in any CRS, with GDAL's gdaldem."""
+"""Terrain inside outlines: elevation, slope, aspect and topographic position from a DEM in any CRS, with GDAL's gdaldem."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from math import ceil, floor
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,28 +14,26 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import rasterio
-import rasterio.shutil
 from affine import Affine
-from exactextract import exact_extract
-from exactextract.raster import NumPyRasterSource
 from numpy.typing import NDArray
-from pyproj import CRS, Proj, Transformer
-from rasterio.enums import Resampling
-from rasterio.io import DatasetReader
-from rasterio.vrt import WarpedVRT
+from scipy.signal import oaconvolve
 
-from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.inventory.dictionary import MIN_COVERED
-from rts_pipeline.io import GDAL_OPTIONS
+from rts_pipeline.errors import UsageError
+from rts_pipeline.inventory.dem import NODATA, Dem, Patch, check_elevations, inside, opened, true_azimuth_of_grid_north
+from rts_pipeline.inventory.dictionary import MIN_COVERED, TPI_RADIUS_M
 from rts_pipeline.progress import track
 
-COLUMNS = ("elevation_min_m", "elevation_mean_m", "elevation_max_m", "slope_deg", "aspect_deg", "aspect_concentration")
-NODATA = -9999.0
-MARGIN_PX = 3
-"""DEM pixels around the outlines: slope needs one neighbour, bilinear resampling another."""
+NUMBERS = (
+    *("elevation_min_m", "elevation_mean_m", "elevation_max_m", "relief_m"),
+    *("slope_deg", "aspect_deg", "aspect_concentration", "tpi"),
+)
+COLUMNS = (*NUMBERS, "terrain_missing")
+NOT_COVERED, FILL = "not covered", "fill values"
+GDALDEM_NODATA = -9999.0
+MARGIN_PX = 5
+"""DEM pixels around the outlines: slope needs one neighbour, bilinear resampling another; the rest tells a fill value."""
 TILE_PX = 1024
 """Edge, in DEM pixels, of the tiles whose outlines are worked on together: it bounds the memory for any resolution."""
-PLAUSIBLE_M = (-500.0, 9000.0)
 MIN_CONCENTRATION = 1e-6
 
 
@@ -45,33 +42,29 @@ def terrain(outlines: gpd.GeoSeries, dem: Path, what: str = "slumps") -> pd.Data
 
     The part of the DEM around the outlines of a tile is brought onto the projection (bilinear; unchanged where the DEM is
     in that CRS already); statistics weigh each pixel by its share inside. Aspect is averaged as sine and cosine over the
-    sloping pixels and turned from grid north to true north.
+    sloping pixels and turned from grid north to true north. Fill values that the DEM doesn't declare count as not covered.
 
     Args:
         outlines: polygons in a projected CRS in metres.
         dem: elevation in metres, band 1 of any raster with a CRS.
-        what: what the outlines show, for the message about those that the DEM doesn't cover.
+        what: what the outlines show, for the message about those without terrain.
 
     Raises:
-        InputError: the DEM is missing, unreadable, without CRS, or holds values that are no elevations.
+        InputError: the DEM is missing, unreadable, without CRS, or holds nothing but values that are no elevations.
         UsageError: gdaldem is not installed.
     """
     program = _gdaldem()
-    if not dem.exists():
-        raise InputError(dem, "no such file", expected="a DEM (attributes.dem)", do="correct the path, or set it to null")
-    try:
-        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(dem) as dataset:
-            if dataset.crs is None:
-                raise InputError(dem, "declares no CRS", expected="a DEM with a CRS", do="assign it (gdal_edit.py -a_srs)")
-            lattice = _lattice(dataset, outlines)
-            found = list(_of_tiles(dataset, lattice, outlines, program)) if lattice else []
-    except rasterio.errors.RasterioError as error:
-        raise InputError(dem, f"can't be read ({error})", expected="a DEM (attributes.dem)") from None
-    result = pd.concat(found) if found else pd.DataFrame(columns=COLUMNS, dtype="float64")
+    with opened(dem, outlines) as source:
+        tiles = _by_tile(outlines, source.lattice) if source else []
+        found = [_of_tile(source, part, program) for part in track(tiles, len(tiles), "terrain", "tiles") if source]
+    result = pd.concat(found) if found else pd.DataFrame(columns=[*NUMBERS, "fill"], dtype="float64")
     result = result.reindex(outlines.index)
-    _report_uncovered(int(result["elevation_mean_m"].isna().sum()), len(outlines), dem, what)
-    result["aspect_deg"] = (result["aspect_deg"] + _convergence(outlines)) % 360
-    return result
+    missing = result["elevation_mean_m"].isna()
+    fill = result.pop("fill").where(missing)
+    _report_missing(missing, fill, dem, what)
+    result["aspect_deg"] = (result["aspect_deg"] + true_azimuth_of_grid_north(outlines)) % 360
+    reason = np.where(fill.notna(), FILL, NOT_COVERED)
+    return result.assign(terrain_missing=pd.Series(reason, index=result.index, dtype="str").where(missing))
 
 
 def _gdaldem() -> str:
@@ -82,36 +75,25 @@ def _gdaldem() -> str:
     return program
 
 
-def _report_uncovered(missing: int, total: int, dem: Path, what: str) -> None:
-    if missing:
-        print(f"terrain: {dem} does not cover {missing} of {total} {what}; their terrain is empty", file=sys.stderr)
+def _report_missing(missing: pd.Series, fill: pd.Series, dem: Path, what: str) -> None:
+    """Say how many outlines have no terrain and why.
 
-
-def _lattice(dem: DatasetReader, outlines: gpd.GeoSeries) -> Affine | None:
-    """Return the transform of an endless raster in the outlines' CRS with about the DEM's resolution; None: nowhere near.
-
-    In the DEM's own CRS it is the DEM's lattice, so that nothing is resampled. Else its pixels are anchored at the CRS
-    origin, so that the values of a slump hardly depend on which others are in the inventory.
+    Raises:
+        InputError: no outline has terrain, because the DEM holds values that are no elevations.
     """
-    if CRS(dem.crs) == CRS(outlines.crs) and dem.transform.b == dem.transform.d == 0:
-        return dem.transform
-    west, south, east, north = outlines.total_bounds
-    to_dem = Transformer.from_crs(outlines.crs, dem.crs, always_xy=True)
-    x, y = to_dem.transform((west + east) / 2, (south + north) / 2)
-    step = dem.transform
-    around = np.array([[x, x + step.a, x + step.b], [y, y + step.d, y + step.e]])
-    px, py = to_dem.transform(around[0], around[1], direction="INVERSE")
-    edges = np.hypot(np.diff(px[[0, 1, 0, 2]])[[0, 2]], np.diff(py[[0, 1, 0, 2]])[[0, 2]])
-    if not np.isfinite(edges).all():
-        return None
-    size = float(f"{edges.min():.2g}")
-    return Affine(size, 0, 0, 0, -size, 0)
-
-
-def _of_tiles(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, program: str) -> Iterator[pd.DataFrame]:
-    tiles = _by_tile(outlines, lattice)
-    for part in track(tiles, len(tiles), "terrain", "tiles"):
-        yield _of_tile(dem, lattice, part, program)
+    values = ", ".join(f"{value:g}" for value in sorted(fill.dropna().unique()))
+    filled, total = int(fill.notna().sum()), len(missing)
+    uncovered = int(missing.sum()) - filled
+    if filled == total:
+        check_elevations(fill.to_numpy(float), str(dem))
+    if uncovered:
+        print(f"terrain: {dem} does not cover {uncovered} of {total} {what}; their terrain is empty", file=sys.stderr)
+    if filled:
+        print(
+            f"terrain: {dem} holds fill values that it doesn't declare ({values}) in {filled} of {total} {what}; their terrain"
+            " is empty; declare the nodata value (gdal_edit.py -a_nodata)",
+            file=sys.stderr,
+        )
 
 
 def _by_tile(outlines: gpd.GeoSeries, lattice: Affine) -> list[gpd.GeoSeries]:
@@ -122,39 +104,70 @@ def _by_tile(outlines: gpd.GeoSeries, lattice: Affine) -> list[gpd.GeoSeries]:
     return [part for _, part in outlines.groupby([np.floor(x / edge_x), np.floor(y / edge_y)])]
 
 
-def _of_tile(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, program: str) -> pd.DataFrame:
-    """Return COLUMNS for neighbouring outlines; aspect still from grid north."""
+def _of_tile(dem: Dem, outlines: gpd.GeoSeries, program: str) -> pd.DataFrame:
+    """Return NUMBERS for neighbouring outlines, aspect still from grid north, and the fill value inside (nan: none)."""
+    patch = dem.read(outlines.total_bounds, MARGIN_PX + ceil(TPI_RADIUS_M / abs(dem.lattice.a)))
     with TemporaryDirectory(prefix="rts-terrain-") as folder:
-        window = Path(folder) / "dem.tif"
-        _warp(dem, lattice, outlines, window)
-        elevation, transform = _read(window)
-        check_elevations(elevation, dem.name)
-        layers = {"elevation": elevation}
-        for name in ("slope", "aspect"):
-            layers[name], _ = _read(_run(program, name, window))
-    radians = np.radians(layers.pop("aspect"))
-    layers |= {"sine": np.sin(radians), "cosine": np.cos(radians)}
-    return _statistics(layers, transform, outlines)
+        window = _write(patch, dem.crs, Path(folder, "dem.tif"))
+        slope, aspect = (_read(_run(program, name, window)) for name in ("slope", "aspect"))
+    height = inside(patch.elevation, patch, outlines, "min", "mean", "max")
+    steep = inside(slope, patch, outlines, "count", "mean")
+    sine, cosine = (
+        inside(function(np.radians(aspect)), patch, outlines, "mean")["mean"].to_numpy(float) for function in (np.sin, np.cos)
+    )
+    concentration = np.hypot(sine, cosine)
+    values = {
+        "elevation_min_m": height["min"],
+        "elevation_mean_m": height["mean"],
+        "elevation_max_m": height["max"],
+        "relief_m": height["max"] - height["min"],
+        "slope_deg": steep["mean"],
+        "aspect_deg": np.where(concentration > MIN_CONCENTRATION, np.degrees(np.arctan2(sine, cosine)), np.nan),
+        "aspect_concentration": concentration,
+        "tpi": inside(topographic_position(patch.elevation, _circle(dem.lattice)), patch, outlines, "mean")["mean"],
+    }
+    result = pd.DataFrame(values, index=outlines.index).astype("float64")
+    pixels = outlines.area / abs(patch.transform.determinant)
+    result[steep["count"] < MIN_COVERED * pixels] = np.nan
+    filled = inside(np.where(patch.fill, 1.0, np.nan), patch, outlines, "count")["count"] > 0
+    return result.assign(fill=np.where(filled, patch.value, np.nan))
 
 
-def _warp(dem: DatasetReader, lattice: Affine, outlines: gpd.GeoSeries, out: Path) -> None:
-    """Write the lattice's pixels around the outlines, float32, NODATA outside the DEM."""
-    west, south, east, north = outlines.total_bounds
-    columns, rows = zip(*(~lattice @ corner for corner in ((west, north), (east, south))), strict=True)
-    left, top = floor(min(columns)) - MARGIN_PX, floor(min(rows)) - MARGIN_PX
-    width, height = ceil(max(columns)) + MARGIN_PX - left, ceil(max(rows)) + MARGIN_PX - top
-    same = CRS(dem.crs) == CRS(outlines.crs)
-    with WarpedVRT(
-        dem,
-        crs=outlines.crs.to_wkt(),
-        transform=lattice @ Affine.translation(left, top),
-        width=width,
-        height=height,
-        resampling=Resampling.nearest if same else Resampling.bilinear,
-        dtype="float32",
-        nodata=NODATA,
-    ) as warped:
-        rasterio.shutil.copy(warped, out, driver="GTiff", tiled=True)
+def topographic_position(elevation: NDArray[np.floating[Any]], near: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return each pixel's elevation less the mean of those near it (m), nan where less than MIN_COVERED of them is known.
+
+    Weiss 2001 (Topographic Position and Landforms Analysis); with the eight neighbours it is gdaldem's TPI.
+
+    Args:
+        elevation: (h, w), metres, nan for nodata.
+        near: odd shape, which pixels around the middle count.
+    """
+    known = np.isfinite(elevation)
+    level = float(elevation[known].mean()) if known.any() else 0.0
+    kernel = near[::-1, ::-1].astype(float)
+    total = oaconvolve(np.where(known, elevation - level, 0.0), kernel, mode="same")
+    count = np.rint(oaconvolve(known.astype(float), kernel, mode="same"))
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count >= MIN_COVERED * near.sum())
+    return np.asarray(elevation - level - mean, dtype=float)
+
+
+def _circle(lattice: Affine) -> NDArray[np.bool_]:
+    """Return which pixels lie within TPI_RADIUS_M of the middle one, itself left out; at least those that touch it."""
+    width, height = abs(lattice.a), abs(lattice.e)
+    columns, rows = (max(1, int(TPI_RADIUS_M // edge)) for edge in (width, height))
+    y, x = np.mgrid[-rows : rows + 1, -columns : columns + 1]
+    near = np.hypot(x * width, y * height) <= TPI_RADIUS_M
+    near |= (np.abs(x) <= 1) & (np.abs(y) <= 1)
+    near[rows, columns] = False
+    return near
+
+
+def _write(patch: Patch, crs: str, out: Path) -> Path:
+    height, width = patch.elevation.shape
+    profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "nodata": NODATA, "crs": crs, "transform": patch.transform}
+    with rasterio.open(out, "w", width=width, height=height, **profile) as dataset:
+        dataset.write(np.nan_to_num(patch.elevation, nan=NODATA), 1)
+    return out
 
 
 def _run(program: str, what: str, dem: Path) -> Path:
@@ -167,59 +180,8 @@ def _run(program: str, what: str, dem: Path) -> Path:
     return out
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], Affine]:
-    """Return band 1 with nan for nodata (gdaldem gives nodata for the aspect of flat pixels), and the transform."""
+def _read(path: Path) -> NDArray[np.float32]:
+    """Return what gdaldem wrote, with nan for nodata, which flat pixels have in place of an aspect."""
     with rasterio.open(path) as dataset:
-        values, transform = dataset.read(1), dataset.transform
-    return np.where(values == np.float32(NODATA), np.float32(np.nan), values), transform
-
-
-def check_elevations(elevation: NDArray[np.floating[Any]], name: str) -> None:
-    """Check that a DEM's values (nan: none) can be elevations in metres.
-
-    Raises:
-        InputError: one can't.
-    """
-    low, high = PLAUSIBLE_M
-    wrong = elevation[(elevation < low) | (elevation > high)]
-    if wrong.size:
-        todo = "declare the nodata value (gdal_edit.py -a_nodata), or convert to metres"
-        raise InputError(name, f"holds {wrong[0]:g}", expected=f"elevations of {low:g} to {high:g} m", do=todo)
-
-
-def _statistics(layers: Mapping[str, NDArray[np.float32]], transform: Affine, outlines: gpd.GeoSeries) -> pd.DataFrame:
-    """Return COLUMNS of the layers elevation, slope, sine and cosine (of the aspect), all on one transform."""
-    features = gpd.GeoDataFrame(geometry=outlines.to_numpy(), crs=outlines.crs)
-    height, width = layers["elevation"].shape
-    west, north = transform.c, transform.f
-    east, south = transform @ (width, height)
-    stats: dict[str, pd.DataFrame] = {}
-    for name, layer in layers.items():
-        source = NumPyRasterSource(layer, west, south, east, north, name=name, nodata=np.nan)
-        stats[name] = exact_extract(source, features, ["count", "min", "mean", "max"], output="pandas")
-    pixels = outlines.area.to_numpy() / abs(transform.determinant)
-    covered = (stats["slope"]["count"] >= MIN_COVERED * pixels).to_numpy()
-    sine, cosine = stats["sine"]["mean"].to_numpy(float), stats["cosine"]["mean"].to_numpy(float)
-    concentration = np.hypot(sine, cosine)
-    aspect = np.where(concentration > MIN_CONCENTRATION, np.degrees(np.arctan2(sine, cosine)), np.nan)
-    values = {
-        "elevation_min_m": stats["elevation"]["min"],
-        "elevation_mean_m": stats["elevation"]["mean"],
-        "elevation_max_m": stats["elevation"]["max"],
-        "slope_deg": stats["slope"]["mean"],
-        "aspect_deg": aspect,
-        "aspect_concentration": concentration,
-    }
-    result = pd.DataFrame(values).astype("float64").set_index(outlines.index)
-    result.loc[~covered] = np.nan
-    return result
-
-
-def _convergence(outlines: gpd.GeoSeries) -> NDArray[np.float64]:
-    """Return the angle (degrees, clockwise) from true north to grid north at each outline.
-
-    In EPSG:3413 it is as large as the longitude; in a UTM zone up to a few degrees.
-    """
-    points = outlines.representative_point().to_crs("EPSG:4326")
-    factors = Proj(outlines.crs).get_factors(points.x.to_numpy(), points.y.to_numpy())
-    return np.asarray(factors.meridian_convergence, dtype=float)
+        values = dataset.read(1)
+    return np.where(values == np.float32(GDALDEM_NODATA), np.float32(np.nan), values)

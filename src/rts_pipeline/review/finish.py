@@ -13,6 +13,7 @@ import pandas as pd
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
+from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE
 from rts_pipeline.io import sha256_file, write_parquet
 from rts_pipeline.review.folding import POSSIBILITY, Folded, Verdict, disputed, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
@@ -52,6 +53,7 @@ COLUMNS = {
     "model_sha256": "str",
     "prob_mean": "float64",
     "prob_max": "float64",
+    **dict.fromkeys(OF_THE_OUTLINE, "float64"),
     "guideline_version": "str",
     "known_ids": "str",
     "judged_m2": "float64",
@@ -196,6 +198,7 @@ def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> di
         "model_sha256": candidate.get("model_sha256"),
         "prob_mean": candidate.get("prob_mean"),
         "prob_max": candidate.get("prob_max"),
+        **{name: candidate.get(name) for name in OF_THE_OUTLINE},
         "guideline_version": verdict.guideline_version if verdict else draft.guideline_version,
         "known_ids": candidate.get("known_ids") or "",
         "judged_m2": candidate.get("area_m2"),

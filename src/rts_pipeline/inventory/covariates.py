@@ -1,0 +1,102 @@
+"""Covariates that the configuration names: means and shares of classes inside outlines, and distances."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from exactextract import exact_extract
+from exactextract.raster import RasterioRasterSource
+from numpy.typing import NDArray
+
+from rts_pipeline.config import Covariate
+from rts_pipeline.errors import InputError
+from rts_pipeline.inventory.dictionary import MIN_COVERED, covariate_columns
+from rts_pipeline.inventory.setting import distance_to_features
+from rts_pipeline.io import GDAL_OPTIONS, read_vector
+
+
+def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
+    """Return the columns of a covariate, a row an outline; nan where it covers less than MIN_COVERED of the outline.
+
+    A raster is read where the outlines lie, in its own CRS, each pixel weighted by its share inside; of a vector file the
+    polygons are intersected with the outlines.
+
+    Args:
+        outlines: polygons in a projected CRS in metres.
+        covariate: what to measure.
+
+    Raises:
+        InputError: the file is missing or can't be used as it is.
+    """
+    names = [column.name for column in covariate_columns(covariate)]
+    key, path = f"attributes.covariates.{covariate.name}", Path(covariate.file)
+    if len(outlines) == 0:
+        return pd.DataFrame(np.nan, index=outlines.index, columns=names)
+    if covariate.kind == "nearest":
+        return pd.DataFrame({names[0]: distance_to_features(outlines, path, key)}, index=outlines.index)
+    parts = _of_raster(outlines, path, key) if covariate.field is None else _of_polygons(outlines, path, key, covariate.field)
+    covered = parts.groupby("outline")["share"].sum().reindex(range(len(outlines)), fill_value=0.0).to_numpy()
+    missing = covered < MIN_COVERED
+    values = _mean(parts, covered, path) if covariate.kind == "mean" else _shares(parts, covariate.classes, len(outlines), key)
+    values[missing] = np.nan
+    if missing.any():
+        print(f"{key}: {path} does not cover {missing.sum()} of {len(outlines)} slumps; they get none", file=sys.stderr)
+    return pd.DataFrame(values, index=outlines.index, columns=names)
+
+
+def _mean(parts: pd.DataFrame, covered: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    if not pd.api.types.is_numeric_dtype(parts["value"]):
+        raise InputError(path, f"holds '{parts['value'].iloc[0]}'", expected="numbers", do="use kind shares for classes")
+    total = (parts["value"] * parts["share"]).groupby(parts["outline"]).sum().reindex(range(len(covered))).to_numpy(float)
+    return np.divide(total, covered, out=np.full(len(covered), np.nan), where=covered > 0)[:, None]
+
+
+def _shares(parts: pd.DataFrame, classes: Mapping[str, str], count: int, key: str) -> NDArray[np.float64]:
+    text = parts["value"].map(lambda value: value if isinstance(value, str) else f"{value:g}")
+    table = parts["share"].groupby([parts["outline"], text]).sum().unstack().fillna(0.0)
+    unknown = sorted(set(table.columns) - set(classes))
+    if unknown:
+        print(f"{key}: the values {', '.join(unknown)} are in no class; add them to classes", file=sys.stderr)
+    return table.reindex(index=range(count), columns=list(classes), fill_value=0.0).to_numpy(float, copy=True)
+
+
+def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
+    """Return which values each outline holds: outline (0..n-1), value, share of the outline's area."""
+    if not path.exists():
+        raise InputError(path, "no such file", expected=f"a raster ({key})", do="correct the path")
+    try:
+        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as dataset:
+            if dataset.crs is None or dataset.transform.b or dataset.transform.d:
+                todo = "assign it (gdal_edit.py -a_srs), or turn the raster (gdalwarp)"
+                raise InputError(path, "declares no CRS, or is rotated", expected="a raster with a CRS, north up", do=todo)
+            shapes = outlines.to_crs(dataset.crs)
+            features = gpd.GeoDataFrame({"outline": np.arange(len(shapes))}, geometry=shapes.to_numpy(), crs=dataset.crs)
+            found = exact_extract(
+                RasterioRasterSource(dataset), features, ["unique", "frac", "count"], include_cols=["outline"], output="pandas"
+            )
+            pixels = shapely.area(shapes.to_numpy()) / abs(dataset.transform.determinant)
+    except rasterio.errors.RasterioError as error:
+        raise InputError(path, f"can't be read ({error})", expected=f"a raster ({key})") from None
+    parts = found.explode(["unique", "frac"]).dropna(subset=["unique"])
+    outline = parts["outline"].to_numpy(dtype=int)
+    share = parts["frac"].to_numpy(float) * parts["count"].to_numpy(float) / pixels[outline]
+    return pd.DataFrame({"outline": outline, "value": parts["unique"].to_numpy(float), "share": share})
+
+
+def _of_polygons(outlines: gpd.GeoSeries, path: Path, key: str, field: str) -> pd.DataFrame:
+    """Return which values each outline holds: outline (0..n-1), value, share of the outline's area."""
+    frame = read_vector(path, key)
+    if field not in frame.columns:
+        raise InputError(path, f"has no field '{field}'", expected=f"one of {', '.join(map(str, frame.columns[:-1]))}")
+    frame = frame[frame[field].notna() & frame.geometry.notna()].to_crs(outlines.crs)
+    shapes, polygons = outlines.to_numpy(), shapely.make_valid(frame.geometry.to_numpy())
+    outline, polygon = shapely.STRtree(polygons).query(shapes, predicate="intersects")
+    share = shapely.area(shapely.intersection(shapes[outline], polygons[polygon])) / shapely.area(shapes[outline])
+    return pd.DataFrame({"outline": outline, "value": frame[field].to_numpy()[polygon], "share": share})
