@@ -3,11 +3,15 @@
 
 rule inventory:
     input:
+        **project.lineage,
         seeds=project.config.labels.seeds,
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
+        evidence=kept_evidence(project.rounds.finished),
     output:
-        "<results>/inventory/outlines.parquet",
+        outlines="<results>/inventory/outlines.parquet",
+        relations="<results>/inventory/relations.parquet",
+        relations_csv="<results>/inventory/relations.csv",
     log:
         "<logs>/inventory.log",
     benchmark:
@@ -19,10 +23,13 @@ rule inventory:
     params:
         options=project.options("inventory"),
         code=project.code("inventory"),
+        lineage=" ".join(
+            f"--{name} {shlex.quote(path)}" for name, path in project.lineage.items()
+        ),
     message:
         "Inventory of the accepted slumps"
     shell:
-        "rts-pipeline inventory {input.reviewed} --seeds {input.seeds:q} --out {output}"
+        "rts-pipeline inventory build {input.reviewed} --seeds {input.seeds:q} {params.lineage} --out {output.outlines}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -131,8 +138,20 @@ rule report:
         observed="<results>/coverage/observed.parquet",
         signoffs=signoffs(project.rounds.finished),
         aoi=project.config.area.aoi,
+        dem=project.ancillary.get("dem", []),
     output:
-        "<results>/report/report.html",
+        html=report(
+            "<results>/report/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+        figures=report(
+            directory("<results>/report/figures"),
+            patterns=["{name}.svg", "{name}.png"],
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
     log:
         "<logs>/report.log",
     benchmark:
@@ -147,10 +166,15 @@ rule report:
         rounds=" ".join(project.rounds.finished),
         results=subpath(input.attributes, ancestor=2),
         reviews=lambda wildcards: REVIEWS,
+        dem=" ".join(
+            f"--dem {shlex.quote(path)}"
+            for name, path in project.ancillary.items()
+            if name == "dem"
+        ),
     message:
         "Report"
     shell:
         "rts-pipeline report {params.rounds} --attributes {input.attributes} --completeness {input.completeness}"
         " --catalog {input.catalog} --aoi {input.aoi:q}"
-        " --results {params.results:q} --reviews {params.reviews:q} --out {output}"
+        " --results {params.results:q} --reviews {params.reviews:q} {params.dem} --out {output.html}"
         " --options {params.options:q} --code {params.code} 2> {log}"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rts_pipeline.inventory.dictionary import WKT, conform, table
-from rts_pipeline.io import atomic, read_geoparquet, write_gpkg, write_parquet
+from rts_pipeline.io import read_geoparquet, write_csv, write_gpkg, write_parquet
 from rts_pipeline.options import ExportOptions
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LAYER = "rts_inventory"
 WKT_DECIMALS = 7
@@ -38,10 +33,5 @@ def export(attributes: Path, out: Path, options: ExportOptions) -> None:
     write_parquet(out / f"{LAYER}.parquet", slumps)
     outlines = slumps.geometry.to_crs("EPSG:4326").to_wkt(rounding_precision=WKT_DECIMALS)
     plain = slumps.drop(columns=slumps.geometry.name).assign(**{WKT.name: outlines})
-    _write_csv(out / f"{LAYER}.csv", plain)
-    _write_csv(out / "data_dictionary.csv", table(covariates))
-
-
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, encoding="utf-8", lineterminator="\n")
+    write_csv(out / f"{LAYER}.csv", plain)
+    write_csv(out / "data_dictionary.csv", table(covariates))

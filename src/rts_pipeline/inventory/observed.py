@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import rasterio
-import shapely
 from exactextract import exact_extract
 from exactextract.raster import RasterioRasterSource
 
@@ -21,39 +19,40 @@ from rts_pipeline.source_map import cell_of, source_items
 
 MIN_PX = 0.01
 """Smaller shares of a pixel are rounding at an outline that follows pixel edges."""
-MIN_UNSEEN_PX = 0.5
-"""An outline ends where nothing was observed if more than this beside it wasn't."""
+MIN_UNSEEN_PX = 0.1
+"""An outline reaches to ground that wasn't observed when at least so much of a pixel around it wasn't."""
 
 
 def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -> pd.DataFrame:
     """Return acquired_start, acquired_end, scene_ids, observed_frac and truncated, a row an outline.
 
+    Truncated are outlines that reach to a pixel that wasn't observed: the slump may go on there.
+
     Args:
         outlines: polygons in the grid's CRS, index 0..n-1.
-        sources: source maps of the mosaics' cells, <cell>_source.tif: of those that the outlines or a pixel beside them touch.
+        sources: source maps of the mosaics' cells, <cell>_source.tif.
         grid: the project's grid.
 
     Raises:
         InputError: a source map is missing, damaged, or lacks its table of items.
     """
     by_cell = {cell_of(path): path for path in sources}
-    # each outline, then each with a pixel more on all sides
-    n = len(outlines)
-    grown = shapely.buffer(outlines.to_numpy(), grid.pixel_m, join_style="mitre")
-    shapes = gpd.GeoSeries(np.concatenate([outlines.to_numpy(), grown]), crs=outlines.crs)
-    pairs = pd.DataFrame(grid.cell_pairs(shapes.to_numpy()), columns=["outline", "cell"])
+    wide = outlines.buffer(grid.pixel_m, join_style="mitre")
+    pairs = pd.DataFrame(grid.cell_pairs(wide.to_numpy()), columns=["outline", "cell"])
     groups = [(by_cell[str(cell)], rows["outline"]) for cell, rows in pairs.groupby("cell") if cell in by_cell]
-    seen = [_pixels(path, shapes.loc[rows]) for path, rows in track(groups, len(groups), "source maps", "cells")]
+    seen, around_px = [], pd.Series(0.0, index=outlines.index)
+    for path, rows in track(groups, len(groups), "source maps", "cells"):
+        seen.append(_pixels(path, outlines.loc[rows]))
+        around_px = around_px.add(_pixels(path, wide.loc[rows]).groupby("outline")["pixels"].sum(), fill_value=0.0)
     pixels = pd.concat([_no_pixels(), *seen], ignore_index=True)
-    observed = pixels.groupby("outline")["pixels"].sum().reindex(range(2 * n), fill_value=0.0).to_numpy()
-    unseen = shapes.area.to_numpy() / grid.pixel_m**2 - observed
-    by_outline = pixels[pixels["outline"] < n].groupby("outline")
+    by_outline = pixels.groupby("outline")
     result = pd.DataFrame(index=outlines.index)
     result["acquired_start"] = by_outline["acquired"].min()
     result["acquired_end"] = by_outline["acquired"].max()
     result["scene_ids"] = by_outline["item"].agg(lambda items: ",".join(sorted(set(items))))
-    result["observed_frac"] = np.clip(observed[:n] * grid.pixel_m**2 / outlines.area.to_numpy(), 0, 1)
-    result["truncated"] = (unseen[n:] - unseen[:n] > MIN_UNSEEN_PX).astype("int64")
+    observed_m2 = by_outline["pixels"].sum() * grid.pixel_m**2
+    result["observed_frac"] = (observed_m2.reindex(outlines.index).fillna(0.0) / outlines.area).clip(0, 1)
+    result["truncated"] = around_px * grid.pixel_m**2 < wide.area - MIN_UNSEEN_PX * grid.pixel_m**2
     return result
 
 
