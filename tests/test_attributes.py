@@ -102,24 +102,6 @@ def test_an_empty_inventory_has_attributes(tmp_path):
     assert list(empty.columns) == [column.name for column in columns(measured=True)]
 
 
-def test_an_outline_that_ends_where_nothing_was_observed_is_truncated(tmp_path):
-    seen = np.ones((64, 64))
-    seen[:, 40:] = 0
-    sources = [
-        source_map(tmp_path, "e2604_n20156", seen, [("A", "2019-07-15T04:00:00Z")]),
-        source_map(tmp_path, "e2604_n20157", np.ones((64, 64)), [("A", "2019-07-15T04:00:00Z")]),
-    ]
-    edge = EAST + 40 * 3
-    inner = box(EAST + 30, NORTH + 30, EAST + 60, NORTH + 60)
-    at_edge = box(edge - 30, NORTH + 30, edge, NORTH + 60)
-    near_edge = box(edge - 33, NORTH + 90, edge - 3, NORTH + 120)
-    over_two_cells = box(EAST + 30, NORTH + CELL_M - 30, EAST + 60, NORTH + CELL_M)
-    beside_no_mosaic = box(EAST, NORTH + CELL_M + 60, EAST + 30, NORTH + CELL_M + 90)
-    slumps = attributes(tmp_path, [inner, at_edge, near_edge, over_two_cells, beside_no_mosaic], sources)
-    assert slumps["truncated"].tolist() == [0, 1, 0, 0, 1]
-    assert slumps["observed_frac"].tolist() == pytest.approx([1, 1, 1, 1, 1])
-
-
 def test_the_table_of_attributes_in_the_documents_is_the_dictionary():
     text = (Path(__file__).parents[1] / "docs/attributes.md").read_text(encoding="utf-8")
     assert markdown() in text, "run: make config"

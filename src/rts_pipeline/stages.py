@@ -46,14 +46,14 @@ STAGES = {
     "crossvalidate": Stage(1, "crossvalidate", "351edf8b9a9f61e7"),
     "predict": Stage(2, "predict", "21dc2a0c96040208"),
     "polygonize": Stage(3, "polygonize", "286f1838789de191"),
-    "candidates": Stage(9, "candidates", "434a7556eb3c7026"),
-    "audit": Stage(1, "audit", "98aed28863b890b2"),
+    "candidates": Stage(9, "candidates", "cf1efc930ae13e55"),
+    "audit": Stage(1, "audit", "f2a7d40e78dcd655"),
     "evidence": Stage(4, "evidence.build", "eab5ce931c30ca8b"),
-    "inventory": Stage(4, "inventory.build", "1768774329d62c2f"),
-    "completeness": Stage(1, "completeness", "e2ddcafd2a7d5ab6"),
-    "attributes": Stage(4, "inventory.attributes", "63d09992828be42e"),
-    "export": Stage(2, "inventory.export", "5185a3bc9bf5d822"),
-    "report": Stage(10, "report.build", "bd1c41da5cbcbc69"),
+    "inventory": Stage(4, "inventory.build", "362d50d78a2de650"),
+    "completeness": Stage(1, "completeness", "35dd9c0ecbe7dcd0"),
+    "attributes": Stage(4, "inventory.attributes", "554384096993b1c1"),
+    "export": Stage(2, "inventory.export", "4a5f7c56adde452c"),
+    "report": Stage(10, "report.build", "d79cab455c38d2a5"),
 }
 
 

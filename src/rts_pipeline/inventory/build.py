@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 PART_COLUMNS = (
     *("delineation_id", "source", "iteration", "decision", "possibility", "reviewers", "n_reviews", "agreement"),
-    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", *OF_THE_OUTLINE, "known_ids"),
-    *(*STATED, "geometry"),
+    *("reviewed_at", "note", "base_sha256", "model_sha256", "prob_mean", "prob_max", *OF_THE_OUTLINE),
+    *("known_ids", *STATED, "geometry"),
 )
 RELATIONS, RELATIONS_CSV = "relations.parquet", "relations.csv"
 """Files beside the inventory: how its slumps are related, the same for people to look through."""
@@ -111,7 +111,7 @@ def _accepted(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     rows = reviewed[reviewed["decision"].isin(POSITIVE)].reset_index(drop=True)
     number = rows["round"].astype(int)
     rows = rows.assign(iteration=number, source=[f"round {value:02d}" for value in number])
-    # Reviews from before reviewers' statements and these figures were kept have none.
+    # Reviews from before there were such columns lack some.
     return rows.rename(columns={"candidate_id": "delineation_id"}).reindex(columns=PART_COLUMNS)
 
 
