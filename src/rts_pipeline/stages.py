@@ -51,7 +51,7 @@ STAGES = {
     "evidence": Stage(4, "evidence.build", "eab5ce931c30ca8b"),
     "inventory": Stage(4, "inventory.build", "362d50d78a2de650"),
     "completeness": Stage(1, "completeness", "35dd9c0ecbe7dcd0"),
-    "attributes": Stage(4, "inventory.attributes", "554384096993b1c1"),
+    "attributes": Stage(4, "inventory.attributes", "11df625929e1b7c2"),
     "export": Stage(2, "inventory.export", "4a5f7c56adde452c"),
     "report": Stage(10, "report.build", "d79cab455c38d2a5"),
 }

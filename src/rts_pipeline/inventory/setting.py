@@ -86,5 +86,6 @@ def _geodesic(outline: shapely.Geometry, pieces: Geometries) -> float:
     local = Proj(proj="aeqd", lat_0=latitude, lon_0=longitude, ellps="WGS84")
     moved = shapely.transform(np.array([outline, *pieces]), lambda xy: np.column_stack(local(*xy.T)))
     joins = shapely.shortest_line(moved[0], moved[1:])
-    ends = local(*shapely.get_coordinates(joins[np.argmin(shapely.length(joins))]).T, inverse=True)
+    x, y = shapely.get_coordinates(joins[np.argmin(shapely.length(joins))]).T
+    ends = local(x, y, inverse=True)
     return float(WGS84.inv(ends[0][0], ends[1][0], ends[0][1], ends[1][1])[2])
