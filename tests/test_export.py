@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import shapely
 from pandas.testing import assert_frame_equal
+from rts_pipeline.inventory.export import export
 from shapely import MultiPolygon, box
 
 from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.inventory.dictionary import columns, conform, table
-from rts_pipeline.inventory.export import export
 from rts_pipeline.io import read_geoparquet
 from rts_pipeline.options import AttributesOptions, ExportOptions, InventoryOptions
 

@@ -6,7 +6,7 @@ import os
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -457,6 +457,29 @@ class Completeness(Section):
         return self
 
 
+def _day(value: str) -> str:
+    date.fromisoformat(value)
+    return value
+
+
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$"), AfterValidator(_day)]
+Format = Literal["gpkg", "parquet", "csv", "points", "geojson", "shapefile", "kml", "arts", "darts", "stac"]
+
+
+class Export(Section):
+    """The published release: its formats, and what a citation of it says."""
+
+    formats: list[Format] = Field(
+        list(get_args(Format)),
+        min_length=1,
+        description="Files to write; docs/export.md says which is for whom. gpkg and parquet are the masters.",
+    )
+    licence: str | None = Field(None, description="Licence of the inventory (SPDX, as CC-BY-4.0); null: none is stated.")
+    version: str | None = Field(None, description="Version of the inventory, for its citation; null: none.")
+    doi: str | None = Field(None, pattern=r"^10\.\d{4,}/\S+$", description="DOI of the inventory (10.x/y); null: none yet.")
+    released: Day | None = Field(None, description="Day of release (YYYY-MM-DD); null: the day of the latest verdict.")
+
+
 class Report(Section):
     """The HTML report."""
 
@@ -492,6 +515,7 @@ class Config(Section):
     review: Review = Review()
     attributes: Attributes = Attributes()
     completeness: Completeness = Completeness()
+    export: Export = Export()
     report: Report = Report()
     rounds: Rounds = Rounds()
 

@@ -21,6 +21,7 @@ from rts_pipeline.config import (
     Choice,
     Config,
     Evidence,
+    Export,
     GridSection,
     Labelling,
     Learning,
@@ -203,7 +204,13 @@ class AttributesOptions(Section):
 
 
 class ExportOptions(Section):
-    """Options of `export`: none, it writes what `attributes` made."""
+    """Options of `export`."""
+
+    area: Place
+    time: Time
+    grid: GridSection
+    export: Export
+    report: Report
 
 
 class CompletenessOptions(Section):

@@ -52,7 +52,7 @@ STAGES = {
     "inventory": Stage(2, "inventory.build", "cb20f62900866773"),
     "completeness": Stage(1, "completeness", "7d0df9da358007b1"),
     "attributes": Stage(2, "inventory.attributes", "39143c52b2464d7f"),
-    "export": Stage(1, "inventory.export", "ef71b179239740ae"),
+    "export": Stage(2, "export.build", "ef71b179239740ae"),
     "report": Stage(9, "report.build", "9fe3b3381f9e91f6"),
 }
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
+from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_json
 from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
@@ -220,6 +221,11 @@ class Project:
         attributes = self.config.attributes
         paths = {"dem": attributes.dem, "roads": attributes.roads, "railway": attributes.railway}
         return {name: path for name, path in paths.items() if path is not None}
+
+    @property
+    def release_files(self) -> list[str]:
+        """Names of the files of the release, in the folder of the stage export."""
+        return release_files(self.config.export.formats)
 
     # --- rounds --------------------------------------------------------------------------------------------------
 

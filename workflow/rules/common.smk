@@ -118,16 +118,10 @@ def verified_files(rounds):
 
 
 def inventory_files():
-    names = [
-        "outlines.parquet",
-        "completeness.json",
-        "attributes.parquet",
-        "rts_inventory.gpkg",
-        "rts_inventory.parquet",
-        "rts_inventory.csv",
-    ]
+    names = ["outlines.parquet", "completeness.json", "attributes.parquet"]
     return [
-        *expand(f"{RESULTS}/inventory/{{name}}", name=[*names, "data_dictionary.csv"]),
+        *expand(f"{RESULTS}/inventory/{{name}}", name=names),
+        *expand(f"{RESULTS}/export/{{name}}", name=project.release_files),
         f"{RESULTS}/report/report.html",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -105,7 +106,15 @@ def conform(frame: gpd.GeoDataFrame, *, measured: bool) -> gpd.GeoDataFrame:
     Raises:
         ValueError: the frame lacks a column or has one without an entry (a defect of the stage).
     """
-    wanted = columns(measured=measured)
+    return typed(frame, columns(measured=measured))
+
+
+def typed(frame: gpd.GeoDataFrame, wanted: Sequence[Column]) -> gpd.GeoDataFrame:
+    """Return the frame with exactly the wanted columns, in their order and types.
+
+    Raises:
+        ValueError: the frame lacks a column or has one that isn't wanted (a defect of the stage).
+    """
     names = [column.name for column in wanted]
     if set(frame.columns) != set(names):
         raise ValueError(f"columns differ from the data dictionary: {sorted(set(frame.columns) ^ set(names))}")
