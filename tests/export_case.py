@@ -1,4 +1,4 @@
-"""A release of a small inventory, made by the stages themselves, with all that is hard to keep: for the tests of the formats."""
+"""A release of a small inventory, made by the stages themselves, with all that is hard to keep in a file."""
 
 import geopandas as gpd
 import pandas as pd

@@ -474,8 +474,12 @@ class Export(Section):
         min_length=1,
         description="Files to write; docs/export.md says which is for whom. gpkg and parquet are the masters.",
     )
-    licence: str | None = Field(None, description="Licence of the inventory (SPDX, as CC-BY-4.0); null: none is stated.")
-    version: str | None = Field(None, description="Version of the inventory, for its citation; null: none.")
+    licence: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.+-]+$",
+        description="Licence of the inventory, by its SPDX name (CC-BY-4.0); null: none is stated.",
+    )
+    version: str | None = Field(None, description="Version of the inventory, for its citation ('1.0'); null: none.")
     doi: str | None = Field(None, pattern=r"^10\.\d{4,}/\S+$", description="DOI of the inventory (10.x/y); null: none yet.")
     released: Day | None = Field(None, description="Day of release (YYYY-MM-DD); null: the day of the latest verdict.")
 

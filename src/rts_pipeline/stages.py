@@ -47,12 +47,12 @@ STAGES = {
     "predict": Stage(2, "predict", "8ef08c46a56710fb"),
     "polygonize": Stage(3, "polygonize", "95f78a956c3d5155"),
     "candidates": Stage(8, "candidates", "3724cf0bae3c8a70"),
-    "audit": Stage(1, "audit", "3d1bd49dba75a5ff"),
-    "evidence": Stage(4, "evidence.build", "dcb728e8d72efd06"),
-    "inventory": Stage(2, "inventory.build", "cb20f62900866773"),
+    "audit": Stage(1, "audit", "3ac1679a97466d0d"),
+    "evidence": Stage(4, "evidence.build", "969e1e927d7dbfb0"),
+    "inventory": Stage(2, "inventory.build", "f925ab8ca88bbf8a"),
     "completeness": Stage(1, "completeness", "7d0df9da358007b1"),
-    "attributes": Stage(2, "inventory.attributes", "39143c52b2464d7f"),
-    "export": Stage(2, "export.build", "ef71b179239740ae"),
+    "attributes": Stage(2, "inventory.attributes", "2db1ca69f23199b6"),
+    "export": Stage(2, "export.build", "20e457b6da63ba2f"),
     "report": Stage(9, "report.build", "9fe3b3381f9e91f6"),
 }
 

@@ -33,6 +33,7 @@ MEDIA = {
 }
 SHA256 = "1220"
 """Prefix of a multihash: sha2-256, 32 bytes."""
+Json = dict[str, Any]
 WORLD = [-180.0, -90.0, 180.0, 90.0]
 """Extent of a collection of tables without rows, for which STAC asks all the same."""
 LINKS = ("root", "parent", "collection")
@@ -57,20 +58,18 @@ def write_stac(folder: Path, source: Source, tables: Sequence[Table], files: Map
         write_json(folder / item_file(item["id"]), item)
 
 
-def _collection(
-    source: Source, tables: Sequence[Table], items: Sequence[dict[str, Any]], listed: pd.DataFrame
-) -> dict[str, Any]:
+def _collection(source: Source, tables: Sequence[Table], items: Sequence[Json], listed: pd.DataFrame) -> Json:
     export, region = source.options.export, source.options.area.region
     boxes = [shapely.box(*item["bbox"]) for item in items if "bbox" in item]
     start, end = _times(source)
-    collection: dict[str, Any] = {
+    collection: Json = {
         "type": "Collection",
         "stac_version": VERSION,
         "stac_extensions": [TABLE, FILE],
         "id": identifier(source),
         "title": source.title,
-        "description": f"{len(source.slumps)} retrogressive thaw slumps, outlined on PlanetScope images and reviewed by experts."
-        " The images are no part of it.",
+        "description": f"{len(source.slumps)} retrogressive thaw slumps, outlined on PlanetScope images and reviewed by"
+        " experts. The images are no part of it.",
         "keywords": ["retrogressive thaw slump", "permafrost", "PlanetScope", *([region] if region else [])],
         "license": export.licence or "other",
         "providers": [{"name": person["written"], "roles": ["producer"]} for person in authors(source)],
@@ -92,11 +91,11 @@ def _collection(
     return collection
 
 
-def _item(source: Source, table: Table, files: Sequence[str], listed: pd.DataFrame) -> dict[str, Any]:
+def _item(source: Source, table: Table, files: Sequence[str], listed: pd.DataFrame) -> Json:
     frame = table.frame
     start, end = _times(source)
     links = [{"rel": rel, "href": f"./{Path(COLLECTION).name}", "type": "application/json"} for rel in LINKS]
-    item: dict[str, Any] = {
+    item: Json = {
         "type": "Feature",
         "stac_version": VERSION,
         "stac_extensions": [TABLE, PROJECTION, FILE],
@@ -123,7 +122,7 @@ def _item(source: Source, table: Table, files: Sequence[str], listed: pd.DataFra
     return item
 
 
-def _projection(table: Table) -> dict[str, Any]:
+def _projection(table: Table) -> Json:
     authority = table.frame.crs.to_authority()
     return {"proj:code": ":".join(authority)} if authority else {"proj:code": None, "proj:wkt2": table.frame.crs.to_wkt()}
 
@@ -133,7 +132,7 @@ def _column(column: Column) -> dict[str, str]:
     return {"name": column.name, "description": f"{column.description}{unit}", "type": column.type}
 
 
-def _asset(file: str, title: str, role: str, listed: pd.DataFrame) -> dict[str, Any]:
+def _asset(file: str, title: str, role: str, listed: pd.DataFrame) -> Json:
     return {
         "href": f"../{file}",
         "title": title,

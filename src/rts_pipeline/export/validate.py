@@ -31,6 +31,7 @@ FAR_M = 100.0
 AREA_TOLERANCE = 0.01
 MIN_SHARED_M2 = 1.0
 """Smaller overlaps of outlines are taken for a common edge."""
+POLYGONS = ("Polygon", "MultiPolygon")
 CREATOR = re.compile(r"[^,;]+, [^;]+(; [^,;]+, [^;]+)*")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 SHOWN = 3
@@ -154,9 +155,7 @@ def _numbers(features: gpd.GeoDataFrame) -> Iterator[Finding]:
             yield _found(values.isna(), name, "empty, or no number", "a number")
         lowest = -largest if name.startswith("Centroid") else np.nextafter(0, 1)
         bad = values.notna() & ~values.between(lowest, largest)
-        yield _found(
-            bad, name, "out of range", f"{lowest:g} to {largest:g}" if np.isfinite(lowest) and lowest < 0 else "above 0"
-        )
+        yield _found(bad, name, "out of range", f"{lowest:g} to {largest:g}" if lowest < 0 else "a number above 0")
         if name.startswith("Centroid"):
             fine = np.isclose(values, values.round(CENTROID_DECIMALS), rtol=0, atol=1e-9) | values.isna()
             yield _found(~fine, name, f"more than {CENTROID_DECIMALS} decimals", f"{CENTROID_DECIMALS} decimals")
@@ -204,14 +203,12 @@ def _uids(features: gpd.GeoDataFrame) -> Iterator[Finding]:
         same = pd.DataFrame({"uid": uids, "date": features["BaseMapDate"]}).duplicated(keep=False) & again
         yield _found(same, "UID", "the same twice for one date", "a UID of its own for each slump")
         yield _found(again & ~same, "UID", "repeated observation of a slump", "the first one's UID", defect=False)
-    if not set(REQUIRED) - {"geometry"} <= set(features.columns):
+    if not set(REQUIRED) <= set(features.columns):
         return
     follows = np.array([_follows(row) for row in features[[*REQUIRED, "UID"]].itertuples(index=False)], dtype=bool)
     owned = uids.isin(set(uids[follows]))
-    other = "that of the landform's first outline, in another file"
-    yield _found(
-        ~follows & ~owned & ~wrong, "UID", "doesn't follow from the row", f"the UUID of its fields, or {other}", defect=False
-    )
+    expected = "the UUID of its fields, or that of the landform's first outline, in another file"
+    yield _found(~follows & ~owned & ~wrong, "UID", "doesn't follow from the row", expected, defect=False)
 
 
 def _is_uid(text: str) -> bool:
@@ -241,9 +238,8 @@ def _relations(features: gpd.GeoDataFrame) -> Iterator[Finding]:
         bad = np.array([not all(map(_is_uid, uids)) for uids in lists], dtype=bool)
         yield _found(bad, name, "not UIDs", "UIDs joined by ',' without spaces")
         away = np.array([any(uid not in known for uid in uids) for uids in lists], dtype=bool)
-        yield _found(
-            away & ~bad, name, "UID of no feature of this file", "UIDs of this file or of the ARTS data set", defect=False
-        )
+        expected = "UIDs of this file or of the ARTS data set"
+        yield _found(away & ~bad, name, "UID of no feature of this file", expected, defect=False)
 
 
 def _geometry(features: gpd.GeoDataFrame) -> Iterator[Finding]:
@@ -253,9 +249,7 @@ def _geometry(features: gpd.GeoDataFrame) -> Iterator[Finding]:
         yield _found(_all(features), "geometry", f"CRS is {named}", CRS)
     gone = outlines.isna() | outlines.is_empty
     yield _found(gone, "geometry", "missing or empty", "an outline")
-    yield _found(
-        ~gone & ~outlines.geom_type.isin(["Polygon", "MultiPolygon"]), "geometry", "no outline", "Polygon, MultiPolygon"
-    )
+    yield _found(~gone & ~outlines.geom_type.isin(POLYGONS), "geometry", "no outline", " or ".join(POLYGONS))
     yield _found(outlines.has_z, "geometry", "third coordinate", "two coordinates")
     yield _found(~gone & ~outlines.is_valid, "geometry", "invalid", "valid outlines (simple features)")
 
@@ -263,7 +257,7 @@ def _geometry(features: gpd.GeoDataFrame) -> Iterator[Finding]:
 def _measurable(features: gpd.GeoDataFrame) -> gpd.GeoSeries:
     """Return the outlines that can be measured, repaired where they must be, in CRS."""
     outlines = features.geometry
-    kept = outlines[outlines.geom_type.isin(["Polygon", "MultiPolygon"]) & ~outlines.is_empty]
+    kept = outlines[outlines.geom_type.isin(POLYGONS) & ~outlines.is_empty]
     if features.crs is None or not len(kept):
         return kept.iloc[:0]
     return gpd.GeoSeries(only_polygons(kept.to_crs(CRS).to_numpy()), index=kept.index, crs=CRS)
