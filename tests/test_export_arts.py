@@ -6,6 +6,7 @@ import sys
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 from shapely import Polygon, box
 
@@ -144,10 +145,10 @@ def test_an_overlap_needs_a_relation(features):
 
 def test_a_repeated_observation_carries_the_first_uid(features):
     repeat = features.iloc[[1]].assign(BaseMapDate="2021-07-01,2021-08-30")
-    both = gpd.GeoDataFrame(gpd.pd.concat([features, repeat], ignore_index=True), crs=features.crs)
+    both = gpd.GeoDataFrame(pd.concat([features, repeat], ignore_index=True), crs=features.crs)
     assert problems(both) == {}
     assert problems(both, defect=False) == {("UID", "repeated observation of a slump"): 2}
-    twice = gpd.GeoDataFrame(gpd.pd.concat([features, features.iloc[[1]]], ignore_index=True), crs=features.crs)
+    twice = gpd.GeoDataFrame(pd.concat([features, features.iloc[[1]]], ignore_index=True), crs=features.crs)
     assert problems(twice) == {("UID", "the same twice for one date"): 2}
     stranger = changed(features, "UID", arts_uid(1, 2, "a", "b", "c", 3))
     assert problems(stranger, defect=False) == {("UID", "doesn't follow from the row"): 1}

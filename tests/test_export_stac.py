@@ -28,8 +28,9 @@ def collection(exported):
 
 def valid(thing):
     """Validate without the extensions' schemas, which pystac would fetch."""
-    told = thing.to_dict(include_self_link=False) | {"stac_extensions": []}
-    type(thing).from_dict(told).validate()
+    extensions, thing.stac_extensions = thing.stac_extensions, []
+    thing.validate()
+    thing.stac_extensions = extensions
 
 
 def test_collection_and_items_are_valid(collection):
@@ -95,8 +96,10 @@ def test_without_a_licence_or_a_row_it_is_valid_too(tmp_path):
 def test_a_crs_without_a_code_is_given_in_full(tmp_path):
     albers = "+proj=aea +lat_1=27 +lat_2=45 +lat_0=35 +lon_0=93 +datum=WGS84 +units=m"
     outline = gpd.GeoSeries([HOLED], crs=CRS).to_crs(albers).iloc[0]
-    folder = release(tmp_path, [outline], crs=albers, formats=["gpkg", "stac"])
+    folder = release(tmp_path, [outline], crs=albers, formats=["parquet", "stac"])
     item = pystac.Item.from_file(str(folder / "stac" / "rts_inventory.json"))
     valid(item)
     assert ProjectionExtension.ext(item).code is None
-    assert gpd.GeoSeries([], crs=ProjectionExtension.ext(item).wkt2).crs == gpd.read_file(folder / "rts_inventory.gpkg").crs
+    assert (
+        gpd.GeoSeries([], crs=ProjectionExtension.ext(item).wkt2).crs == read_geoparquet(folder / "rts_inventory.parquet").crs
+    )

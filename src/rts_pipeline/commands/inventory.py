@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,7 +12,12 @@ from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Optio
 from rts_pipeline.options import AttributesOptions, CompletenessOptions, ExportOptions, InventoryOptions, ReportOptions
 
 export = typer.Typer(help="The published release.", no_args_is_help=True)
-Schema = Literal["arts"]
+
+
+class Schema(StrEnum):
+    """Standards that a file can be checked against."""
+
+    arts = "arts"
 
 
 def register(app: typer.Typer) -> None:
@@ -117,7 +123,7 @@ def validate(
     """
     from rts_pipeline.export.validate import check
 
-    check(file, schema)
+    check(file, schema.value)
 
 
 def report(

@@ -32,7 +32,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("LabelType", "text", "", "Polygon", "constant"),
     Column("MergedRTS", "text", "", "UIDs of slumps that merged into this one, joined by ','; empty: none", "inventory"),
     Column("SplitRTS", "text", "", "UID of the slump that split, of which this is a part; empty: none", "inventory"),
-    Column("NewRTS", "text", "", "UIDs of slumps that formed on a stabilised scar here, joined by ','; empty: none", "inventory"),
+    Column(
+        "NewRTS", "text", "", "UIDs of slumps that formed on a stabilised scar here, joined by ','; empty: none", "inventory"
+    ),
     Column("StabilizedRTS", "text", "", "UIDs of stabilised scars that it overlaps, joined by ','; empty: none", "inventory"),
     Column("UnknownRelationship", "text", "", "UIDs of others that it overlaps, joined by ','; empty: none", "inventory"),
     Column("ContributionDate", "text", "", "Day of the release, YYYY-MM-DD", "export.released, review"),

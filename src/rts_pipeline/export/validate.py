@@ -264,12 +264,13 @@ def _measurable(features: gpd.GeoDataFrame) -> gpd.GeoSeries:
 
 
 def _places(features: gpd.GeoDataFrame) -> Iterator[Finding]:
-    outlines = _measurable(features)
-    if len(outlines) and {"CentroidLat", "CentroidLon"} <= set(features.columns):
-        points = gpd.points_from_xy(number(features, "CentroidLon"), number(features, "CentroidLat"), crs=WGS84)
-        placed = gpd.GeoSeries(points, index=features.index).to_crs(CRS)[outlines.index]
+    if {"CentroidLat", "CentroidLon"} <= set(features.columns):
+        latitude, longitude = number(features, "CentroidLat"), number(features, "CentroidLon")
+        sound = latitude.between(-90, 90) & longitude.between(-180, 180)
+        outlines = _measurable(features[sound])
+        points = gpd.points_from_xy(longitude[outlines.index], latitude[outlines.index], crs=WGS84)
         far = pd.Series(False, index=features.index)
-        far[outlines.index] = (placed.distance(outlines) > FAR_M).to_numpy()
+        far[outlines.index] = gpd.GeoSeries(points, index=outlines.index).to_crs(CRS).distance(outlines) > FAR_M
         yield _found(far, "CentroidLat, CentroidLon", f"more than {FAR_M:.0f} m from the outline", "a point of it")
 
 
