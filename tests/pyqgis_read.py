@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from qgis.core import NULL, QgsApplication, QgsVectorLayer
+from qgis.PyQt.QtCore import Qt
 
 
 def main(release: Path) -> dict:
@@ -31,7 +32,7 @@ def main(release: Path) -> dict:
 def plain(value):
     if value == NULL:
         return None
-    return value if isinstance(value, (int, float, str, bool)) else value.toString("yyyy-MM-dd")
+    return value if isinstance(value, (int, float, str, bool)) else value.toUTC().toString(Qt.ISODateWithMs)
 
 
 if __name__ == "__main__":

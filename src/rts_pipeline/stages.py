@@ -52,7 +52,7 @@ STAGES = {
     "inventory": Stage(2, "inventory.build", "f925ab8ca88bbf8a"),
     "completeness": Stage(1, "completeness", "7d0df9da358007b1"),
     "attributes": Stage(2, "inventory.attributes", "2db1ca69f23199b6"),
-    "export": Stage(2, "export.build", "20e457b6da63ba2f"),
+    "export": Stage(2, "export.build", "a8aa1a2206c7ad8f"),
     "report": Stage(9, "report.build", "9fe3b3381f9e91f6"),
 }
 

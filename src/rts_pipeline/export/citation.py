@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,6 @@ from rts_pipeline import __version__
 from rts_pipeline.export.tables import Source
 from rts_pipeline.io import write_text
 
-CREATOR = re.compile(r"(?P<initials>[^\W\d_a-z]+)(?P<surname>[^\W\d_a-z][\w'’-]*)")
-"""A maker as ARTS writes it, TLantz: initials, then the surname with its own capital."""
 METHOD_DOI = "10.5194/essd-14-3875-2022"
 METHOD_AUTHORS = (
     *(("Zhuoxuan", "Xia"), ("Lingcao", "Huang"), ("Chengyan", "Fan"), ("Shichao", "Jia"), ("Zhanjun", "Lin")),
@@ -25,14 +23,16 @@ METHOD_AUTHORS = (
 def authors(source: Source) -> list[dict[str, str]]:
     """Return the makers (area.creator_lab): `written` as configured, and family-names, given-names (or name) and affiliation.
 
-    A maker whose name isn't initials and surname is an entity with a name.
+    ARTS writes initials and surname as one word, TLantz: the last of the leading capitals is the surname's. A maker of another
+    form is an entity with a name.
     """
     people = []
     for entry in filter(None, (part.strip() for part in source.options.area.creator_lab.split(";"))):
         name, _, organisation = (part.strip() for part in entry.partition(","))
-        match = CREATOR.fullmatch(name)
-        if match:
-            person = {"family-names": match["surname"], "given-names": " ".join(f"{letter}." for letter in match["initials"])}
+        capitals = len(list(takewhile(str.isupper, name)))
+        if 1 < capitals < len(name) and " " not in name:
+            initials, surname = name[: capitals - 1], name[capitals - 1 :]
+            person = {"family-names": surname, "given-names": " ".join(f"{letter}." for letter in initials)}
             person |= {"affiliation": organisation} if organisation else {}
         else:
             person = {"name": entry}
