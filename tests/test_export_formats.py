@@ -28,8 +28,8 @@ from rts_pipeline.export.shapefile import (
     write_shapefile,
 )
 from rts_pipeline.export.tables import clean_text, geographic
-from rts_pipeline.inventory.dictionary import columns
-from rts_pipeline.io import read_geoparquet
+from rts_pipeline.inventory.dictionary import Column, columns
+from rts_pipeline.io import read_geoparquet, write_gpkg, write_parquet
 
 PYTHON = "/usr/bin/python3"
 """Debian's own, which has PyQGIS after `apt install python3-qgis`."""
@@ -186,6 +186,28 @@ def test_any_note_and_number_come_back_from_every_format(master, tmp_path_factor
     assert_same(gpd.read_file(folder / "any.geojson", DATE_AS_STRING="YES"), frame)
     assert_same(gpd.read_file(folder / "any.kml"), frame)
     assert_same(shapefile(folder)[0], frame, relative=1e-14, absolute=1e-15)
+
+
+def test_booleans_and_whole_numbers_keep_their_nulls(master, tmp_path):
+    active, first_year = pd.array([True, None, False], dtype="boolean"), pd.array([2016, None, 2019], dtype="Int64")
+    frame = master[["rts_id", "geometry"]].assign(active=active, first_year=first_year)
+    frame = frame[["rts_id", "active", "first_year", "geometry"]]
+    known = [Column(name, "text", "", "", "") for name in frame.columns.drop("geometry")]
+    write_gpkg(tmp_path / "any.gpkg", {"any": frame})
+    write_parquet(tmp_path / "any.parquet", frame)
+    write_csv_points(tmp_path / "any.csv", frame)
+    write_geojson(tmp_path / "any.geojson", geographic(frame))
+    write_kml(tmp_path / "any.kml", frame, "any")
+    write_shapefile(tmp_path / "rts_inventory.shp.zip", frame, known, "2024-01-01")
+    for read in (
+        gpd.read_file(tmp_path / "any.gpkg"),
+        read_geoparquet(tmp_path / "any.parquet"),
+        pd.read_csv(tmp_path / "any.csv", keep_default_na=False, na_values=[""]),
+        gpd.read_file(tmp_path / "any.geojson", DATE_AS_STRING="YES"),
+        gpd.read_file(tmp_path / "any.kml"),
+        shapefile(tmp_path)[0],
+    ):
+        assert_same(read, frame)
 
 
 def test_an_outline_in_a_crs_without_a_code_is_placed(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import geopandas as gpd
+import numpy as np
 import shapely
 
 from rts_pipeline.export.tables import geographic
@@ -60,7 +61,7 @@ def write_kml(path: Path, frame: gpd.GeoDataFrame, title: str) -> None:
 
 
 def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
 def _text(parent: Xml.Element, tag: str, text: str) -> Xml.Element:
