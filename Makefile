@@ -1,13 +1,14 @@
 # make demo   a simulated corridor, from delivered images to the reviewed inventory
 # make test   the tests that are not slow
 # make lint   all static checks
+# make docs   the documentation as a site, results/site/index.html
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # as in learning/__init__.py, for tests that import torch themselves
 export GOMP_SPINCOUNT := 100000
 WORKERS ?= auto
 
-.PHONY: setup demo demo-small test test-slow lint digests config page lock
+.PHONY: setup demo demo-small test test-slow lint digests config page docs lock
 
 setup:
 	@scripts/setup.sh
@@ -31,6 +32,9 @@ lint: setup
 	snakefmt --check Snakefile workflow
 	scripts/lint_workflow.sh
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
 # after a change that can't alter results (a test names the stages)
 digests: setup
 	python -m rts_pipeline.stages
@@ -42,6 +46,6 @@ config: setup
 	rts-pipeline config --reference >> config/README.md.new
 	mv config/README.md.new config/README.md
 
-# after a change in web/ or of the reviewers' guideline: the built page is part of the package (needs npm)
+# after a change in web/ or of the reviewers' guideline: the built page and the report's map are part of the package (needs npm)
 page:
 	cd web && npm ci --no-audit && npm run build

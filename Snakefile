@@ -13,6 +13,9 @@ from snakemake.utils import min_version
 min_version("9.14")
 
 
+report: "workflow/report/workflow.rst"
+
+
 if not workflow.overwrite_configfiles:
 
     configfile: "config/config.yaml"

@@ -4,9 +4,10 @@ RTS_CASE=... python bench/learning.py real --variants ours stock
 python bench/learning.py demo --variants ours strong rgb ndvi ring no_negatives   (after `rts-pipeline demo`)
 
 real: real pixels and outlines as config/real_case.yaml describes them; demo: the simulated corridor with all its slumps as
-labels and the outlines that the first review rejected as hard negatives; raw: the same, of items that were not made to agree;
-other_year: the networks of raw, judged on the images and slumps of another year; other_sensor: the same with the bands'
-values changed as much as generations of the satellites differ.
+labels and the outlines that the first review rejected as hard negatives (first: the seeds alone as labels; warm: from first's
+networks on, with all labels, in WARM_EPOCHS; short: as many epochs from scratch; ensemble: of each three of ours); raw: the
+same, of items that were not made to agree; other_year: the networks of raw, judged on the images and slumps of another year;
+other_sensor: the same with the bands' values changed as much as generations of the satellites differ.
 Every variant learns from the same windows, sees as many of them, and is scored on the test blocks that neither training nor
 choice saw. What is done is kept in results/bench/learning/<case>, so that a run goes on where another ended; the figures go to
 results/bench/learning.json (real), learning_<case>.json (the others).
@@ -54,7 +55,7 @@ HERE = Placement(device="auto", workers=0)
 STEPS = {"real": 600, "demo": 300, "raw": 300, "other_year": 0, "other_sensor": 0}
 GAINS = [1.10, 1.05, 0.95, 0.92]
 """Of blue, green, red, near infrared: generations of PlanetScope differ by 5 to 10 % where they are not harmonised."""
-EPOCHS = 10
+EPOCHS, WARM_EPOCHS = 10, 3
 OTHER_YEAR = 2018
 CHIPS = {"block_m": 3072.0, "validation_fraction": 0.2, "test_fraction": 0.3, "guard_px": None}
 NONE = {"gain": 0.0, "contrast": 0.0, "gamma": 0.0, "haze_share": 0.0, "blur_share": 0.0, "noise_share": 0.0}
@@ -76,6 +77,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ndvi": {"train": {"ndvi": True}},
     "ring": {"labels": {"boundary_ignore_m": 4.5}},
     "no_negatives": {},
+    "first": {},
+    "warm": {},
+    "short": {"train": {"epochs": WARM_EPOCHS}},
 }
 
 
@@ -102,7 +106,8 @@ class Case:
             given = given.model_copy(update={"time": Time(target_year=OTHER_YEAR)})
         given = resolve_grid(given)
         chips = Chips.model_validate({**given.chips.model_dump(), **CHIPS})
-        length = {"epochs": EPOCHS * self.longer, "steps_per_epoch": STEPS[self.name] // EPOCHS}
+        length = {"epochs": EPOCHS * self.longer, "warm_epochs": WARM_EPOCHS * self.longer}
+        length["steps_per_epoch"] = STEPS[self.name] // EPOCHS
         train = given.train.model_copy(update=length)
         return given.model_copy(update={"chips": chips, "train": train})
 
@@ -134,6 +139,12 @@ class Case:
         truth[["geometry"]].to_file(self.folder / "seeds.gpkg")
         build_labels(self.folder / "seeds.gpkg", reviews, self.labels, LabelsOptions(grid=self.config.grid))
 
+    def first_labels(self) -> Path:
+        """Return labels of the slumps alone that the first round knows."""
+        path = self.folder / "labels_first.parquet"
+        build_labels(Path(self.config.labels.seeds), [], path, LabelsOptions(grid=self.config.grid))
+        return path
+
     def without_negatives(self) -> tuple[Path, Path]:
         """Return labels and windows in which a rejected outline is ground like any other."""
         labels, chips = self.folder / "labels_plain.parquet", self.folder / "chips_plain.parquet"
@@ -151,6 +162,9 @@ def _layout(source: Any) -> dict[str, Any]:
 def train_ours(case: Case, variant: str, seed: int, out: Path) -> None:
     changes = VARIANTS[variant]
     labels, chips = case.without_negatives() if variant == "no_negatives" else (case.labels, case.chips)
+    if variant == "first":
+        labels = case.first_labels()
+    previous = case.folder / "first" / str(seed) if variant == "warm" else None
     options = TrainOptions(
         grid=case.config.grid,
         labels=case.config.labels.model_copy(update=changes.get("labels", {})),
@@ -159,7 +173,7 @@ def train_ours(case: Case, variant: str, seed: int, out: Path) -> None:
     with ExitStack() as stack:
         for what, name, value in _replaced(changes):
             stack.enter_context(patch.object(what, name, value))
-        training.train(chips, labels, case.mosaics, out, options, HERE, round="01")
+        training.train(chips, labels, case.mosaics, out, options, HERE, previous=previous, round="01")
 
 
 def _replaced(changes: dict[str, Any]) -> Iterator[tuple[Any, str, Any]]:
@@ -264,7 +278,7 @@ def scores(case: Case, variant: str, seed: int | str, fixed: bool) -> dict[str, 
             if variant == "stock":
                 train_stock(case, int(seed), model)
             elif variant == "ensemble":
-                ensemble(case, [case.folder / "ours" / str(number) for number in range(3)], model)
+                ensemble(case, [case.folder / "ours" / number for number in str(seed).split("-")], model)
             else:
                 train_ours(case, variant, int(seed), model)
         trained = time.monotonic()
@@ -291,7 +305,8 @@ def main() -> None:
     args = parser.parse_args()
     case, runs = Case(args.case, args.longer), {}
     for variant in args.variants:
-        seeds = ["012"] if variant == "ensemble" else args.seeds
+        threes = ["-".join(map(str, args.seeds[at : at + 3])) for at in range(0, len(args.seeds), 3)]
+        seeds = threes if variant == "ensemble" else args.seeds
         runs[variant] = [scores(case, variant, seed, variant == "stock") for seed in seeds]
         if variant == "stock":
             runs["stock, choice as ours"] = [scores(case, variant, seed, False) for seed in seeds]

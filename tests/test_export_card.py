@@ -14,7 +14,7 @@ from rts_pipeline.export.citation import authors, sentence
 from rts_pipeline.export.tables import Source, published
 from rts_pipeline.io import write_json
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
-from test_report import NOTE, UNKNOWN, Project, estimate, text
+from report_case import NOTE, UNKNOWN, Project, estimate, text
 
 
 @pytest.fixture(scope="module")

@@ -225,6 +225,7 @@ class ReportOptions(Section):
     area: Place
     time: Time
     grid: GridSection
+    evidence: Evidence
     report: Report
 
 

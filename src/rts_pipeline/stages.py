@@ -52,8 +52,8 @@ STAGES = {
     "inventory": Stage(2, "inventory.build", "f925ab8ca88bbf8a"),
     "completeness": Stage(1, "completeness", "7d0df9da358007b1"),
     "attributes": Stage(2, "inventory.attributes", "2db1ca69f23199b6"),
-    "export": Stage(2, "export.build", "a8aa1a2206c7ad8f"),
-    "report": Stage(9, "report.build", "9fe3b3381f9e91f6"),
+    "export": Stage(2, "export.build", "6df6a368e07957cf"),
+    "report": Stage(10, "report.build", "8320fd8b011c5438"),
 }
 
 

@@ -123,6 +123,7 @@ def inventory_files():
         *expand(f"{RESULTS}/inventory/{{name}}", name=names),
         *expand(f"{RESULTS}/export/{{name}}", name=project.release_files),
         f"{RESULTS}/report/report.html",
+        f"{RESULTS}/report/figures",
     ]
 
 

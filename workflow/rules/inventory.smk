@@ -132,8 +132,20 @@ rule report:
         observed="<results>/coverage/observed.parquet",
         signoffs=signoffs(project.rounds.finished),
         aoi=project.config.area.aoi,
+        dem=project.ancillary.get("dem", []),
     output:
-        "<results>/report/report.html",
+        html=report(
+            "<results>/report/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+        figures=report(
+            directory("<results>/report/figures"),
+            patterns=["{name}.svg", "{name}.png"],
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{name}"},
+        ),
     log:
         "<logs>/report.log",
     benchmark:
@@ -148,10 +160,15 @@ rule report:
         rounds=" ".join(project.rounds.finished),
         results=subpath(input.attributes, ancestor=2),
         reviews=lambda wildcards: REVIEWS,
+        dem=" ".join(
+            f"--dem {shlex.quote(path)}"
+            for name, path in project.ancillary.items()
+            if name == "dem"
+        ),
     message:
         "Report"
     shell:
         "rts-pipeline report {params.rounds} --attributes {input.attributes} --completeness {input.completeness}"
         " --catalog {input.catalog} --aoi {input.aoi:q}"
-        " --results {params.results:q} --reviews {params.reviews:q} --out {output}"
+        " --results {params.results:q} --reviews {params.reviews:q} {params.dem} --out {output.html}"
         " --options {params.options:q} --code {params.code} 2> {log}"

@@ -135,11 +135,12 @@ def report(
     reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
     out: Out,
     rounds: Annotated[list[str] | None, typer.Argument(help="The signed-off rounds: 01 02 ...")] = None,
+    dem: Annotated[Path | None, typer.Option(help="Elevation raster in metres, for the landscape's terrain.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Write the report: one HTML file with map, rounds, distributions and the account of files.
+    """Write the report: one HTML file with map, rounds, distributions and the account of files, and its figures beside it.
 
     Example: rts-pipeline report 01 02 --attributes results/inventory/attributes.parquet
     --completeness results/inventory/completeness.json --catalog results/scenes/catalog.parquet
@@ -148,4 +149,4 @@ def report(
     parsed = stage_options("report", ReportOptions, options, config, code)
     from rts_pipeline.report.build import build_report
 
-    build_report(attributes, completeness, results, reviews, catalog, aoi, out, parsed, rounds or [])
+    build_report(attributes, completeness, results, reviews, catalog, aoi, dem, out, parsed, rounds or [])

@@ -15,18 +15,22 @@ import rasterio
 
 from rts_pipeline import __version__
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.io import read_geoparquet, read_json, read_outlines, read_parquet, write_text
+from rts_pipeline.io import new_folder, read_geoparquet, read_json, read_outlines, read_parquet, write_text
 from rts_pipeline.options import ReportOptions
 from rts_pipeline.page import template
-from rts_pipeline.report import figures, tables
+from rts_pipeline.report import figures, landscape, tables, years
 from rts_pipeline.report.completeness import draw, shares
 from rts_pipeline.report.coverage import Coverage, by_year, coverage
 from rts_pipeline.report.gallery import draw_gallery
 from rts_pipeline.report.history import history, verdict
+from rts_pipeline.report.interactive import map_data, script
 from rts_pipeline.report.map import draw_map
 from rts_pipeline.report.overview import draw_overviews
 from rts_pipeline.report.quicklook import draw_pictures, read_looks
+from rts_pipeline.review.agreement import TITLES, agreement
+from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.rounds import round_folder
+from rts_pipeline.review.store import read_round
 
 TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (degrees)"}
 
@@ -38,11 +42,12 @@ def build_report(
     reviews: Path,
     catalog: Path,
     aoi: Path,
+    dem: Path | None,
     out: Path,
     options: ReportOptions,
     rounds: Sequence[str],
 ) -> None:
-    """Write the report.
+    """Write the report, and its figures as files beside it (figures/), none of which shows the images' pixels.
 
     Args:
         attributes: what stage attributes wrote.
@@ -51,8 +56,9 @@ def build_report(
         reviews: folder of the reviews.
         catalog: table of the items, with ledger.parquet in the same folder.
         aoi: vector file of the area of interest.
+        dem: elevation raster in metres; None: the terrain of slumps isn't compared with that of the landscape.
         out: the HTML file.
-        options: place, season, grid and title.
+        options: place, season, grid, evidence and title.
         rounds: names of the signed-off rounds that the inventory holds ("01", ...).
 
     Raises:
@@ -69,6 +75,12 @@ def build_report(
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
     estimates = read_json(completeness)
+    seen_by_year = years.Years(reviews, Pictures(results, reviews, grid, options.evidence))
+    pictured, captions = _figures(slumps, area, seen, past, grid.crs)
+    pictured |= draw(estimates) | _judged(past, reviews) | _terrain(slumps, area, dem)
+    if grown := years.growth(seen_by_year.areas(slumps)):
+        pictured["growth_by_year"], captions["n_grown"] = grown
+    code, checksum = script()
     page = template("rts_pipeline.report", "report.html").render(
         options=options,
         converged=converged,
@@ -79,7 +91,17 @@ def build_report(
         overviews=draw_overviews(pictures, area, grid.crs),
         gallery=draw_gallery(pictures, observed, grid, year),
         classes={"days": pictures.days, "counts": pictures.counts},
-        figures=_figures(slumps, area, seen, past, grid.crs) | draw(estimates) | _judged(past, reviews),
+        figures=pictured,
+        captions=captions,
+        map_data=map_data(slumps, area, seen, options.grid.pixel_m),
+        script=code,
+        script_sha256=checksum,
+        strips={
+            "The largest slumps": seen_by_year.strips(years.largest(slumps)),
+            "The least certain slumps": seen_by_year.strips(years.least_certain(slumps)),
+        },
+        agreements=[found for name in past["round"] if (found := _agreement(reviews, name))],
+        agreement_titles=TITLES,
         completeness=estimates,
         found_shares=shares(estimates),
         rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
@@ -87,6 +109,10 @@ def build_report(
         crs=grid.rasterio_crs.to_string(),
         **_tables(slumps, catalog),
     )
+    with new_folder(out.with_name("figures")) as folder:
+        for name, uri in pictured.items():
+            ending, data = figures.decoded(uri)
+            (folder / f"{name}.{ending}").write_bytes(data)
     write_text(out, page)
 
 
@@ -98,7 +124,6 @@ def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
         "more_items": more_items,
         "files": files,
         "more_files": more_files,
-        "largest": tables.largest(slumps),
         "possibilities": tables.possibilities(slumps, list(POSSIBILITY)[::-1]),
     }
 
@@ -120,19 +145,39 @@ def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:
     }
 
 
-def _figures(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, past: pd.DataFrame, crs: str) -> dict[str, str]:
-    drawn = {"map": draw_map(slumps, area, seen, crs)}
+def _figures(
+    slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, past: pd.DataFrame, crs: str
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the figures of slumps and rounds by name, and numbers for their captions."""
+    drawn, captions = {"map": draw_map(slumps, area, seen, crs)}, {}
     if len(past):
         found = slumps["iteration"].value_counts().reindex([0, *past["round"].astype(int)], fill_value=0)
         drawn["growth"] = figures.growth_by_round(past["round"].tolist(), found.tolist())
         drawn["decisions"] = figures.decisions_by_round(past)
+        drawn["time_line"] = figures.time_line(past)
     if len(slumps):
         drawn["sizes"] = figures.sizes(slumps["area_m2"])
-    if slumps["elevation_mean_m"].notna().any():
-        drawn |= {name: figures.histogram(slumps[name], label) for name, label in TERRAIN.items()}
+        drawn["clusters"], captions["kernel_m"] = landscape.clusters(slumps, area, crs)
+    return drawn, captions
+
+
+def _terrain(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, dem: Path | None) -> dict[str, str]:
+    """Return the figures of the slumps' terrain beside that of the landscape."""
+    if not slumps["elevation_mean_m"].notna().any() or dem is None:
+        return {}
+    squares = landscape.landscape(area, dem, float(slumps["area_m2"].median()) ** 0.5)
+    drawn = {name: landscape.histogram(slumps[name], squares[name], label) for name, label in TERRAIN.items()}
     if slumps["aspect_deg"].notna().any():
-        drawn["aspect"] = figures.aspects(slumps["aspect_deg"])
+        drawn["aspect"] = landscape.aspects(slumps["aspect_deg"], squares["aspect_deg"])
     return drawn
+
+
+def _agreement(reviews: Path, round: str) -> dict[str, Any] | None:
+    """Return how far two people agreed in a round; None where nothing was judged twice."""
+    if len({event.reviewer for event in read_round(reviews, round)}) < 2:
+        return None
+    found = agreement(reviews, round)
+    return found if found["all"]["n"] else None
 
 
 def _judged(past: pd.DataFrame, reviews: Path) -> dict[str, str]:

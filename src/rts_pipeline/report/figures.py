@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -56,6 +57,12 @@ def file_uri(path: Path) -> str:
         return _uri(path.read_bytes(), "png")
     except FileNotFoundError:
         raise InputError(path, "no such file", do="restore it from a backup") from None
+
+
+def decoded(uri: str) -> tuple[str, bytes]:
+    """Return the ending of a file ("svg", "png") and the bytes of a data URI."""
+    kind, data = uri.removeprefix("data:image/").split(";base64,")
+    return kind.removesuffix("+xml"), base64.b64decode(data)
 
 
 def _uri(data: bytes, mime: str) -> str:
@@ -124,30 +131,22 @@ def sizes(area_m2: pd.Series) -> str:
         return data_uri(figure)
 
 
-def histogram(values: pd.Series, label: str) -> str:
-    """Draw the distribution of a terrain attribute; `label` names it with its unit."""
-    with drawing(*SMALL) as (figure, axes):
-        axes.hist(values.dropna(), bins="auto" if values.nunique() > 1 else 1, color=MAIN, edgecolor="white", linewidth=0.6)
-        axes.set_xlabel(label)
-        count_axis(axes, "Slumps")
-        return data_uri(figure)
-
-
-def aspects(aspect_deg: pd.Series) -> str:
-    """Draw how many slumps face each of sixteen directions; the area of a wedge stands for the number."""
-    with drawing(*SMALL, projection="polar") as (figure, axes):
-        polar: Any = axes
-        width = 22.5
-        sector = (((aspect_deg.dropna() + width / 2) % 360) // width).astype(int)
-        counts = np.bincount(sector, minlength=16)
-        polar.set_theta_zero_location("N")
-        polar.set_theta_direction(-1)
-        polar.bar(np.radians(np.arange(16) * width), np.sqrt(counts), np.radians(width), color=MAIN, edgecolor="white")
-        polar.set_xticks(np.radians(np.arange(8) * 45), ["N", "NE", "E", "SE", "S", "SW", "W", "NW"])
-        ticks = sorted({max(1, round(counts.max() / 4)), max(1, int(counts.max()))})
-        polar.set_yticks(np.sqrt(ticks), [str(tick) for tick in ticks], fontsize=9)
-        polar.set_rlabel_position(112)
-        polar.grid(color="#cfd6da", lw=0.6)
+def time_line(rounds: pd.DataFrame) -> str:
+    """Draw when each round was signed off (UTC), and how many slumps were accepted by then."""
+    with drawing(height=2.9) as (figure, axes):
+        days = pd.to_datetime(rounds["at"], utc=True).dt.tz_localize(None)
+        found = rounds["n_new"].cumsum()
+        axes.step(days, found, where="post", color="#8c8c8c", lw=1.2)
+        axes.plot(days, found, "o", color=MAIN)
+        for day, total, name in zip(days, found, rounds["round"], strict=True):
+            axes.annotate(name, (day, total), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+        locator = AutoDateLocator(minticks=2, maxticks=6)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.margins(x=0.08)
+        count_axis(axes, "Slumps found by rounds")
+        axes.set_ylim(0, max(1.0, float(found.max()) * 1.18))
+        axes.set_xlabel("Signed off (UTC)")
         return data_uri(figure)
 
 

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 import shapely
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea
 from matplotlib.patches import FancyArrow, Patch, PathPatch
@@ -121,8 +121,7 @@ def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[L
     last = max(1, int(slumps["iteration"].max())) if len(slumps) else 1
     for iteration, group in slumps.groupby("iteration"):
         number = int(str(iteration))
-        shade = matplotlib.colormaps["plasma"](0.1 + 0.7 * (number - 1) / max(1, last - 1))
-        colour = SEED if number == 0 else shade
+        colour = SEED if number == 0 else round_colour(number, last)
         group.plot(ax=axes, facecolor=colour, edgecolor=colour, lw=0.6, zorder=5, aspect=None)
         points = group.geometry.representative_point()
         small = np.sqrt(group.geometry.area) * inches_per_m < 0.06
@@ -132,6 +131,11 @@ def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[L
         marker: dict[str, Any] = {"marker": "^" if number == 0 else "o", "ls": "", "color": colour, "ms": 6}
         handles.append(Line2D([], [], label=f"{name} ({len(group)})", **marker))
     return handles
+
+
+def round_colour(number: int, last: int) -> str:
+    """Return the colour ("#rrggbb") of what round `number` of `last` found: dark where early, light where late."""
+    return to_hex(matplotlib.colormaps["plasma"](0.1 + 0.7 * (number - 1) / max(1, last - 1)))
 
 
 def decorate(axes: Axes, frame: Frame) -> None:

@@ -9,7 +9,6 @@ import geopandas as gpd
 import pandas as pd
 
 MAX_ROWS = 40
-N_LARGEST = 10
 
 
 def file_account(ledger: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:
@@ -36,12 +35,6 @@ def item_account(catalog: gpd.GeoDataFrame) -> tuple[list[dict[str, Any]], int]:
 def _used_first(groups: pd.DataFrame) -> pd.DataFrame:
     rank = groups["status"].map({"used": 0, "ignored": 1}).fillna(2)
     return groups.assign(rank=rank).sort_values(["rank", "size"], ascending=[True, False]).drop(columns="rank")
-
-
-def largest(slumps: gpd.GeoDataFrame) -> list[dict[str, Any]]:
-    """Return the largest slumps; empty values are None."""
-    rows = slumps.sort_values(["area_m2", "rts_id"], ascending=[False, True]).head(N_LARGEST)
-    return _records(rows.drop(columns="geometry"))
 
 
 def possibilities(slumps: gpd.GeoDataFrame, levels: Sequence[str]) -> list[tuple[str, int]]:

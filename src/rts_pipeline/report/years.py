@@ -1,0 +1,143 @@
+"""Slumps through the years: strips of chips, and how the area that the networks saw grew."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from PIL import Image as Pillow
+from PIL import ImageDraw
+from shapely import get_parts, get_rings
+from shapely.geometry.base import BaseGeometry
+
+from rts_pipeline.drawing import MAIN, drawing
+from rts_pipeline.io import read_geoparquet
+from rts_pipeline.report.figures import data_uri
+from rts_pipeline.report.palette import FEW
+from rts_pipeline.review.pictures import Pictures
+from rts_pipeline.review.rounds import round_folder
+
+N_SHOWN = 10
+EDGE_PX = 168
+CANDIDATE = re.compile(r"r(\d{2,})-\d+")
+"""A candidate within a `delineation_id`, with its round."""
+WEBP = {"quality": 72, "method": 4}
+
+
+def least_certain(slumps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the slumps of least possibility, then agreement, then probability; what isn't known counts as sure."""
+    keys = {name: slumps[name].fillna(np.inf) for name in ("possibility", "agreement", "prob_mean")}
+    order = pd.DataFrame({**keys, "rts_id": slumps["rts_id"]}).sort_values([*keys, "rts_id"]).index
+    return slumps.loc[order].head(N_SHOWN)
+
+
+def largest(slumps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the slumps of largest area."""
+    return slumps.sort_values(["area_m2", "rts_id"], ascending=[False, True]).head(N_SHOWN)
+
+
+class Years:
+    """What was seen of the inventory's slumps in every year, as their reviewers saw it last."""
+
+    def __init__(self, reviews: Path, pictures: Pictures) -> None:
+        """Take the folder of the reviews, and the chips of all rounds."""
+        self.reviews, self.pictures = reviews, pictures
+        self._outlines = lru_cache(maxsize=None)(self._read)
+
+    def strips(self, slumps: gpd.GeoDataFrame) -> list[dict[str, Any]]:
+        """Return a slump each: the columns of the inventory, and `years`: year, picture (data URI or None), acquired, reason.
+
+        A slump known at the start has no years, nor has one whose round's evidence was removed.
+        """
+        plain = slumps.astype(object).where(slumps.notna(), None)
+        rows = [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+        return [{**row, "years": self._strip(row["delineation_id"], row["geometry"])} for row in rows]
+
+    def areas(self, slumps: gpd.GeoDataFrame) -> pd.DataFrame:
+        """Return the area (m2) that the network outlined, a row a slump of which it is known, a column a year."""
+        rows = {}
+        for rts_id, delineation in zip(slumps["rts_id"], slumps["delineation_id"], strict=True):
+            if place := self._place(delineation):
+                numbers = self.pictures.numbers(*place)
+                rows[rts_id] = {row["year"]: row.get("area_m2") for row in numbers}
+        return pd.DataFrame.from_dict(rows, orient="index", dtype=float).sort_index(axis=1)
+
+    def _place(self, delineation: str) -> tuple[str, str] | None:
+        """Return round and id of the newest candidate of a slump that has chips."""
+        found = [(match.group(1), match.group()) for match in CANDIDATE.finditer(delineation)]
+        return next((place for place in reversed(found) if self.pictures.chips(*place)), None)
+
+    def _strip(self, delineation: str, outline: BaseGeometry) -> list[dict[str, Any]]:
+        place = self._place(delineation)
+        if place is None:
+            return []
+        ground = self.pictures.ground(*place, self._outlines(place[0])[place[1]].bounds)
+        return [
+            {
+                "year": chip["year"],
+                "acquired": (chip["acquired"] or "")[:10],
+                "reason": chip["reason"],
+                "picture": _picture(self.pictures.file(*place, chip["year"], "true"), ground, outline),
+            }
+            for chip in self.pictures.chips(*place)
+        ]
+
+    def _read(self, round: str) -> dict[str, BaseGeometry]:
+        """Return the outlines of a round's candidates, in the grid's CRS, by id."""
+        frame = read_geoparquet(round_folder(self.reviews, round) / "candidates.parquet").to_crs(self.pictures.grid.crs)
+        return dict(zip(frame["candidate_id"], frame.geometry, strict=True))
+
+
+def _picture(path: Path | None, ground: Sequence[float] | None, outline: BaseGeometry) -> str | None:
+    """Return a chip with the outline over it, where the ground that it shows is known."""
+    if path is None or not path.exists():
+        return None
+    with Pillow.open(path) as image:
+        small = image.convert("RGB").resize((EDGE_PX, EDGE_PX), Pillow.Resampling.LANCZOS)
+    if ground is not None:
+        _draw(small, ground, outline)
+    buffer = BytesIO()
+    small.save(buffer, "webp", **WEBP)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _draw(image: Pillow.Image, ground: Sequence[float], outline: BaseGeometry) -> None:
+    west, south, east, north = ground
+    canvas = ImageDraw.Draw(image)
+    for ring in get_rings(get_parts(outline)):
+        x, y = ring.coords.xy
+        across, down = (np.array(x) - west) / (east - west), (north - np.array(y)) / (north - south)
+        points = list(zip(across * image.width, down * image.height, strict=True))
+        for colour, width in (("#000000", 3), (FEW[6], 1)):
+            canvas.line(points, fill=colour, width=width)
+
+
+def growth(areas: pd.DataFrame) -> tuple[str, int] | None:
+    """Draw the total area of the slumps in each year; return it and how many slumps it is of.
+
+    Only slumps that could be measured in every year are summed, so that years of fewer images don't look smaller.
+
+    Args:
+        areas: as `Years.areas` returns them.
+    """
+    whole = areas.dropna()
+    if whole.empty or whole.shape[1] < 2:
+        return None
+    hectares = whole.sum() / 1e4
+    with drawing() as (figure, axes):
+        names = [str(year) for year in hectares.index]
+        axes.bar(names, hectares, 0.6, color=MAIN)
+        for name, value in zip(names, hectares, strict=True):
+            axes.annotate(f"{value:,.1f}", (name, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
+        axes.set_ylabel("Area (ha)")
+        axes.set_ylim(0, max(float(hectares.max()) * 1.12, 0.1))
+        axes.grid(axis="y", color="#e2e7ea", lw=0.7)
+        return data_uri(figure), len(whole)
