@@ -14,7 +14,7 @@ from export_case import AREA, GRID, LONG, NOTE, OUTLINES, release
 from real_data import REAL, real
 from rts_pipeline.config import Place
 from rts_pipeline.errors import InputError
-from rts_pipeline.export.arts import COLUMNS, RELATIONS, REQUIRED
+from rts_pipeline.export.arts import COLUMNS, RELATIONS, REQUIRED, relations
 from rts_pipeline.export.validate import check, check_arts
 from rts_pipeline.inventory.identity import arts_uid
 from rts_pipeline.io import read_geoparquet
@@ -132,6 +132,17 @@ def test_geometry_is_checked(features):
     assert [found[("geometry", problem)] for problem in ("invalid", "missing or empty", "no outline")] == [1, 1, 1]
     assert found[("CentroidLat, CentroidLon", "more than 100 m from the outline")] == 1
     assert problems(features.to_crs(4326)) == {("geometry", "CRS is WGS 84"): 3}
+
+
+def test_relations_are_told_in_the_words_of_the_standard():
+    words = ["merged,new,merged", None, "unknown"]
+    slumps = pd.DataFrame({"relation": words, "related_uids": ["a,b,c", None, "d"]}, dtype="str")
+    assert {name: uids for name, uids in relations(slumps).items() if any(uids)} == {
+        "MergedRTS": ["a,c", "", ""],
+        "NewRTS": ["b", "", ""],
+        "UnknownRelationship": ["", "", "d"],
+    }
+    assert list(relations(slumps)) == list(RELATIONS)
 
 
 def test_an_overlap_needs_a_relation(features):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from export_case import AREA, OUTLINES, observed_table, options, release
+from report_case import NOTE, UNKNOWN, Project, estimate, text
 from rts_pipeline.config import Place
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.export.build import build_export
@@ -14,7 +15,6 @@ from rts_pipeline.export.citation import authors, sentence
 from rts_pipeline.export.tables import Source, published
 from rts_pipeline.io import write_json
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
-from report_case import NOTE, UNKNOWN, Project, estimate, text
 
 
 @pytest.fixture(scope="module")

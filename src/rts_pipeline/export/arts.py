@@ -13,7 +13,17 @@ CRS = "EPSG:3413"
 DECIMALS = 3
 """Of a metre."""
 SOURCE = "PlanetScope"
-RELATIONS = ("MergedRTS", "SplitRTS", "NewRTS", "StabilizedRTS", "UnknownRelationship")
+RELATION_OF = {
+    "merged": "MergedRTS",
+    "split": "SplitRTS",
+    "new": "NewRTS",
+    "stabilized": "StabilizedRTS",
+    "unknown": "UnknownRelationship",
+}
+"""Field of each word of the inventory's column `relation`."""
+RELATIONS = tuple(RELATION_OF.values())
+TOLD = ("relation", "related_uids")
+"""Columns of the inventory that tell relations."""
 REQUIRED = (
     *("CentroidLat", "CentroidLon", "RegionName", "CreatorLab", "BaseMapDate", "BaseMapSource"),
     *("BaseMapResolution", "TrainClass", "LabelType"),
@@ -49,8 +59,7 @@ COLUMNS: tuple[Column, ...] = (
 def arts_table(source: Source) -> Table:
     """Return the inventory as ARTS has it, in EPSG:3413.
 
-    A text that the standard requires is empty where the configuration gives none (`lacking`). No two outlines of an inventory
-    overlap, so that no relation is to be told.
+    A text that the standard requires is empty where the configuration gives none (`lacking`).
     """
     slumps, options = source.slumps, source.options
     single = ~slumps["scene_ids"].str.contains(",", na=True).astype(bool)
@@ -64,7 +73,7 @@ def arts_table(source: Source) -> Table:
         "BaseMapResolution": options.grid.pixel_m,
         "TrainClass": TRAIN_CLASSES[0],
         "LabelType": "Polygon",
-        **dict.fromkeys(RELATIONS, ""),
+        **relations(slumps),
         "ContributionDate": source.day,
         "UID": slumps["rts_uid"],
         "BaseMapID": slumps["scene_ids"].where(single),
@@ -74,6 +83,21 @@ def arts_table(source: Source) -> Table:
     outlines = rounded(slumps.geometry, CRS, DECIMALS)
     frame = gpd.GeoDataFrame(pd.DataFrame(values, index=slumps.index), geometry=outlines)
     return Table(ARTS, "Inventory in the ARTS data standard", COLUMNS, typed(frame, COLUMNS))
+
+
+def relations(slumps: gpd.GeoDataFrame) -> dict[str, list[str]]:
+    """Return the UIDs of each kind of relation, joined by commas; empty where there is none.
+
+    Args:
+        slumps: with `relation` and `related_uids`, two lists of equal length joined by commas, null: none; without these
+            columns no slump has a relation.
+    """
+    if set(TOLD) <= set(slumps.columns):
+        told = [tuple(slumps[name].fillna("").str.split(",")) for name in TOLD]
+        rows = [list(zip(words, uids, strict=True)) for words, uids in zip(*told, strict=True)]
+    else:
+        rows = [[] for _ in range(len(slumps))]
+    return {field: [",".join(uid for word, uid in row if word == kind) for row in rows] for kind, field in RELATION_OF.items()}
 
 
 def lacking(source: Source) -> list[str]:
