@@ -80,6 +80,8 @@ def write_chips(results: Path, round: str, outlines, names):
                 }
             )
     io.write_parquet(folder / "evidence.parquet", evidence_table(rows, CRS))
+    # nothing is measured in a window of an audit
+    names = [name for name in names if name.startswith("r")]
     facts = {"candidate_id": names, "n_images": 3, "n_seen": 2, "first_year_visible": 2019, "growth_m2_yr": 765.0, "score": 0.5}
     change = pd.DataFrame({**facts, "rank": range(1, len(names) + 1), "retreat_m_yr": 6.5, "retreat_error_m_yr": 2.1})
     io.write_parquet(folder / "change.parquet", change.reindex(columns=list(CHANGE)))
@@ -95,9 +97,9 @@ def write_mosaic(results: Path, outlines):
 
 
 class Project:
-    """The project, and servers of it."""
+    """The project, and servers of it; `windows`: the frame of an audit of round 02."""
 
-    def __init__(self, folder: Path, n=N):
+    def __init__(self, folder: Path, n=N, windows=None):
         self._lie(folder)
         self.outlines = [square(number) for number in range(n)]
         self.names = [f"r02-{number + 1:04d}" for number in range(n)]
@@ -112,10 +114,14 @@ class Project:
         finish(self.reviews, "01", policy=review_case.STRICT, grid=GRID, at=AT)
         known = {2: place(box(20, 20, 80, 80), 600.0)}
         review_case.write_candidates(self.results, "02", self.outlines, known=known)
-        start(self.reviews, self.results, "02", at=AT)
+        looked = {}
+        if windows is not None:
+            io.write_parquet(self.results / "rounds" / "02" / "audit.parquet", windows)
+            looked = windows[windows["sampled"]].set_index("window_id").geometry.to_dict()
+        start(self.reviews, self.results, "02", at=AT, audit=windows is not None)
         write_chips(self.results, "01", earlier, [f"r01-{number + 1:04d}" for number in range(4)])
-        write_chips(self.results, "02", self.outlines, self.names)
-        write_mosaic(self.results, self.outlines + earlier)
+        write_chips(self.results, "02", [*self.outlines, *looked.values()], [*self.names, *looked])
+        write_mosaic(self.results, [*self.outlines, *earlier, *looked.values()])
         labels = gpd.GeoDataFrame(
             {"label_id": [f"r01-{i + 1:04d}" for i in range(4)], "kind": ["positive", "negative"] * 2, "source": "round 01"},
             geometry=gpd.GeoSeries(earlier, crs=CRS),

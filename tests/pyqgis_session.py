@@ -45,6 +45,11 @@ def main(package: Path, pictures: Path) -> dict:
         draw(project, "time-lapse", pictures / f"time {year}.png", year)
     told["form"] = form(layers["candidates"])
     told["categories"] = {category.value(): category.label() for category in layers["candidates"].renderer().categories()}
+    windows = layers.get("windows (look through)")
+    if windows:
+        told["windows"] = sorted(row["candidate_id"] for row in windows.getFeatures())
+        told["form of windows"] = form(windows)
+        look_through(windows)
     judge(layers)
     draw(project, "2020", pictures / "judged.png")
     return told
@@ -100,7 +105,10 @@ def form(layer) -> dict:
 
 
 def judge(layers) -> None:
-    """Accept the first, reject the second, redraw the third, and add a slump beside the first."""
+    """Accept the first, reject the second, redraw the third, and add a slump beside the first.
+
+    Of slumps that were added before, move the first and remove the others.
+    """
     candidates, missed = layers["candidates"], layers["missed slumps (add)"]
     rows = sorted(candidates.getFeatures(), key=lambda row: row["candidate_id"])
     column = candidates.fields().indexOf
@@ -117,6 +125,14 @@ def judge(layers) -> None:
         for name, value in values.items():
             assert candidates.changeAttributeValue(row.id(), column(name), value)
     assert candidates.changeGeometry(rows[2].id(), rows[2].geometry().buffer(-15, 8))
+    earlier = sorted(missed.getFeatures(), key=lambda row: row["candidate_id"])
+    for number, row in enumerate(earlier):
+        if number:
+            assert missed.deleteFeature(row.id())
+            continue
+        moved = QgsGeometry(row.geometry())
+        moved.translate(70, 0)
+        assert missed.changeGeometry(row.id(), moved)
     added = QgsFeature(missed.fields())
     outline = QgsGeometry(rows[0].geometry())
     outline.translate(0, 150)
@@ -134,6 +150,14 @@ def judge(layers) -> None:
     assert not QgsVectorLayerUtils.validateAttribute(candidates, undecided, column("reject_reason"))[0]
     for layer in (candidates, missed):
         assert layer.commitChanges(), layer.commitErrors()
+
+
+def look_through(windows) -> None:
+    """Nothing is missing in the first window."""
+    row = min(windows.getFeatures(), key=lambda row: row["candidate_id"])
+    assert windows.startEditing()
+    assert windows.changeAttributeValue(row.id(), windows.fields().indexOf("decision"), "reject")
+    assert windows.commitChanges(), windows.commitErrors()
 
 
 if __name__ == "__main__":

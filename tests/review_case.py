@@ -52,6 +52,11 @@ def frame(columns=8, rows=4, sampled=None, stratum="a", round="01"):
     return gpd.GeoDataFrame({**values, "stratum": stratum, "known": known}, geometry=squares, crs=CRS)
 
 
+def middle(number, size_m=40.0):
+    """A slump in the middle of a window."""
+    return frame().geometry[number].centroid.buffer(size_m / 2, cap_style="square")
+
+
 def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0, scores=None):
     """Write the candidates of a round; `known` is what is known of those that changed, by their number; `cut` more wait."""
     outlines = [square(i) for i in range(4)] if outlines is None else outlines

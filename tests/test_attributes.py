@@ -81,6 +81,20 @@ def test_images_inside_an_outline_over_two_cells(tmp_path):
     assert slumps["acquired_start"].isna().tolist() == [False, True, True]
 
 
+def test_an_outline_that_reaches_to_what_was_not_observed_is_truncated(tmp_path):
+    seen = np.ones((64, 64))
+    seen[[30, 10], [40, 50]] = 0
+    source = source_map(tmp_path, "e2604_n20156", seen, [("A", "2019-07-15T04:00:00Z")])
+    inside = box(EAST + 6, NORTH + 6, EAST + 60, NORTH + 60)
+    at_edge = box(EAST, NORTH + 90, EAST + 30, NORTH + 180)
+    beside_gap = box(EAST + 90, NORTH + 99, EAST + 120, NORTH + 110)
+    over_gap = box(EAST + 141, NORTH + 150, EAST + 180, NORTH + 170)
+    near_gap = box(EAST + 130, NORTH + 20, EAST + 160, NORTH + 90)
+    slumps = attributes(tmp_path, [inside, at_edge, beside_gap, over_gap, near_gap], [source])
+    assert slumps["truncated"].tolist() == [False, True, True, True, False]
+    assert slumps["observed_frac"].tolist() == pytest.approx([1, 1, 1, 1 - 9 / (39 * 20), 1])
+
+
 def test_a_source_map_without_its_table_is_named(tmp_path):
     path = source_map(tmp_path, "e2604_n20156", np.ones((64, 64)), [("A", "2019-07-01T00:00:00Z")])
     with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:

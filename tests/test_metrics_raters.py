@@ -1,4 +1,8 @@
-"""Agreement of several raters, against the examples that the coefficients were published with."""
+"""Agreement of several raters, against published data and other people's programs.
+
+All values of the examples were computed with irrCAC 0.4.4 (the Python port of K. L. Gwet's R package), alpha also with
+krippendorff 0.9.0 and Fleiss' kappa with statsmodels 0.15.0; those named as printed agree with the publication too.
+"""
 
 import numpy as np
 import pytest
@@ -7,10 +11,11 @@ from hypothesis import strategies as st
 
 from rts_pipeline.metrics.raters import coefficients, fleiss_kappa, gwet_ac1, krippendorff_alpha, percent_agreement
 
-# Fleiss 1971, table 1: 30 patients, 6 psychiatrists each, five diagnoses.
+# Fleiss (1971, doi:10.1037/h0031619): 30 patients, 6 psychiatrists each, five diagnoses; "diagnoses" of the R package irr.
 FLEISS = """00060 03003 01401 00006 03030 20400 00402 20310 20040 00006 10050 11040 03300 10050 02031 00501 30012 51000 02040
 10203 00006 01050 02013 20040 10041 05010 40002 02040 10500 00006"""
-# Krippendorff's reliability data: twelve units, four observers, five values, "." where one has not looked.
+# Krippendorff (2011, "Computing Krippendorff's alpha-reliability"), example C: twelve units, four observers, five values, "."
+# where one has not looked. The same counts as cac.raw4raters of irrCAC.
 KRIPPENDORFF = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
 
 
@@ -24,19 +29,24 @@ def counted(ratings, categories):
 
 
 def test_the_example_of_fleiss():
-    assert fleiss_kappa(table(FLEISS)) == pytest.approx(0.430, abs=5e-4)
+    data = table(FLEISS)
+    assert fleiss_kappa(data) == pytest.approx(0.430, abs=5e-4)  # as printed
+    assert fleiss_kappa(data) == pytest.approx(0.4302445, abs=5e-8)
+    assert gwet_ac1(data) == pytest.approx(0.4478845, abs=5e-8)
+    assert krippendorff_alpha(data) == pytest.approx(0.4334098, abs=5e-8)
 
 
 def test_the_examples_of_krippendorff_and_gwet_with_missing_ratings():
     data = counted(KRIPPENDORFF, "12345")
-    assert krippendorff_alpha(data) == pytest.approx(0.743, abs=5e-4)
-    # Gwet (2014) uses the same data; these are the values of his own program.
+    assert krippendorff_alpha(data) == pytest.approx(0.743, abs=5e-4)  # as printed
+    assert krippendorff_alpha(data) == pytest.approx(0.7434211, abs=5e-8)
     assert percent_agreement(data) == pytest.approx(0.8181818, abs=5e-8)
     assert fleiss_kappa(data) == pytest.approx(0.76117, abs=5e-6)
     assert gwet_ac1(data) == pytest.approx(0.77544, abs=5e-6)
 
 
-def test_the_first_half_of_fleiss_in_gwets_program():
+def test_the_first_half_of_fleiss():
+    """The example distrib.6raters of irrCAC."""
     data = table(FLEISS)[:15]
     assert fleiss_kappa(data) == pytest.approx(0.4139265, abs=5e-8)
     assert gwet_ac1(data) == pytest.approx(0.4448007, abs=5e-8)

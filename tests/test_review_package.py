@@ -17,18 +17,20 @@ import pyogrio
 import pytest
 import rasterio
 from rasterio.windows import from_bounds
+from shapely import box
 from shapely.affinity import translate
 from typer.testing import CliRunner
 
 from page_case import COLOURS, OPTIONS, Project
-from review_case import AT, CRS, GRID
+from review_case import AT, CRS, GRID, frame, place
 from rts_pipeline import io
 from rts_pipeline.cli import app
 from rts_pipeline.config import load_config
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.evidence.chips import ground
-from rts_pipeline.review.events import make_event
+from rts_pipeline.review.events import make_event, missed_id
 from rts_pipeline.review.exchange import ImportResult, import_verdicts
+from rts_pipeline.review.outlines import to_geojson
 from rts_pipeline.review.package import PROJECT, VERDICTS, write_package
 from rts_pipeline.review.qgis_layers import STYLES
 from rts_pipeline.review.qgis_project import MIN_ID, Layer
@@ -79,6 +81,14 @@ def document(package):
     with zipfile.ZipFile(package / PROJECT) as archive:
         assert archive.namelist() == ["review.qgs"]
         return archive.read("review.qgs").decode()
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """A project whose round is audited, and its package."""
+    project = Project(tmp_path_factory.mktemp("audited"), n=3, windows=frame(sampled=[10, 24], round="02"))
+    out = tmp_path_factory.mktemp("made") / "out"
+    return project, write_package(load_config(project.config), "02", "ann", out), out
 
 
 def test_files(written):
@@ -276,6 +286,38 @@ def test_without_evidence_and_mosaic(project, tmp_path):
     assert len(list(ET.fromstring(document(out)).iter("maplayer"))) == 3
 
 
+def choices(root, layer):
+    """The decisions that the form of a layer offers."""
+    (found,) = [one for one in root.iter("maplayer") if one.findtext("layername") == layer]
+    field = found.find("fieldConfiguration/field[@name='decision']")
+    return [option.get("value") for option in field.iterfind(".//Option[@type='QString']") if option.get("name")]
+
+
+def test_windows_are_a_layer_of_their_own(audited):
+    """Over the same table, so that what comes back is one list; its form offers neither accept nor edit."""
+    _, packed, out = audited
+    assert (packed.candidates, packed.windows) == (3, 2)
+    root = ET.fromstring(document(out))
+    sources = {layer.findtext("layername"): layer.findtext("datasource") for layer in root.iter("maplayer")}
+    table = f"./{VERDICTS}|layername=candidates|subset="
+    assert sources["candidates"] == f"{table}\"status\" <> 'window'"
+    assert sources["windows (look through)"] == f"{table}\"status\" = 'window'"
+    assert choices(root, "windows (look through)") == ["reject", "unsure"]
+    assert choices(root, "candidates") == ["accept", "reject", "edit", "unsure"]
+    for theme in root.iter("visibility-preset"):
+        assert "review_windows" in [layer.get("id") for layer in theme]
+
+
+def test_windows_round_trip(audited, tmp_path):
+    project, _, out = audited
+    file = shutil.copy(out / VERDICTS, tmp_path)
+    frame = gpd.read_file(file, layer="candidates")
+    frame["decision"] = np.where(frame["status"] == "window", "reject", None)
+    io.write_gpkg(Path(file), {"candidates": frame, "missed": gpd.read_file(file, layer="missed")})
+    result = import_verdicts(project.copied(tmp_path / "copy").reviews, "02", "ann", Path(file), at=AT)
+    assert result == ImportResult(decided=2, missed=0, unchanged=0, undecided=3)
+
+
 def test_short_ids_are_refused():
     with pytest.raises(ValueError, match="fewer than 11"):
         Layer("mosaic", "mosaic", "./mosaic.vrt", "raster")
@@ -288,16 +330,35 @@ def qgis():
         pytest.skip("no PyQGIS: apt install python3-qgis")
 
 
-@pytest.mark.slow
-def test_in_qgis(qgis, project, package, tmp_path):
-    pictures = tmp_path / "pictures"
+def session(package, pictures):
+    """Let a reviewer work in QGIS, and return what it told."""
     pictures.mkdir()
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "GDAL", "PROJ"))}
-    env |= {"QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    env |= {"QT_QPA_PLATFORM": "offscreen", "HOME": str(pictures.parent), "PATH": "/usr/bin:/bin"}
     script = Path(__file__).with_name("pyqgis_session.py")
     ran = subprocess.run([PYTHON, script, package, pictures], env=env, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.slow
+def test_windows_in_qgis(qgis, audited, tmp_path):
+    project, _, out = audited
+    package = shutil.copytree(out, tmp_path / "package")
+    told = session(package, tmp_path / "pictures")
+    assert told["windows"] == ["a02-0010", "a02-0024"]
+    assert [value for _, value in told["form of windows"]["decision"][1][1:]] == ["reject", "unsure"]
+    assert {name for name, (*_, free) in told["form of windows"].items() if free is True} == {"decision", "note"}
+    assert {name: told["layers"][name]["valid"] for name in told["order"][:4]} == dict.fromkeys(told["order"][:4], True)
+    reviews = project.copied(tmp_path / "copy").reviews
+    result = import_verdicts(reviews, "02", "ann", package / VERDICTS, at=AT)
+    assert result == ImportResult(decided=4, missed=1, unchanged=0, undecided=1, taken_back=0)
+
+
+@pytest.mark.slow
+def test_in_qgis(qgis, project, package, tmp_path):
+    pictures = tmp_path / "pictures"
+    told = session(package, pictures)
     assert (told["crs"], told["relative"], told["step"]) == (CRS, True, [1.0, "years"])
     assert told["order"][:3] == ["missed slumps (add)", "candidates", "known outlines"]
     assert told["time"] == ["2018-01-01T00:00:00Z", "2020-12-31T23:59:59Z"]
@@ -320,15 +381,39 @@ def test_in_qgis(qgis, project, package, tmp_path):
     assert form["base_sha256"][0] == form["fid"][0] == "Hidden"
     assert categories == {decision: legend for decision, (*_, legend) in STYLES.items()}
     _check_pictures(pictures)
-    result = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT, source="qgis")
+    result = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT)
     assert result == ImportResult(decided=3, missed=1, unchanged=0, undecided=0)
     names = project.names
     added = next(name for name in project.decisions() if name not in names)
     assert project.decisions() == {names[0]: "accept", names[1]: "reject", names[2]: "edit", added: "missed"}
     first = next(event for event in project.events() if event.candidate_id == names[0])
     assert (first.possibility, first.note, first.outline_scope, first.active) == (0.75, "headwall", "whole scar", True)
-    again = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at="2021-01-01T00:00:00Z", source="qgis")
+    again = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at="2021-01-01T00:00:00Z")
     assert again == ImportResult(decided=0, missed=0, unchanged=4, undecided=0)
+
+
+@pytest.mark.slow
+def test_added_slumps_in_qgis(qgis, project, tmp_path):
+    """Two that were added on the page: one is moved in QGIS, the other removed, and a third one drawn."""
+    names = []
+    for east in (0.0, 300.0):
+        geometry = to_geojson(place(box(0, 0, 90, 90), east, 400))
+        names.append(missed_id("02", "ann", geometry))
+        who = {"round": "02", "candidate_id": names[-1], "reviewer": "ann", "at": AT, "source": "web"}
+        event = make_event(**who, action="add_missed", geometry=geometry, guideline_version="1", active=True)
+        append(project.reviews, "02", "ann", [event])
+    package = tmp_path / "package"
+    write_package(load_config(project.config), "02", "ann", package)
+    session(package, tmp_path / "pictures")
+    kept, removed = sorted(names)
+    result = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT)
+    assert result == ImportResult(decided=3, missed=2, unchanged=0, undecided=0, taken_back=1)
+    added = {name for name, decision in project.decisions().items() if decision == "missed"}
+    assert kept in added and removed not in added and len(added) == 2
+    moved = [event for event in project.events() if event.candidate_id == kept][-1]
+    assert (moved.source, moved.active) == ("qgis", True)
+    again = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at="2021-01-01T00:00:00Z")
+    assert again == ImportResult(decided=0, missed=0, unchanged=5, undecided=0)
 
 
 def _check_pictures(folder):

@@ -1,83 +1,19 @@
 """The review page as a person uses it: a real browser, the real server, the keyboard."""
 
 import json
-import shutil
 import time
-from pathlib import Path
 
 import pytest
 import shapely
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from page_case import Project
+from browser_case import SIZE, Reader, cross, draw, go
 from review_case import place, square
 
-CHROMIUM = "/usr/bin/chromium"
-SIZE = {"width": 1366, "height": 768}
+pytest_plugins = ("browser_case",)
+
 SMALL = {"width": 1366, "height": 640}
 """What a window has left of a screen of 1366 x 768."""
-
-
-@pytest.fixture(scope="session")
-def browser():
-    assert Path(CHROMIUM).exists() or shutil.which("chromium"), "these tests need Debian's package chromium (scripts/setup.sh)"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return Project(tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture
-def project(template, tmp_path):
-    project = template.copied(tmp_path)
-    yield project
-    project.stop()
-
-
-class Reader:
-    """A reviewer in front of a browser."""
-
-    def __init__(self, browser, server, context=None):
-        self.problems, self.server = [], server
-        self.context = context or browser.new_context(viewport=SIZE, reduced_motion="reduce")
-        self.context.set_default_timeout(15_000)
-        self.page = self.context.new_page()
-        self.page.on("console", lambda m: self.problems.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda r: self.problems.append(r.url) if not r.url.startswith(server.base) else None)
-        self.open()
-
-    def open(self):
-        self.page.goto(self.server.address)
-        self.ready()
-
-    def ready(self):
-        self.page.wait_for_selector("canvas[data-shows]", state="attached")
-
-    def press(self, *keys):
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def see(self, what, text):
-        expect(self.page.locator(f"[data-test={what}]")).to_contain_text(text, timeout=15_000)
-
-    def shows(self, candidate):
-        """Wait until the candidate's chips are painted."""
-        self.see("current", candidate)
-        self.page.locator(f"canvas[data-shows^='{candidate} ']").first.wait_for(state="attached")
-
-
-@pytest.fixture
-def reader(browser, project):
-    reader = Reader(browser, project.serve())
-    yield reader
-    reader.context.close()
-    assert reader.problems == []
 
 
 def test_a_whole_round_by_keyboard(reader, project):
@@ -198,28 +134,6 @@ def test_an_outline_is_reshaped_by_keyboard_with_undo(reader, project):
     assert shapely.Polygon(hole.interiors[0]).area == pytest.approx(900)
     moved = shapely.union_all([shapely.Polygon(part.exterior) for part in drawn.geoms]).symmetric_difference(square(0))
     assert moved.area == pytest.approx(900 + 100 * 6 / 2)
-
-
-def draw(reader, steps, start):
-    """Put the cross somewhere, metres from the square's lower left corner, and draw from there by pixels."""
-    x, y = place(shapely.Point(*start)).coords[0]
-    now = cross(reader)
-    go(reader, round((x - now[0]) / 3), round((y - now[1]) / 3))
-    for dx, dy in steps:
-        go(reader, dx, dy)
-        reader.press("Space")
-    reader.press("Enter")
-
-
-def cross(reader):
-    at = reader.page.evaluate("() => document.querySelector('[data-test=map]').dataset.cross")
-    return tuple(float(part) for part in at.split(" "))
-
-
-def go(reader, dx, dy):
-    for count, keys in ((dx, ("ArrowRight", "ArrowLeft")), (dy, ("ArrowUp", "ArrowDown"))):
-        key = keys[0] if count > 0 else keys[1]
-        reader.press(*[f"Shift+{key}"] * (abs(count) // 5), *[key] * (abs(count) % 5))
 
 
 def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):

@@ -48,6 +48,19 @@ def test_start_keeps_a_copy_and_says_what_is_judged(case):
     assert rounds.read_draft(case.reviews, "01") == draft
 
 
+def test_start_keeps_what_the_years_say(case):
+    """The inventory reads it after the round's results are gone."""
+    for name in (rounds.CHANGE, rounds.YEARS):
+        assert (case.folder / name).read_bytes() == (case.results / "rounds/01" / name).read_bytes()
+
+
+def test_start_without_the_evidence(tmp_path):
+    write_candidates(tmp_path / "results").parent.joinpath(rounds.CHANGE).unlink()
+    with pytest.raises(RefusedError, match=r"change\.parquet: no such file beside the round's candidates"):
+        start(tmp_path / "reviews", tmp_path / "results", "01", at=AT)
+    assert rounds.open_draft(tmp_path / "reviews") is None
+
+
 def test_start_again(case):
     draft = (case.folder / "draft.json").read_bytes()
     start(case.reviews, case.results, "01", at="2021-01-01T00:00:00Z")

@@ -8,7 +8,7 @@ import pyogrio
 import pytest
 from shapely import box
 
-from review_case import AT, CRS, EDGE_M, GRID, STRICT, Case, frame, square
+from review_case import AT, CRS, EDGE_M, GRID, STRICT, Case, frame, middle, square
 from rts_pipeline.candidates import outline_sha256
 from rts_pipeline.completeness import build_completeness
 from rts_pipeline.config import GridSection, Place, Review, Time
@@ -16,10 +16,11 @@ from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import write_parquet
 from rts_pipeline.options import CompletenessOptions, InventoryOptions
+from rts_pipeline.review.desk import Desk, Verdict
 from rts_pipeline.review.events import exchange_text
 from rts_pipeline.review.exchange import export_gpkg, import_events, import_verdicts
 from rts_pipeline.review.finish import finish, verify
-from rts_pipeline.review.outlines import to_geojson
+from rts_pipeline.review.outlines import from_geojson, to_geojson
 from rts_pipeline.review.readings import Draw, queue_of, second_readings
 from rts_pipeline.review.rounds import DRAFT, SIGNOFF, read_candidates, read_draft, read_signoffs
 from rts_pipeline.review.simulated import simulate_review
@@ -38,11 +39,6 @@ def sample():
     windows = frame(sampled=SAMPLED)
     windows.loc[11, "known"] = windows.geometry[11].centroid.buffer(20)
     return windows
-
-
-def middle(number, size_m=40.0):
-    """A slump in the middle of a window."""
-    return frame().geometry[number].centroid.buffer(size_m / 2, cap_style="square")
 
 
 @pytest.fixture
@@ -83,6 +79,28 @@ def test_windows_are_under_review_beside_the_candidates(case):
     assert queue_of(case.reviews, "01", "ann") == [*WINDOWS, *CANDIDATES]
     (row,) = status(case.reviews)
     assert (row.n_candidates, row.n_windows, row.undecided) == (4, 4, 8)
+
+
+def test_on_a_reviewers_desk(case):
+    desk = Desk(case.reviews, case.results, "01", "ann")
+    columns = desk.columns()
+    assert {name for name, window in zip(columns["id"], columns["window"], strict=True) if window} == set(WINDOWS)
+    window = desk.candidate(WINDOWS[2])
+    assert from_geojson(window["known"]).equals(sample().loc[11, "known"].normalize())
+    assert window["inside"] == []
+    # no number of the network on a window, nor any window among the outlines around
+    assert desk.decide(Verdict(candidate_id=WINDOWS[2], decision="reject"))["numbers"] is None
+    assert desk.decide(Verdict(candidate_id=CANDIDATES[0], decision="reject"))["numbers"]["prob_mean"] == 0.7
+    around = desk.around(tuple(read_candidates(case.reviews, "01").total_bounds))
+    assert sorted(row["id"] for row in around["candidates"]) == CANDIDATES
+    with pytest.raises(UsageError, match="'accept' on a window"):
+        desk.decide(Verdict(candidate_id=WINDOWS[0], decision="accept"))
+
+
+def test_a_window_shows_the_candidates_in_it(tmp_path):
+    case = Case(tmp_path, outlines=[middle(3), square(1)], windows=sample())
+    (inside,) = Desk(case.reviews, case.results, "01", "ann").candidate(WINDOWS[1])["inside"]
+    assert from_geojson(inside).equals(middle(3))
 
 
 def test_without_an_audit_no_file_differs(tmp_path):

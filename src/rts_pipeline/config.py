@@ -433,6 +433,19 @@ class Review(Section):
     guideline_version: str = Field("1", description="Version of the reviewers' guideline, recorded with each verdict.")
 
 
+class Inventory(Section):
+    """Which slumps are the same as before (docs/inventory.md)."""
+
+    previous: str | None = Field(
+        None,
+        description="An earlier inventory (GeoPackage or GeoParquet), whose slumps keep their rts_uid; null: there is none.",
+    )
+    decisions: str | None = Field(
+        None,
+        description="CSV file in which the lab decides relations that inventory/relations.csv asks; null: none is decided.",
+    )
+
+
 class Attributes(Section):
     """What is measured for each slump of the inventory."""
 
@@ -517,6 +530,7 @@ class Config(Section):
     audit: Audit = Audit()
     evidence: Evidence = Evidence()
     review: Review = Review()
+    inventory: Inventory = Inventory()
     attributes: Attributes = Attributes()
     completeness: Completeness = Completeness()
     export: Export = Export()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -192,14 +193,37 @@ def _read_table(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
         raise InputError(path, f"not a {kind} file ({error})", do="remove it and run again") from None
 
 
-def write_gpkg(path: Path, layers: Mapping[str, gpd.GeoDataFrame]) -> None:
-    """Write a GeoPackage 1.3 (which QGIS 3.22 can read) with one table a layer, atomically."""
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a CSV file (UTF-8, texts quoted, lines end with a line feed), atomically."""
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, encoding="utf-8", lineterminator="\n")
+
+
+def write_gpkg(
+    path: Path, layers: Mapping[str, gpd.GeoDataFrame], metadata: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """Write a GeoPackage 1.3 (which QGIS 3.22 can read) with one table a layer, atomically.
+
+    Args:
+        path: file to write.
+        layers: name -> table.
+        metadata: of layers, by name; programs that change tables in place keep it.
+    """
     with atomic(path) as temporary:
         for number, (layer, frame) in enumerate(layers.items()):
             options = {"VERSION": "1.3"} if number == 0 else {}
             # A table without rows would get no geometry type, and GIS programs couldn't draw polygons into it.
             kind = {} if len(frame) else {"geometry_type": "MultiPolygon"}
-            frame.to_file(temporary, layer=layer, driver="GPKG", engine="pyogrio", dataset_options=options, **kind)
+            about = dict((metadata or {}).get(layer, {})) or None
+            frame.to_file(
+                temporary,
+                layer=layer,
+                driver="GPKG",
+                engine="pyogrio",
+                dataset_options=options,
+                layer_metadata=about,
+                **kind,
+            )
 
 
 def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDataFrame:

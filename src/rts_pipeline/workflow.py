@@ -216,6 +216,13 @@ class Project:
         return [cell for cell in self.cells if cell in labelled]
 
     @property
+    def lineage(self) -> dict[str, str]:
+        """Files that the configuration names of slumps' identity: an earlier inventory (and the area), the lab's decisions."""
+        inventory, area = self.config.inventory, self.config.area.aoi
+        previous = {} if inventory.previous is None else {"previous": inventory.previous, "aoi": area}
+        return {**previous, **({} if inventory.decisions is None else {"decisions": inventory.decisions})}
+
+    @property
     def ancillary(self) -> dict[str, str]:
         """Files of terrain and setting that the configuration names."""
         attributes = self.config.attributes

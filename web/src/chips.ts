@@ -6,6 +6,8 @@ export class Chips {
   private candidates = new Map<string, Promise<Candidate>>();
   private pictures = new Map<string, Promise<ImageBitmap | null>>();
   private decoded = new Map<string, ImageBitmap | null>();
+  /** how often each candidate's record has changed */
+  private changes = new Map<string, number>();
 
   constructor(private readonly round: string) {}
 
@@ -19,12 +21,19 @@ export class Chips {
     return found;
   }
 
+  /** Its record changed: answers that are here, or on their way, don't count any more. */
   forget(id: string): void {
     this.candidates.delete(id);
+    this.changes.set(id, (this.changes.get(id) ?? 0) + 1);
   }
 
   async ready(id: string, kind: string): Promise<Candidate> {
-    const candidate = await this.candidate(id);
+    let candidate: Candidate;
+    let asked: number | undefined;
+    do {
+      asked = this.changes.get(id);
+      candidate = await this.candidate(id);
+    } while (asked !== this.changes.get(id));
     await Promise.all(candidate.chips.map((chip) => this.load(id, chip.year, shownKind(chip.kinds, kind))));
     return candidate;
   }

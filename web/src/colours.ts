@@ -3,13 +3,19 @@ export const LINES = {
   candidate: { colour: "#56b4e9", width: 2, dash: [] as number[], label: "candidate" },
   known: { colour: "#f0e442", width: 2, dash: [8, 5], label: "known outline" },
   drawn: { colour: "#e69f00", width: 2, dash: [] as number[], label: "your outline" },
-  other: { colour: "#56b4e9", width: 1, dash: [4, 3], label: "other candidate" },
+  other: { colour: "#56b4e9", width: 1.5, dash: [6, 4], label: "other candidate" },
   slump: { colour: "#ffffff", width: 1.5, dash: [] as number[], label: "earlier: slump" },
   refused: { colour: "#ffffff", width: 1.5, dash: [1.5, 4], label: "earlier: no slump" },
   read: { colour: "#e69f00", width: 1.5, dash: [3, 3], label: "a reader's outline" },
+  window: { colour: "#ffffff", width: 2, dash: [16, 7], label: "window of the audit" },
   missed: { colour: "#cc79a7", width: 2, dash: [] as number[], label: "added by you" },
 };
 export const HALO = "rgba(0,0,0,.65)";
+
+/** What a decision means: on a window it is about what is missing in it. */
+export function wordOf(decision: string, window: boolean): string {
+  return window && decision === "reject" ? "nothing more to add" : (MARKS[decision]?.word ?? "");
+}
 
 export const MARKS: Record<string, { mark: string; word: string }> = {
   accept: { mark: "✓", word: "accepted" },

@@ -1,6 +1,6 @@
-import { FILTERS, ORDERS } from "./judging.svelte";
-import type { Review } from "./review.svelte";
 import { LEVELS, REASONS } from "./keys";
+import { ORDERS } from "./list.svelte";
+import type { Review } from "./review.svelte";
 
 const ARROWS: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
@@ -34,24 +34,24 @@ function inPanel(review: Review, event: KeyboardEvent): boolean {
 }
 
 function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void): boolean {
-  const map = review.map;
+  const pen = review.map.pen;
   const key = event.key.toLowerCase();
   const arrow = ARROWS[event.key];
-  if (arrow) map.nudge(arrow[0] * (event.shiftKey ? 5 : 1), arrow[1] * (event.shiftKey ? 5 : 1));
-  else if (key === "tab") map.step(event.shiftKey ? -1 : 1);
-  else if (key === "e") map.use("shape");
-  else if (key === "d") map.use("add");
-  else if (key === "x") map.use("cut");
-  else if (key === "i") map.split();
-  else if (key === " ") map.put();
-  else if (key === "delete" || key === "backspace") map.tool === "shape" ? map.remove() : map.unput();
-  else if (key === "enter") map.sketching ? map.close() || review.say("An area needs three vertices") : void review.saveOutline();
+  if (arrow) pen.nudge(arrow[0] * (event.shiftKey ? 5 : 1), arrow[1] * (event.shiftKey ? 5 : 1));
+  else if (key === "tab") pen.step(event.shiftKey ? -1 : 1);
+  else if (key === "e") pen.use("shape");
+  else if (key === "d") pen.use("add");
+  else if (key === "x") pen.use("cut");
+  else if (key === "i") pen.split();
+  else if (key === " ") pen.put();
+  else if (key === "delete" || key === "backspace") pen.tool === "shape" ? pen.remove() : pen.unput();
+  else if (key === "enter") pen.sketching ? pen.close() || review.say("An area needs three vertices") : void review.saveOutline();
   else if (digit(event) === 3 && !event.shiftKey) void review.saveOutline();
   else if (digit(event) === 2 && !event.shiftKey) review.removeMissed();
   else if (key === "z") {
-    if (map.sketching && !event.shiftKey) map.unput();
-    else if (!(event.shiftKey ? map.redo() : map.undo())) review.say(`Nothing to ${event.shiftKey ? "redo" : "undo"}`);
-  } else if (key === "escape") map.sketching ? map.abort() : review.leave();
+    if (pen.sketching && !event.shiftKey) pen.unput();
+    else if (!(event.shiftKey ? pen.redo() : pen.undo())) review.say(`Nothing to ${event.shiftKey ? "redo" : "undo"}`);
+  } else if (key === "escape") pen.sketching ? pen.abort() : review.leave();
   else if (key === "m") focusNote();
   else return level(review, key, "qwrt") || common(review, event);
   return true;
@@ -78,9 +78,9 @@ function outside(review: Review, event: KeyboardEvent, focusNote: () => void): b
   else if (key === "j") review.next();
   else if (key === "k") review.previous();
   else if (key === "g") review.panel = "go";
-  else if (key === "f") review.setFilter(following(FILTERS, review.filter));
-  else if (key === "v") review.setOrder(following(ORDERS, review.order));
-  else if (key === "b" || key === "s" || key === "p") review.view = ({ b: "blink", s: "swipe", p: "map" } as const)[key];
+  else if (key === "f") review.setFilter(following(review.list.filters, review.list.filter));
+  else if (key === "v") review.setOrder(following(ORDERS, review.list.order));
+  else if (key === "b" || key === "s" || key === "p") review.look.view = ({ b: "blink", s: "swipe", p: "map" } as const)[key];
   else if (key === "u") review.cycleScope();
   else if (key === "y") review.firstYear();
   else if (key === "a") review.cycleActive();
@@ -93,25 +93,27 @@ function outside(review: Review, event: KeyboardEvent, focusNote: () => void): b
 }
 
 function togglePlay(review: Review): void {
-  if (review.view !== "blink") {
-    review.view = "blink";
-    review.playing = true;
-  } else review.playing = !review.playing;
+  const { look } = review;
+  if (look.view !== "blink") {
+    look.view = "blink";
+    look.playing = true;
+  } else look.playing = !look.playing;
 }
 
 function arrows(review: Review, key: string): void {
   const [dx, dy] = ARROWS[key]!;
-  if (review.view === "swipe") review.edge = Math.min(1, Math.max(0, review.edge + dx * 0.05));
-  else if (review.view === "map") review.map.pan(dx, dy);
+  const { look } = review;
+  if (look.view === "swipe") look.edge = Math.min(1, Math.max(0, look.edge + dx * 0.05));
+  else if (look.view === "map") review.map.pan(dx, dy);
 }
 
 function common(review: Review, event: KeyboardEvent): boolean {
   const key = event.key.toLowerCase();
-  if (key === ",") review.stepYear(-1);
-  else if (key === ".") review.stepYear(1);
+  if (key === ",") review.look.stepYear(-1);
+  else if (key === ".") review.look.stepYear(1);
   else if (key === "c") review.toggleKind(["false"]);
   else if (key === "h") review.toggleKind(["hillshade", "slope"]);
-  else if (key === "o") review.outlines = !review.outlines;
+  else if (key === "o") review.look.outlines = !review.look.outlines;
   else if (key === "+" || key === "=") review.map.zoom(0.5);
   else if (key === "-") review.map.zoom(2);
   else if (key === "?") review.panel = "keys";

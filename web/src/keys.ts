@@ -26,7 +26,7 @@ export const SCOPES = ["active part", "active part and debris tongue", "whole sc
 
 export const KEYS: Key[] = [
   { group: "Verdict", keys: ["1"], does: "accept" },
-  { group: "Verdict", keys: ["2"], does: "reject" },
+  { group: "Verdict", keys: ["2"], does: "reject; a window: nothing more to add" },
   { group: "Verdict", keys: ["⇧1", "…", "⇧8"], does: "reject with a reason" },
   { group: "Verdict", keys: ["3"], does: "edit: redraw the outline" },
   { group: "Verdict", keys: ["4"], does: "unsure" },

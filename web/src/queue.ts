@@ -1,13 +1,18 @@
 import { post, Refused } from "./api";
-import type { Told } from "./types";
+import type { Body, Standing, Told } from "./types";
 
-/** One thing to be recorded. `of` names the operation whose event a retraction takes back. */
+/**
+ * One thing to be recorded. `of` names the operation whose event a retraction takes back; `before` and `after` are what stood
+ * of the candidate and what will: the page shows it, whether the server has answered or not.
+ */
 export interface Op {
   id: string;
   path: "/api/verdict" | "/api/missed" | "/api/retract";
   candidate: string;
-  body: Record<string, unknown>;
+  body: Body;
   of?: string;
+  before: Standing | null;
+  after: Standing | null;
 }
 
 export interface Problem {
@@ -39,27 +44,38 @@ export class Queue {
       recorded: (op: Op, told: Told) => void;
       refused: (problem: Problem) => void;
       changed: (waiting: number, trouble: string) => void;
+      /** another tab of this browser said or sent something of a candidate */
+      elsewhere: (candidate: string) => void;
     },
-  ) {}
+  ) {
+    addEventListener("storage", (event) => {
+      if (event.key !== key) return;
+      const [old, now] = [kept(event.oldValue).waiting, this.read().waiting];
+      const differing = [...old, ...now].filter((op) => !(has(old, op) && has(now, op)));
+      for (const candidate of new Set(differing.map((op) => op.candidate))) on.elsewhere(candidate);
+      if (differing.length) on.changed(now.length, "");
+    });
+  }
 
   read(): Kept {
-    try {
-      return { waiting: [], refused: [], events: {}, ...(JSON.parse(localStorage.getItem(this.key) ?? "{}") as Partial<Kept>) };
-    } catch {
-      return { waiting: [], refused: [], events: {} };
-    }
+    return kept(localStorage.getItem(this.key));
+  }
+
+  /** The last operation on a candidate that isn't recorded yet. */
+  last(candidate: string): Op | undefined {
+    return this.read().waiting.findLast((op) => op.candidate === candidate);
   }
 
   private change(how: (kept: Kept) => void): Kept {
-    const kept = this.read();
-    how(kept);
-    localStorage.setItem(this.key, JSON.stringify(kept));
-    return kept;
+    const now = this.read();
+    how(now);
+    localStorage.setItem(this.key, JSON.stringify(now));
+    return now;
   }
 
   add(op: Op): void {
-    const kept = this.change((k) => k.waiting.push(op));
-    this.on.changed(kept.waiting.length, "");
+    const { waiting } = this.change((k) => k.waiting.push(op));
+    this.on.changed(waiting.length, "");
     void this.send();
   }
 
@@ -91,16 +107,21 @@ export class Queue {
   private async first(): Promise<string> {
     const op = this.read().waiting[0];
     if (!op) return "";
+    if (op.of && !this.read().events[op.of]) {
+      // what it takes back was refused
+      this.change((k) => k.waiting.shift());
+      return "";
+    }
     try {
       const told = await post<Told>(op.path, this.bodyOf(op));
-      const kept = this.change((k) => {
+      const { waiting } = this.change((k) => {
         k.waiting = k.waiting.filter((other) => other.id !== op.id);
         if (told.mine && op.path !== "/api/retract")
           k.events[op.id] = { candidate_id: told.candidate_id, event_id: told.mine.event_id };
         const names = Object.keys(k.events);
         for (const old of names.slice(0, Math.max(0, names.length - KEPT_EVENTS))) delete k.events[old];
       });
-      this.on.changed(kept.waiting.length, "");
+      this.on.changed(waiting.length, "");
       this.on.recorded(op, told);
     } catch (error) {
       if (!(error instanceof Refused)) return (error as Error).message;
@@ -114,7 +135,18 @@ export class Queue {
     return "";
   }
 
-  private bodyOf(op: Op): Record<string, unknown> {
+  private bodyOf(op: Op): Body {
     return op.of ? { ...op.body, ...this.read().events[op.of] } : op.body;
   }
 }
+
+function kept(text: string | null): Kept {
+  const nothing: Kept = { waiting: [], refused: [], events: {} };
+  try {
+    return { ...nothing, ...(JSON.parse(text ?? "{}") as Partial<Kept>) };
+  } catch {
+    return nothing;
+  }
+}
+
+const has = (ops: Op[], one: Op) => ops.some((op) => op.id === one.id);

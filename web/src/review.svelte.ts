@@ -1,10 +1,11 @@
 import { get, post, Refused } from "./api";
 import { partsOf } from "./chips";
-import { Judging, MISSED, newId } from "./judging.svelte";
-import type { Tool } from "./map";
+import { Judging } from "./judging.svelte";
 import { Drawing } from "./outline";
+import type { Tool } from "./pen";
 import type { Op } from "./queue";
-import type { Columns, Outline, Round, XY } from "./types";
+import { MISSED, newId, operation } from "./standing";
+import type { Body, Columns, Outline, Round, Said, XY } from "./types";
 
 interface Draft {
   target: string;
@@ -21,6 +22,12 @@ function extent(outline: Outline): [number, number, number, number] {
 
 /** All that the page knows and does: judging, and drawing outlines. */
 export class Review extends Judging {
+  tool = $state<Tool>("shape");
+  sketch = $state.raw<XY[]>([]);
+  steps = $state(0);
+  /** what was being said of the candidate in view when the drawing of an added slump began */
+  private aside: { said: Said; note: string } | null = null;
+
   static async open(): Promise<Review> {
     const [info, columns] = await Promise.all([get<Round>("/api/round"), get<Columns>("/api/candidates")]);
     const review = new Review(info, columns);
@@ -28,23 +35,26 @@ export class Review extends Judging {
     return review;
   }
 
-  protected restoreDraft(): void {
+  protected async restoreDraft(): Promise<void> {
     const draft = JSON.parse(localStorage.getItem(`${this.store}:draft`) ?? "null") as Draft | null;
-    if (draft && (draft.target === MISSED || this.index.has(draft.target) || this.missedOf(draft.target))) this.restore(draft);
+    if (!draft) return;
+    // another tab may have gone on to another candidate
+    if (this.list.has(draft.target) && draft.target !== this.current) await this.go(draft.target);
+    if (draft.target === MISSED || this.shown?.id === draft.target || this.missedOf(draft.target)) this.restore(draft);
   }
 
   editOutline(): void {
-    if (!this.shown || this.shown.id !== this.current) return;
-    this.begin(this.current, this.shown.mine?.geometry ?? this.shown.outline, "shape");
+    if (!this.redrawable()) return;
+    this.draw(this.current, this.shown!.mine?.geometry ?? this.shown!.outline, "shape");
   }
 
   addMissed(): void {
-    this.begin(MISSED, null, "add");
+    this.draw(MISSED, null, "add");
   }
 
   editMissed(id: string): void {
     const found = this.missedOf(id);
-    if (found?.geometry) this.begin(id, found.geometry, "shape");
+    if (found?.geometry) this.draw(id, found.geometry, "shape");
   }
 
   /** Take back an added slump, in all its versions. */
@@ -53,15 +63,20 @@ export class Review extends Judging {
     if (!found) return this.say("Only a slump that you added can be removed");
     const { candidate_id, event_id } = found;
     this.leave();
-    this.queue.add({ id: newId(), path: "/api/retract", candidate: candidate_id, body: { candidate_id, event_id, earlier: true } });
+    const body = { candidate_id, event_id, earlier: true };
+    this.record({ id: newId(), path: "/api/retract", candidate: candidate_id, body, before: found, after: null });
     this.say(`Removed: ${candidate_id}`);
   }
 
-  private begin(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
-    const seen = this.view === "map";
-    this.view = "map";
+  private draw(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
+    const seen = this.look.view === "map";
+    this.look.view = "map";
     this.drawing = new Drawing(start);
     this.drawingFor = target;
+    if (this.apart) {
+      this.aside = { said: this.said, note: this.note };
+      this.take(target, this.missedOf(target) ?? null);
+    }
     this.message = "";
     this.tool = tool;
     // the map needs its place on the page first
@@ -75,35 +90,41 @@ export class Review extends Judging {
   }
 
   private restore(draft: Draft): void {
-    this.begin(draft.target, draft.geometry, draft.tool, () => {
-      this.map.resume(draft.sketch);
+    this.draw(draft.target, draft.geometry, draft.tool, () => {
+      this.map.pen.resume(draft.sketch);
       this.say("Your unsaved drawing is back");
     });
   }
 
   protected drawn(): void {
-    this.tool = this.map.tool;
+    this.tool = this.map.pen.tool;
     this.steps++;
     this.keepDraft();
   }
 
-  protected keepDraft(): void {
+  protected sketched(ring: XY[]): void {
+    this.sketch = ring;
+    this.keepDraft();
+  }
+
+  private keepDraft(): void {
     if (!this.drawing) return;
-    const draft: Draft = { target: this.drawingFor, geometry: this.drawing.outline, sketch: this.sketch, tool: this.map.tool };
+    const draft: Draft = { target: this.drawingFor, geometry: this.drawing.outline, sketch: this.sketch, tool: this.tool };
     localStorage.setItem(`${this.store}:draft`, JSON.stringify(draft));
   }
 
   /** Save the outline: it is sent before the page moves on, since the server may find that its edges cross. */
   async saveOutline(): Promise<void> {
-    const outline = this.drawing?.outline;
+    const { drawing, drawingFor: target } = this;
+    const outline = drawing?.outline;
     if (!outline) return this.say("There is no outline yet: D draws an area");
-    const target = this.drawingFor;
-    const isMissed = target === MISSED || !this.index.has(target);
-    const body: Record<string, unknown> = { ...this.given(), geometry: outline };
+    const isMissed = this.apart;
+    const body: Body = { ...this.given(), geometry: outline };
     if (target !== MISSED) body.candidate_id = target;
     if (isMissed) delete body.evidence_years;
     else body.decision = "edit";
-    const op: Op = { id: newId(), path: isMissed ? "/api/missed" : "/api/verdict", candidate: target, body };
+    const before = (isMissed ? this.missedOf(target) : this.shown?.mine) ?? null;
+    const op = operation(isMissed ? "/api/missed" : "/api/verdict", target, body, before);
     if (!this.waiting) {
       try {
         const problem = await this.tried(op);
@@ -112,15 +133,13 @@ export class Review extends Judging {
         if (error instanceof Refused) return this.say(error.message);
         // no answer: it waits in the queue like any other verdict
       }
+      // it was dropped, or saved, meanwhile
+      if (this.drawing !== drawing) return;
     }
     this.leave();
     this.perform(op);
     if (!isMissed) this.onward();
-    else {
-      this.said = {};
-      this.note = "";
-      this.say("Added");
-    }
+    else this.say("Added");
   }
 
   /** Ask whether an outline can be recorded, without recording it. */
@@ -131,12 +150,17 @@ export class Review extends Judging {
 
   /** Leave the outline mode; the drawing is dropped. */
   leave(): void {
-    this.map.stop();
+    this.map.pen.stop();
+    if (this.aside) {
+      localStorage.removeItem(this.noteOf(this.drawingFor));
+      Object.assign(this, this.aside);
+      this.aside = null;
+    }
     this.drawing = null;
     this.drawingFor = "";
     this.sketch = [];
     localStorage.removeItem(`${this.store}:draft`);
-    this.view = "blink";
-    if (this.shown) this.map.show(this.shown, this.shown.mine?.geometry ?? null);
+    this.look.view = "blink";
+    if (this.shown) this.lay(this.shown);
   }
 }

@@ -28,6 +28,8 @@ export interface Columns {
   y: number[];
   area: number[];
   changed: number[];
+  /** 1: a window of an audit, ground to be looked through */
+  window: number[];
   near: number[];
   decision: (Decision | null)[];
   missed: Standing[];
@@ -56,6 +58,17 @@ export interface Standing {
   note: string | null;
   geometry: Outline | null;
   forked: boolean;
+}
+
+/** What is sent to be recorded. */
+export interface Body extends Said {
+  candidate_id?: string;
+  decision?: Decision;
+  geometry?: Outline;
+  evidence_years?: number[];
+  seconds?: number;
+  event_id?: string;
+  earlier?: boolean;
 }
 
 export type Numbers = Record<string, number | null>;
@@ -87,6 +100,8 @@ export interface Candidate {
   outline: Outline;
   known: Outline | null;
   known_ids: string;
+  /** of a window: the candidates in it */
+  inside: Outline[];
   area_m2: number;
   longitude: number;
   latitude: number;

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from rts_pipeline.io import canonical_json
+from rts_pipeline.review.rounds import CHANGE, YEARS
 from rts_pipeline.scenes.delivered import on_disk
 from rts_pipeline.workflow import load_project, read_rounds, Project
 
@@ -118,7 +119,13 @@ def verified_files(rounds):
 
 
 def inventory_files():
-    names = ["outlines.parquet", "completeness.json", "attributes.parquet"]
+    names = [
+        "outlines.parquet",
+        "relations.parquet",
+        "relations.csv",
+        "completeness.json",
+        "attributes.parquet",
+    ]
     return [
         *expand(f"{RESULTS}/inventory/{{name}}", name=names),
         *expand(f"{RESULTS}/export/{{name}}", name=project.release_files),
@@ -192,6 +199,12 @@ def option_for_each(option, files):
 def reviewed(rounds):
     """The reviewed rows; rules depend on the sign-off, which holds their sha256."""
     return ancient(expand(f"{REVIEWS}/round_{{k}}/reviewed.parquet", k=rounds))
+
+
+def kept_evidence(rounds):
+    """Their tables of the years' evidence; reviews from before these were kept lack them."""
+    kept = expand(f"{REVIEWS}/round_{{k}}/{{file}}", k=rounds, file=[CHANGE, YEARS])
+    return ancient([path for path in kept if os.path.exists(path)])
 
 
 def signoffs(rounds):

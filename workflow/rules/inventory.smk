@@ -3,11 +3,15 @@
 
 rule inventory:
     input:
+        **project.lineage,
         seeds=project.config.labels.seeds,
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
+        evidence=kept_evidence(project.rounds.finished),
     output:
-        "<results>/inventory/outlines.parquet",
+        outlines="<results>/inventory/outlines.parquet",
+        relations="<results>/inventory/relations.parquet",
+        relations_csv="<results>/inventory/relations.csv",
     log:
         "<logs>/inventory.log",
     benchmark:
@@ -19,10 +23,13 @@ rule inventory:
     params:
         options=project.options("inventory"),
         code=project.code("inventory"),
+        lineage=" ".join(
+            f"--{name} {shlex.quote(path)}" for name, path in project.lineage.items()
+        ),
     message:
         "Inventory of the accepted slumps"
     shell:
-        "rts-pipeline inventory {input.reviewed} --seeds {input.seeds:q} --out {output}"
+        "rts-pipeline inventory build {input.reviewed} --seeds {input.seeds:q} {params.lineage} --out {output.outlines}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 

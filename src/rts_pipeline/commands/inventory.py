@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Reviewed, Seeds, stage_options
+from rts_pipeline.errors import UsageError
 from rts_pipeline.options import AttributesOptions, CompletenessOptions, ExportOptions, InventoryOptions, ReportOptions
 
+inventory = typer.Typer(help="One outline for each slump, and what differs between inventories.", no_args_is_help=True)
 export = typer.Typer(help="The published release.", no_args_is_help=True)
 
 
@@ -22,29 +24,58 @@ class Schema(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(inventory)
+    app.add_typer(inventory, name="inventory")
     app.command()(completeness)
     app.command()(attributes)
     app.add_typer(export, name="export")
     app.command()(report)
 
 
-def inventory(
+@inventory.command()
+def build(
     seeds: Seeds,
     out: Out,
     reviewed: Reviewed = None,
+    previous: Annotated[Path | None, typer.Option(help="An earlier inventory (GeoPackage or GeoParquet).")] = None,
+    aoi: Annotated[Path | None, typer.Option(help="Area of interest; needed with --previous.")] = None,
+    decisions: Annotated[Path | None, typer.Option(help="CSV file of relations that the lab decided.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Unite seeds and accepted candidates into one outline for each slump.
+    """Unite seeds and accepted candidates into one outline for each slump; relations.parquet and .csv lie beside it.
 
-    Example: rts-pipeline inventory reviews/*/reviewed.parquet --seeds data/seeds.gpkg --out outlines.parquet
+    Example: rts-pipeline inventory build reviews/*/reviewed.parquet --seeds data/seeds.gpkg --out outlines.parquet
     """
     parsed = stage_options("inventory", InventoryOptions, options, config, code)
-    from rts_pipeline.inventory.build import build_inventory
+    if previous is not None and aoi is None:
+        raise UsageError("--previous", "is given without --aoi", expected="the area that was searched")
+    from rts_pipeline.inventory.build import Earlier, build_inventory
 
-    build_inventory(seeds, reviewed or [], out, parsed)
+    earlier = Earlier(previous, aoi) if previous is not None and aoi is not None else None
+    build_inventory(seeds, reviewed or [], out, parsed, earlier, decisions)
+
+
+@inventory.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="Inventory A: GeoPackage or GeoParquet.", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="Inventory B.", metavar="B")],
+    out: Annotated[Path | None, typer.Option(help="CSV or GeoPackage to write, a row a slump that differs.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Outlines with an IoU of 1 less this are the same.", min=0, max=1)] = 1e-6,
+) -> None:
+    """Tell which slumps were added, removed, merged, split or redrawn, and which attributes changed.
+
+    Example: rts-pipeline inventory diff release-2019.gpkg release-2020.gpkg --out changes.gpkg
+    """
+    from rich import print as show
+
+    from rts_pipeline.inventory import diff as differences
+
+    rows = differences.diff(first, second, tolerance)
+    if out is not None:
+        differences.write_rows(rows, out)
+    for table in differences.summary(rows):
+        show(table)
 
 
 def completeness(

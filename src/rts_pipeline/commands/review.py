@@ -114,8 +114,9 @@ def package(
     name = _opened(settings.reviews, round)
     packed = write_package(settings, name, reviewer, out, role=role)
     years = f"years {', '.join(map(str, packed.years))}" if packed.years else "no pictures: the evidence isn't there"
+    windows = f", {packed.windows} windows" if packed.windows else ""
     typer.echo(
-        f"{out}: {packed.candidates} candidates, {years}, {packed.cells} cells of the mosaic, {packed.size / 1e6:.1f} MB; "
+        f"{out}: {packed.candidates} candidates{windows}, {years}, {packed.cells} cells of the mosaic, {packed.size / 1e6:.1f} MB; "
         f"then {_import_command(name, out / VERDICTS, reviewer, role)}"
     )
 
@@ -143,8 +144,9 @@ def import_(
     if reviewer is None:
         raise UsageError("--reviewer", "missing", expected="who judged")
     result = import_verdicts(reviews, round, reviewer, file, at=now(), role=role, dry_run=dry_run)
+    gone = f"{result.taken_back} added slumps taken back, " if result.taken_back else ""
     typer.echo(
-        f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {result.unchanged} known before, "
+        f"{file}: {result.decided} new verdicts, {result.missed} added slumps, {gone}{result.unchanged} known before, "
         f"{result.undecided} undecided{ending}"
     )
 
@@ -214,10 +216,8 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
     from rts_pipeline.review.status import status
 
     settings = load_config(config)
-    table = Table(
-        "round", "state", "candidates", "not judged", "forks", "disagree", "read once", "added", "new", padding=(0, 0)
-    )
-    people = Table("round", "reviewer", "role", "judged")
+    table = Table("round", "state", "candidates", "not judged", "forks", "disagree", "2nd due", "added", "new", padding=(0, 0))
+    people = Table("round", "reviewer", "role", "judged", "left")
     rows = status(Path(settings.reviews), Path(settings.results))
     for row in rows:
         conflicts = (len(row.forks), len(row.disagreements), len(row.once))
@@ -226,21 +226,27 @@ def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
         columns = (row.round, row.state, judged, row.undecided, *conflicts, row.n_missed, new)
         table.add_row(*(str(value) for value in columns))
         for (reviewer, role), count in row.decided.items():
-            people.add_row(row.round, reviewer, role, str(count))
+            people.add_row(row.round, reviewer, role, str(count), str(row.left.get((reviewer, role), "")))
     console = Console()
+    if not rows:
+        console.print("No round has candidates to judge yet: 'rts-pipeline status' tells what comes next", soft_wrap=True)
+        return
     console.print(table)
     if people.row_count:
         console.print(people)
     for row in rows:
         if row.state == "open":
             for what, names in (
-                ("forks", [f"{candidate} ({reviewer})" for candidate, reviewer in row.forks]),
+                ("forks (two decisions of one person)", [f"{candidate} ({reviewer})" for candidate, reviewer in row.forks]),
                 ("disagreements", row.disagreements),
                 ("read once, to be read twice", row.once),
             ):
                 if names:
                     shown = ", ".join(names[:SHOWN]) + (f", ... ({len(names)})" if len(names) > SHOWN else "")
                     console.print(f"Round {row.round}, {what}: {shown}", soft_wrap=True, highlight=False)
+        if row.state == "ready" or row.done:
+            step, state = ("start", "is ready") if row.state == "ready" else ("finish", "has nothing left to judge")
+            console.print(f"Round {row.round} {state}: rts-pipeline review {step} {row.round}", soft_wrap=True, highlight=False)
 
 
 @review.command()

@@ -26,12 +26,12 @@ from rts_pipeline.export.files import (
 )
 from rts_pipeline.export.kml import write_kml
 from rts_pipeline.export.manifest import listing, write_manifest
-from rts_pipeline.export.plain import dated, write_csv, write_csv_outlines, write_csv_points, write_geojson
+from rts_pipeline.export.plain import dated, write_csv_outlines, write_csv_points, write_geojson
 from rts_pipeline.export.shapefile import write_shapefile
 from rts_pipeline.export.stac import write_stac
 from rts_pipeline.export.tables import Source, Table, dictionary, geographic, published
 from rts_pipeline.inventory.dictionary import columns, table
-from rts_pipeline.io import new_folder, read_parquet, write_gpkg, write_parquet
+from rts_pipeline.io import new_folder, read_parquet, write_csv, write_gpkg, write_parquet
 from rts_pipeline.options import ExportOptions
 
 

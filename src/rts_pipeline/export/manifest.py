@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rts_pipeline.export.files import MANIFEST
-from rts_pipeline.export.plain import write_csv
-from rts_pipeline.io import sha256_file
+from rts_pipeline.io import sha256_file, write_csv
 
 COLUMNS = ("file", "bytes", "sha256", "rows")
 

@@ -1,8 +1,7 @@
-"""Files that one call of a library writes: GeoPackage, GeoParquet, CSV, GeoJSON."""
+"""Files of plain text: CSV and GeoJSON; and the day that GDAL's files bear."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import pyogrio
 
 from rts_pipeline.export.tables import DEGREE_DECIMALS, WGS84, geographic
 from rts_pipeline.inventory.dictionary import WKT
-from rts_pipeline.io import atomic, write_text
+from rts_pipeline.io import write_csv, write_text
 
 
 @contextmanager
@@ -25,12 +24,6 @@ def dated(day: str) -> Iterator[None]:
         yield
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-
-
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV: UTF-8, texts quoted, null as an empty field, numbers with all their digits."""
-    with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC, encoding="utf-8", lineterminator="\n")
 
 
 def write_csv_outlines(path: Path, frame: gpd.GeoDataFrame) -> None:

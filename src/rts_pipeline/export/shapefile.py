@@ -10,9 +10,8 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import geopandas as gpd
 import pandas as pd
 
-from rts_pipeline.export.plain import write_csv
 from rts_pipeline.inventory.dictionary import Column
-from rts_pipeline.io import atomic
+from rts_pipeline.io import atomic, write_csv
 
 NAME_CHARACTERS, TEXT_BYTES = 10, 254
 """What a DBF table holds of a name and of a text."""
@@ -38,6 +37,15 @@ SHORT = {
     "elevation_mean_m": "elev_avg_m",
     "elevation_max_m": "elev_max_m",
     "aspect_concentration": "aspect_con",
+    "first_year_source": "first_src",
+    "active_source": "active_src",
+    "growth_m2_yr": "growth",
+    "growth_low_m2_yr": "growth_lo",
+    "growth_high_m2_yr": "growth_hi",
+    "retreat_m_yr": "retreat",
+    "retreat_error_m_yr": "retreat_er",
+    "area_by_year_m2": "area_years",
+    "related_uids": "rel_uids",
     "dist_road_m": "road_m",
     "dist_railway_m": "railway_m",
     "rts_pipeline_version": "rtspl_vers",

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-Type = Literal["text", "integer", "number", "geometry"]
-DTYPES = {"text": "str", "integer": "int64", "number": "float64"}
+Type = Literal["text", "integer", "number", "boolean", "geometry"]
+DTYPES = {"text": "str", "integer": "int64", "number": "float64", "boolean": "boolean"}
 
 MIN_COVERED = 0.9
 """Share of an outline that the DEM must cover before it gets terrain attributes."""
@@ -70,11 +70,73 @@ INVENTORY: tuple[Column, ...] = (
     ),
 )
 
+_UNTOLD = "no candidate was measured (seeds, slumps added by a reviewer)"
+_FEW = f"{_UNTOLD}, or too few years show it whole"
+_NO_OTHER = "it is related to no other slump"
+_CHANGE = "review, evidence"
+HISTORY: tuple[Column, ...] = (
+    Column(
+        "first_year",
+        "integer",
+        "year",
+        "First year in which it is visible",
+        _CHANGE,
+        f"{_UNTOLD}, no year shows it, or not said",
+    ),
+    Column("first_year_source", "text", "", "Who says so: 'reviewer', else 'measured'", _CHANGE, "first_year is empty"),
+    Column(
+        "active",
+        "boolean",
+        "",
+        "Whether it is active: as a reviewer said, else true where growth_low_m2_yr is above 0 (false is never measured)",
+        _CHANGE,
+        "nobody said, and growth isn't sure",
+    ),
+    Column("active_source", "text", "", "Who says so: 'reviewer', else 'measured'", _CHANGE, "active is empty"),
+    Column(
+        "growth_m2_yr", "number", "m2/yr", "Growth of the area: median of the slopes of all pairs of years", "evidence", _FEW
+    ),
+    Column(
+        "growth_low_m2_yr", "number", "m2/yr", "Lower end of its interval (at least 92 %)", "evidence", f"{_FEW}: below four"
+    ),
+    Column("growth_high_m2_yr", "number", "m2/yr", "Upper end of its interval", "evidence", f"{_FEW}: below four"),
+    Column(
+        "retreat_m_yr",
+        "number",
+        "m/yr",
+        "Retreat of the headwall upslope",
+        "evidence",
+        f"{_FEW}, or no DEM tells what is upslope",
+    ),
+    Column(
+        "retreat_error_m_yr",
+        "number",
+        "m/yr",
+        "Half of its 95 % interval, from the images' places alone",
+        "evidence",
+        "as retreat_m_yr",
+    ),
+    Column(
+        "area_by_year_m2", "text", "JSON", "Area (m2) in each year that shows it whole, by the network", "evidence", _UNTOLD
+    ),
+    Column("change_of", "text", "", "Candidate whose outline was measured: the largest of the row's", "evidence", _UNTOLD),
+    Column(
+        "relation",
+        "text",
+        "",
+        "How it is related to other slumps, in the words of ARTS: merged, split, new, stabilized, unknown; joined by ','",
+        "relations",
+        _NO_OTHER,
+    ),
+    Column("related_uids", "text", "", "rts_uid of the other slump of each relation, joined by ','", "relations", _NO_OTHER),
+)
+
 MEASURED: tuple[Column, ...] = (
     Column("acquired_start", "text", "UTC", "Earliest acquisition of the pixels inside, ISO 8601", "mosaic", _NO_SCENE),
     Column("acquired_end", "text", "UTC", "Latest acquisition of the pixels inside, ISO 8601", "mosaic", _NO_SCENE),
     Column("scene_ids", "text", "", "PlanetScope items of the pixels inside, joined by ','", "mosaic", _NO_SCENE),
     Column("observed_frac", "number", "1", "Share of the outline's area that was observed", "mosaic"),
+    Column("truncated", "boolean", "", "Whether it reaches to ground that wasn't observed, and may go on there", "mosaic"),
     Column("area_m2", "number", "m2", "Area on the WGS84 ellipsoid, holes left out", "outline"),
     Column("perimeter_m", "number", "m", "Length of all boundaries on the WGS84 ellipsoid", "outline"),
     Column("circularity", "number", "1", "4 pi area / perimeter^2: 1 for a circle, towards 0 for a long outline", "outline"),
@@ -97,7 +159,7 @@ WKT = Column("geometry_wkt", "geometry", "degree", "CSV file only: outline as we
 
 def columns(*, measured: bool) -> tuple[Column, ...]:
     """Return the columns of inventory (not `measured`) or of attributes and all that is published."""
-    return (*INVENTORY, *(MEASURED if measured else ()), GEOMETRY)
+    return (*INVENTORY, *HISTORY, *(MEASURED if measured else ()), GEOMETRY)
 
 
 def conform(frame: gpd.GeoDataFrame, *, measured: bool) -> gpd.GeoDataFrame:
@@ -118,8 +180,12 @@ def typed(frame: gpd.GeoDataFrame, wanted: Sequence[Column]) -> gpd.GeoDataFrame
     names = [column.name for column in wanted]
     if set(frame.columns) != set(names):
         raise ValueError(f"columns differ from the data dictionary: {sorted(set(frame.columns) ^ set(names))}")
-    dtypes = {column.name: DTYPES[column.type] for column in wanted if column.type != "geometry"}
+    dtypes = {column.name: _dtype(column) for column in wanted if column.type != "geometry"}
     return frame[names].astype(dtypes)
+
+
+def _dtype(column: Column) -> str:
+    return "Int64" if column.type == "integer" and column.missing != "never" else DTYPES[column.type]
 
 
 def table() -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_DNS, uuid5
 
@@ -41,6 +42,25 @@ def arts_uid(
     pixel = str(int(resolution)) if float(resolution).is_integer() else str(resolution)
     place = f"{round(float(latitude), 5)}{round(float(longitude), 5)}{region}{creator_lab}"
     return str(uuid5(NAMESPACE_DNS, f"{place}{base_map_date}{base_map_source}{pixel}{train_class}{label_type}"))
+
+
+def distinct(uids: Iterable[str], taken: Iterable[str]) -> list[str]:
+    """Return uids of which each is there once: one that is taken already gives way to the uuid5 of itself.
+
+    By the rule of ARTS two outlines whose points agree to 5 decimals of a degree (a metre) have one UID.
+
+    Args:
+        uids: those that keep theirs first.
+        taken: those that none may have.
+    """
+    used, result = set(taken), []
+    for name in uids:
+        uid = name
+        while uid in used:
+            uid = str(uuid5(NAMESPACE_DNS, uid))
+        used.add(uid)
+        result.append(uid)
+    return result
 
 
 def possibility_class(possibility: NDArray[np.float64]) -> NDArray[np.object_]:

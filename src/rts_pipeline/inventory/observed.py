@@ -19,10 +19,14 @@ from rts_pipeline.source_map import cell_of, source_items
 
 MIN_PX = 0.01
 """Smaller shares of a pixel are rounding at an outline that follows pixel edges."""
+MIN_UNSEEN_PX = 0.1
+"""An outline reaches to ground that wasn't observed when at least so much of a pixel around it wasn't."""
 
 
 def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -> pd.DataFrame:
-    """Return acquired_start, acquired_end, scene_ids and observed_frac, a row an outline.
+    """Return acquired_start, acquired_end, scene_ids, observed_frac and truncated, a row an outline.
+
+    Truncated are outlines that reach to a pixel that wasn't observed: the slump may go on there.
 
     Args:
         outlines: polygons in the grid's CRS, index 0..n-1.
@@ -33,9 +37,13 @@ def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -
         InputError: a source map is missing, damaged, or lacks its table of items.
     """
     by_cell = {cell_of(path): path for path in sources}
-    pairs = pd.DataFrame(grid.cell_pairs(outlines.to_numpy()), columns=["outline", "cell"])
+    wide = outlines.buffer(grid.pixel_m, join_style="mitre")
+    pairs = pd.DataFrame(grid.cell_pairs(wide.to_numpy()), columns=["outline", "cell"])
     groups = [(by_cell[str(cell)], rows["outline"]) for cell, rows in pairs.groupby("cell") if cell in by_cell]
-    seen = [_pixels(path, outlines.loc[rows]) for path, rows in track(groups, len(groups), "source maps", "cells")]
+    seen, around_px = [], pd.Series(0.0, index=outlines.index)
+    for path, rows in track(groups, len(groups), "source maps", "cells"):
+        seen.append(_pixels(path, outlines.loc[rows]))
+        around_px = around_px.add(_pixels(path, wide.loc[rows]).groupby("outline")["pixels"].sum(), fill_value=0.0)
     pixels = pd.concat([_no_pixels(), *seen], ignore_index=True)
     by_outline = pixels.groupby("outline")
     result = pd.DataFrame(index=outlines.index)
@@ -44,6 +52,7 @@ def acquisitions(outlines: gpd.GeoSeries, sources: Sequence[Path], grid: Grid) -
     result["scene_ids"] = by_outline["item"].agg(lambda items: ",".join(sorted(set(items))))
     observed_m2 = by_outline["pixels"].sum() * grid.pixel_m**2
     result["observed_frac"] = (observed_m2.reindex(outlines.index).fillna(0.0) / outlines.area).clip(0, 1)
+    result["truncated"] = around_px * grid.pixel_m**2 < wide.area - MIN_UNSEEN_PX * grid.pixel_m**2
     return result
 
 

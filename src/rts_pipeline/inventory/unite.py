@@ -1,79 +1,301 @@
-"""Which outlines are the same slump: those that share area, directly or over others, and those whose place they took."""
+"""Which outlines are the same slump: those that share ground, directly or over others, and those whose place they took.
+
+The outlines are the parts of the inventory's slumps. A part that took no other's place is a root: a slump that was found. So
+there are as many slumps as roots, less those that were merged, and those that were split off more: each of them is stated.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from numpy.typing import NDArray
 
+from rts_pipeline.errors import RefusedError
 from rts_pipeline.graph import components
+from rts_pipeline.inventory import relations
+from rts_pipeline.inventory.relations import ASKED, DECIDED, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.lineage import MIN_SHARED_M2, replacements
+from rts_pipeline.lineage import MIN_SHARED_M2, replacements, united
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rts_pipeline.inventory.decisions import Decisions
+
+    Geometries = NDArray[np.object_]
+    Positions = NDArray[np.intp]
+
+NARROW_PX = 0.9
+"""Overlaps nowhere as wide as this are no more than how sure a hand is: outlines are drawn to about a pixel."""
+MOSTLY = 0.5
+"""Of an outline that shares more than this share of its area the overlap is never by accident."""
+SURE = 0.2
+"""Where the smaller of two outlines shares less than this share of its area, the lab is asked whether they are one slump."""
 
 
-def overlap_groups(outlines: NDArray[np.object_]) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class United:
+    """What parts became.
+
+    Attributes:
+        slumps: a row a slump, with `rts_uid`, and `parts` of the outlines that it was made of.
+        relations: how they are related: rows of `relations.table`, without places.
+        places: the ground of each relation.
+        slump: position of each part's slump, shape (n parts,).
+        gone: whether another part took its place, shape (n parts,).
+    """
+
+    slumps: gpd.GeoDataFrame
+    relations: list[dict[str, Any]]
+    places: list[Any]
+    slump: NDArray[np.int64]
+    gone: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Lineage:
+    """Who took whose place: `part` and `by` are the pairs of a part and a present one that took its place, maybe over others;
+    `holder` is that of them which shares most with the part (the part itself where nobody took its place)."""
+
+    gone: NDArray[np.bool_]
+    root: NDArray[np.bool_]
+    holder: Positions
+    part: Positions
+    by: Positions
+
+
+def overlap_groups(outlines: Geometries) -> NDArray[np.int64]:
     """Return the number of each outline's group, 0..; outlines that share more than MIN_SHARED_M2 are of one group.
 
     Args:
         outlines: n polygons in one CRS in metres.
     """
-    return components(len(outlines), *_overlapping(outlines))
+    left, right, _ = _overlapping(outlines)
+    return components(len(outlines), left, right)
 
 
-def _overlapping(outlines: NDArray[np.object_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _overlapping(outlines: Geometries) -> tuple[Positions, Positions, Geometries]:
     left, right = shapely.STRtree(outlines).query(outlines, predicate="intersects")
     once = left < right
     left, right = left[once], right[once]
-    shared = shapely.area(shapely.intersection(outlines[left], outlines[right])) > MIN_SHARED_M2
-    return left[shared], right[shared]
+    ground = shapely.intersection(outlines[left], outlines[right])
+    shared = shapely.area(ground) > MIN_SHARED_M2
+    return left[shared], right[shared], ground[shared]
 
 
-def slump_groups(parts: gpd.GeoDataFrame) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the number of each outline's slump, and whether another outline took its place.
+def unite_overlapping(
+    parts: gpd.GeoDataFrame, merge: Callable[[pd.DataFrame], dict[str, Any]], pixel_m: float, decisions: Decisions
+) -> United:
+    """Return one row a slump; its outline is the union of the parts whose place no other took.
 
-    An outline without its place any more belongs to the slump of that other one and, by its shape, to no further one.
-
-    Args:
-        parts: outlines in a CRS in metres, with delineation_id and known_ids.
-    """
-    outlines = parts.geometry.to_numpy()
-    new, old = replacements(parts["delineation_id"], parts["known_ids"], outlines)
-    gone = np.zeros(len(parts), dtype=bool)
-    gone[old] = True
-    present = np.flatnonzero(~gone)
-    left, right = _overlapping(outlines[present])
-    links = np.concatenate([present[left], new]), np.concatenate([present[right], old])
-    return components(len(parts), *links), gone
-
-
-def unite_overlapping(parts: gpd.GeoDataFrame, merge: Callable[[pd.DataFrame], dict[str, Any]]) -> gpd.GeoDataFrame:
-    """Return one row a slump; a column `parts` tells what a united row was made of.
-
-    Its outline is the union of those whose place no other took.
+    Outlines that overlap by less than a pixel's width, or of which the lab says so, stay two: the earlier keeps the ground.
 
     Args:
-        parts: outlines in a CRS in metres, with delineation_id and known_ids.
+        parts: outlines in a CRS in metres, those of earlier rounds first, with delineation_id, known_ids, iteration, reviewers
+            and own_uid, the uid that each has as a slump of its own.
         merge: gives the values (without geometry) of the row that several parts become; a column `replaced` says which of
             them another took the place of.
+        pixel_m: edge of a pixel.
+        decisions: what the lab decided.
+
+    Raises:
+        InputError: a decision that can't be.
+        RefusedError: a decision that would leave a slump without ground.
     """
     if len(parts) == 0:
-        return parts.drop(columns="known_ids").assign(parts=pd.Series([], dtype="str"))
-    group, gone = slump_groups(parts)
-    parts = parts.assign(replaced=gone)
-    several = np.bincount(group)[group] > 1
-    single = parts[~several].drop(columns=["known_ids", "replaced"]).assign(parts=None)
-    rows = [
-        {**merge(frame), "geometry": only_polygons(np.array([shapely.union_all(frame.geometry[~frame["replaced"]])]))[0]}
-        for _, frame in parts[several].groupby(group[several])
+        slumps = parts.drop(columns=["known_ids", "own_uid"]).assign(parts=pd.Series([], dtype="str"), rts_uid=parts["own_uid"])
+        return United(slumps, [], [], np.zeros(0, np.int64), np.zeros(0, bool))
+    lineage = _lineage(parts)
+    links = _links(parts, lineage, pixel_m, decisions)
+    joined = links["relation"] != "overlap"
+    first = np.concatenate([links.loc[joined, "left"], np.arange(len(parts))])
+    group = components(len(parts), first, np.concatenate([links.loc[joined, "right"], lineage.holder]))
+    uids = _uids(parts["own_uid"].to_numpy(), group, lineage.root)
+    present = ~lineage.gone
+    outlines = united(parts.geometry.to_numpy()[present], group[present], len(uids))
+    outlines = _cut(outlines, _first(group, np.ones(len(parts), dtype=bool)), group, links[~joined])
+    slumps = _rows(parts.assign(replaced=lineage.gone), group, merge)
+    slumps = slumps.assign(rts_uid=uids).set_geometry(only_polygons(outlines), crs=parts.crs)
+    told = [
+        *_told_links(parts, links, lineage, group, uids),
+        *_told_roots(parts, lineage, group, uids),
+        *_told_splits(parts, lineage, group, uids),
     ]
-    if not rows:
-        return single.reset_index(drop=True)
-    united = gpd.GeoDataFrame(rows, geometry="geometry", crs=parts.crs)
-    united = united.astype({name: dtype for name, dtype in single.dtypes.items() if name not in {"parts", "geometry"}})
-    both = pd.concat([single.astype({"parts": "str"}), united.astype({"parts": "str"})], ignore_index=True)
-    return gpd.GeoDataFrame(both, geometry="geometry", crs=parts.crs)
+    once = {(row["rts_uid"], row["related_uid"]): (row, ground) for row, ground in reversed(told)}
+    return United(slumps, [row for row, _ in once.values()], [ground for _, ground in once.values()], group, lineage.gone)
+
+
+def _lineage(parts: gpd.GeoDataFrame) -> _Lineage:
+    outlines, count = parts.geometry.to_numpy(), len(parts)
+    new, old = replacements(parts["delineation_id"], parts["known_ids"], outlines)
+    iteration = parts["iteration"].to_numpy()
+    later = iteration[new] > iteration[old]  # a round knows what earlier ones brought, and nothing else
+    new, old = new[later], old[later]
+    gone, root = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
+    gone[old], root[new] = True, False
+    step = pd.DataFrame({"by": old, "next": new})
+    pairs, found = pd.DataFrame({"part": old, "by": new}), []
+    while len(pairs):
+        found.append(pairs[~gone[pairs["by"]]])
+        pairs = pairs.merge(step, on="by").drop(columns="by").rename(columns={"next": "by"}).drop_duplicates()
+    every = pd.concat([pd.DataFrame({"part": old[:0], "by": new[:0]}), *found]).drop_duplicates()
+    part, by = every["part"].to_numpy(np.intp), every["by"].to_numpy(np.intp)
+    shared = shapely.area(shapely.intersection(outlines[part], outlines[by]))
+    order = np.lexsort((by, -shared, part))
+    part, by = part[order], by[order]
+    holder = np.arange(count)
+    holder[part[::-1]] = by[::-1]  # the first of each part is written last
+    return _Lineage(gone, root, holder, part, by)
+
+
+def _links(parts: gpd.GeoDataFrame, lineage: _Lineage, pixel_m: float, decisions: Decisions) -> pd.DataFrame:
+    """Return the pairs of present parts that share ground, and what that means: merged, or overlap (by accident)."""
+    outlines = parts.geometry.to_numpy()
+    present = np.flatnonzero(~lineage.gone)
+    left, right, ground = _overlapping(outlines[present])
+    links = pd.DataFrame({"left": present[left], "right": present[right], "ground": ground})
+    a, b = outlines[links["left"]], outlines[links["right"]]
+    links = pd.concat([links, relations.pair_numbers(a, b, shapely.area(ground))], axis=1)
+    most = links[["share", "related_share"]].max(axis=1)
+    accident = relations.narrow(ground, NARROW_PX * pixel_m) & (most < MOSTLY)
+    asked = ~accident & (most < SURE)
+    told = []
+    for one, other, by_accident, open_ in zip(a, b, accident, asked, strict=True):
+        name = relations.question_id(one, other)
+        decision = decisions.take(name, relations.TOGETHER)
+        proposed = "overlap" if by_accident else "merged"
+        told.append({"relation_id": name, **relations.said(decision, proposed, ASKED if open_ else PROPOSED)})
+    names = ("relation_id", "relation", "status", "decision", "decided_by", "note")
+    return pd.concat([links, pd.DataFrame(told, columns=list(names))], axis=1)
+
+
+def _first(group: NDArray[np.int64], among: NDArray[np.bool_]) -> Positions:
+    """Return the first part of each group among those that count."""
+    positions = np.full(group.max() + 1, len(group))
+    np.minimum.at(positions, group[among], np.flatnonzero(among))
+    return positions
+
+
+def _uids(own: NDArray[np.object_], group: NDArray[np.int64], root: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """Return the uid of each group: that of its first root; where it was split off, of its first part."""
+    first_root, first_part = _first(group, root), _first(group, np.ones(len(group), dtype=bool))
+    uids: NDArray[np.object_] = own[np.where(first_root < len(group), first_root, first_part)]
+    return uids
+
+
+def _rows(
+    parts: gpd.GeoDataFrame, group: NDArray[np.int64], merge: Callable[[pd.DataFrame], dict[str, Any]]
+) -> gpd.GeoDataFrame:
+    """Return the values of each group's row, in the order of the groups."""
+    several = np.bincount(group)[group] > 1
+    single = parts[~several].drop(columns=["known_ids", "own_uid", "replaced"]).assign(parts=None).astype({"parts": "str"})
+    single.index = pd.Index(group[~several])
+    rows = {number: {**merge(frame), "geometry": None} for number, frame in parts[several].groupby(group[several])}
+    if rows:
+        made = gpd.GeoDataFrame(list(rows.values()), index=list(rows), geometry="geometry", crs=parts.crs)
+        made = made.astype({name: dtype for name, dtype in single.dtypes.items() if name != "geometry"})
+        single = pd.concat([single, made])
+    return gpd.GeoDataFrame(single.sort_index(), geometry="geometry", crs=parts.crs)
+
+
+def _cut(outlines: Geometries, first: Positions, group: NDArray[np.int64], apart: pd.DataFrame) -> Geometries:
+    """Return the slumps' outlines without what belongs to the earlier one of two that overlap by accident."""
+    for name, one, other in zip(apart["relation_id"], group[apart["left"]], group[apart["right"]], strict=True):
+        if one == other:
+            continue
+        earlier, later = (one, other) if first[one] < first[other] else (other, one)
+        left = shapely.difference(outlines[later], outlines[earlier])
+        if shapely.area(left) <= MIN_SHARED_M2:
+            raise RefusedError(
+                f"relation {name}",
+                "is decided as 'overlap', but one of the two slumps lies in the other",
+                do="decide 'merged'",
+            )
+        outlines[later] = left
+    return outlines
+
+
+Told = list[tuple[dict[str, Any], Any]]
+
+
+def _told_links(
+    parts: gpd.GeoDataFrame, links: pd.DataFrame, lineage: _Lineage, group: NDArray[np.int64], uids: NDArray[np.object_]
+) -> Told:
+    """Tell of the overlaps that were by accident, are asked, or were decided by the lab; roots tell of the others."""
+    names, own = parts["delineation_id"].to_numpy(), parts["own_uid"].to_numpy()
+    held = np.full(len(parts), len(parts))
+    np.minimum.at(held, lineage.holder[lineage.root], np.flatnonzero(lineage.root))
+    told = []
+    for link in links[(links["relation"] == "overlap") | (links["status"] != PROPOSED)].to_dict("records"):
+        left, right = link["left"], link["right"]
+        one, other = uids[group[left]], uids[group[right]]
+        if one == other and link["relation"] == "overlap":  # one slump all the same, over others: roots tell that
+            continue
+        if one == other:  # the one that is not named by the row
+            roots = [own[held[part]] for part in (left, right) if held[part] < len(parts)]
+            other = next((uid for uid in roots if uid != one), own[right])
+        row = {
+            **{key: link[key] for key in links.columns if key not in {"left", "right", "ground"}},
+            **{"rts_uid": one, "related_uid": other, "delineation_id": names[left], "related_id": names[right]},
+            "reason": f"two outlines overlap by {max(link['share'], link['related_share']):.0%} of the smaller one",
+            "choices": "|".join(relations.TOGETHER),
+        }
+        told.append((row, link["ground"]))
+    return told
+
+
+def _told_roots(parts: gpd.GeoDataFrame, lineage: _Lineage, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
+    """Tell which found slumps became part of another."""
+    outlines, names, own = parts.geometry.to_numpy(), parts["delineation_id"].to_numpy(), parts["own_uid"].to_numpy()
+    first = _first(group, lineage.root)
+    others = np.flatnonzero(lineage.root & (first[group] != np.arange(len(parts))))
+    kept = first[group[others]]
+    numbers = relations.pair_numbers(
+        outlines[kept], outlines[others], shapely.area(shapely.intersection(outlines[kept], outlines[others]))
+    )
+    told = []
+    for keeper, other, pair in zip(kept, others, numbers.to_dict("records"), strict=True):
+        by_review = lineage.gone[other] or lineage.gone[keeper]
+        reviewers = parts["reviewers"].iloc[lineage.holder[other]] if by_review else ""
+        row: dict[str, Any] = {
+            "relation_id": relations.question_id(outlines[keeper], outlines[other]),
+            "status": DECIDED if by_review else PROPOSED,
+            "relation": "repeat" if pair["iou"] >= SAME_IOU else "merged",
+            **{"rts_uid": uids[group[other]], "related_uid": own[other]},
+            **{"delineation_id": names[keeper], "related_id": names[other]},
+            **{str(name): number for name, number in pair.items()},
+            "reason": "reviewers gave both one outline" if by_review else "their outlines share ground",
+            "decided_by": reviewers,
+        }
+        told.append((row, outlines[other]))
+    return told
+
+
+def _told_splits(parts: gpd.GeoDataFrame, lineage: _Lineage, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
+    """Tell which slumps were drawn on the ground of another that goes on elsewhere."""
+    outlines, names = parts.geometry.to_numpy(), parts["delineation_id"].to_numpy()
+    rootless = _first(group, lineage.root) == len(parts)
+    from_root = lineage.root[lineage.part] & rootless[group[lineage.by]]
+    part, by = lineage.part[from_root], lineage.by[from_root]
+    ground = shapely.intersection(outlines[by], outlines[part])
+    numbers = relations.pair_numbers(outlines[by], outlines[part], shapely.area(ground))
+    told = []
+    for index in np.argsort(-numbers["shared_m2"].to_numpy(), kind="stable"):
+        number, origin = group[by[index]], part[index]
+        if not rootless[number]:
+            continue
+        rootless[number] = False  # told
+        row = {
+            "relation_id": relations.question_id(outlines[by[index]], outlines[origin]),
+            **{"status": DECIDED, "relation": "split", "rts_uid": uids[number], "related_uid": uids[group[origin]]},
+            **{"delineation_id": names[by[index]], "related_id": names[origin], **numbers.iloc[index].to_dict()},
+            "reason": "reviewers gave one slump two outlines",
+            "decided_by": parts["reviewers"].iloc[by[index]],
+        }
+        told.append((row, outlines[by[index]]))
+    return told

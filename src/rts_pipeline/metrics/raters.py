@@ -33,7 +33,7 @@ def percent_agreement(table: NDArray[Any]) -> float | None:
 
 
 def fleiss_kappa(table: NDArray[Any]) -> float | None:
-    """Return Fleiss' kappa (1971, doi:10.1037/h0031619); with missing ratings as Gwet (2014, section 2.3) has it.
+    """Return Fleiss' kappa (1971, doi:10.1037/h0031619); with missing ratings as K. L. Gwet's package irrCAC computes it.
 
     With two raters it is Scott's pi. Arguments as for `percent_agreement`; at most 1, None also where all ratings are of
     one category.
@@ -50,7 +50,7 @@ def gwet_ac1(table: NDArray[Any]) -> float | None:
 
 
 def krippendorff_alpha(table: NDArray[Any]) -> float | None:
-    """Return Krippendorff's alpha of nominal data (Krippendorff 2004, "Content analysis", chapter 11).
+    """Return Krippendorff's alpha of nominal data (Krippendorff 2011, "Computing Krippendorff's alpha-reliability").
 
     Arguments as for `percent_agreement`; at most 1, None also where all ratings are of one category.
     """

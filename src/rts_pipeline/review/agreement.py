@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rts_pipeline.metrics import agreement as metrics
+from rts_pipeline.metrics.bootstrap import MIN_BLOCKS
 from rts_pipeline.review.events import DECISIONS, Event
 from rts_pipeline.review.folding import POSSIBILITY, decision_of, fold
 from rts_pipeline.review.readings import columns_of, readers_of, second_readings
@@ -101,15 +102,22 @@ def _level(event: Event) -> int:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """Return what `agreement` found as lines of text."""
-    pairs = [f"{names} {n}" for names, n in found["pairs"].items()]
-    said = [f"Round {found['round']}: {', '.join(pairs) or 'nothing was judged twice'}"]
+    pairs = [f"{names.replace(', ', ' and ')}, {n} candidates" for names, n in found["pairs"].items()]
+    said = [f"Round {found['round']}: {'; '.join(pairs) or 'nothing was judged twice'}"]
+    if pairs:
+        said.append("Rows: who judged as primary; columns: the other. Accept and edit count as slump; forks are left out.")
+    # the names where they fit, so that nobody has to ask who is who
+    heads = " / ".join(next(iter(found["pairs"])).split(", ")) if len(pairs) == 1 else ""
+    heads = heads if 0 < len(heads) <= 18 else "first / second"
     parts = {"all that two judged": found["all"], "of these the random sample": found["random"]}
     if found["random"] == found["all"]:
         parts = {"the random sample, all that two judged": found["all"]}
     for name, of in parts.items():
         if of is None or not of["n"]:
             continue
-        said += ["", f"{name}: {of['n']} readings of two in {of['cells']} cells", f"{'first / second':>18}"]
+        cells = f"{of['cells']} cell{'s' if of['cells'] != 1 else ''}"
+        few = f"; no intervals with fewer than {MIN_BLOCKS}" if of["cells"] < MIN_BLOCKS else ""
+        said += ["", f"{name}: {of['n']} readings of two in {cells}{few}", f"{heads:>18}"]
         said[-1] += "".join(f"{decision:>9}" for decision in DECISIONS)
         said += [
             f"{decision:>18}" + "".join(f"{count:>9}" for count in row)
@@ -122,5 +130,5 @@ def lines(found: dict[str, Any]) -> list[str]:
 def _shown(figure: dict[str, float | None]) -> str:
     value, low, high = (figure[name] for name in ("value", "low", "high"))
     if value is None:
-        return "undefined"
+        return " undefined"
     return f"{value:6.3f}" + ("" if low is None else f"  ({low:.3f} to {high:.3f})")

@@ -24,11 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io import read_geoparquet, read_parquet
 from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event, missed_id
-from rts_pipeline.review.folding import decision_of, fold, revise, standing_of
+from rts_pipeline.review.folding import decision_of, fold, renewed, retractions, revise, standing_of
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
+from rts_pipeline.review.queue import Queue
 from rts_pipeline.review.readings import queue_of
-from rts_pipeline.review.rounds import read_candidates, read_draft
+from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
 from rts_pipeline.review.store import Store, open_round, read_round
+from rts_pipeline.review.windows import window_ids
 
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
 CHANGES = (
@@ -103,14 +105,12 @@ class Desk:
         self.reviews, self.results, self.round, self.reviewer, self.role = reviews, results, round, reviewer, role
         self.draft = read_draft(reviews, round)
         candidates = read_candidates(reviews, round)
-        if role != "primary":
-            queue = queue_of(reviews, round, reviewer, role=role)
-            candidates = candidates[candidates["candidate_id"].isin(queue)].reset_index(drop=True)
-        self._readings = self._read_readings() if role == "adjudicator" else {}
+        self.windows = window_ids(round_folder(reviews, round))
+        self._outlines = candidates[~candidates["candidate_id"].isin(self.windows)]
         self.change = self._read_change()
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
-        self.candidates = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
-        self.position = {name: index for index, name in enumerate(self.candidates["candidate_id"])}
+        self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
+        self._queue = self._asked(frozenset())
         self._lock = Lock()
         self._events: dict[str, list[Event]] = defaultdict(list)
         with self._opened() as store:
@@ -119,30 +119,37 @@ class Desk:
 
     # What there is
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return all candidates, by column, in the order of their rank; coordinates in whole metres."""
-        decisions: list[str | None] = [None] * len(self.position)
-        for name in list(self._events):
-            if name in self.position and (state := self.state(name)):
-                decisions[self.position[name]] = state["decision"]
-        return {**self._fixed, "decision": decisions, "missed": [self.state(name) for name in self._missed()]}
+    @property
+    def candidates(self) -> Any:
+        """What this reviewer has to judge, a GeoDataFrame in the order of the ranks."""
+        return self._queue.candidates
 
-    @cached_property
-    def _fixed(self) -> dict[str, list[Any]]:
-        frame = self.candidates
-        centre = frame.geometry.centroid
-        curve = frame.geometry.hilbert_distance().to_numpy() if len(frame) else np.zeros(0)
-        return {
-            "id": frame["candidate_id"].tolist(),
-            "x": centre.x.round().astype(int).tolist(),
-            "y": centre.y.round().astype(int).tolist(),
-            "area": frame["area_m2"].round().astype(int).tolist(),
-            "changed": (frame["status"] == "changed").astype(int).tolist() if "status" in frame else [0] * len(frame),
-            "near": pd.Series(curve).rank(method="first").astype(int).tolist(),
-        }
+    @property
+    def position(self) -> dict[str, int]:
+        """Ids of the candidates -> place in that order."""
+        return self._queue.position
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return all candidates, by column, in the order of their rank; coordinates in whole metres.
+
+        The list of a second reviewer or an adjudicator is asked for afresh: others judge meanwhile.
+        """
+        queue = self._queue = self._asked(frozenset(self.position))
+        decisions: list[str | None] = [None] * len(queue.position)
+        for name in list(self._events):
+            if name in queue.position and (state := self.state(name)):
+                decisions[queue.position[name]] = state["decision"]
+        return {**queue.columns, "decision": decisions, "missed": [self.state(name) for name in self._missed()]}
+
+    def _asked(self, listed: frozenset[str]) -> Queue:
+        """Return what this reviewer has to judge by now; what was listed already stays, so that no open page loses it."""
+        if self.role == "primary":
+            return self._queue if listed else Queue(self._round, self.windows)
+        wanted = listed | {*queue_of(self.reviews, self.round, self.reviewer, role=self.role)}
+        return Queue(self._round[self._round["candidate_id"].isin(wanted)].reset_index(drop=True), self.windows)
 
     def candidate(self, name: str) -> dict[str, Any]:
-        """Return what a reviewer sees of a candidate.
+        """Return what a reviewer sees of a candidate, or of a window: also the outlines of the candidates in it.
 
         Raises:
             UsageError: no such candidate.
@@ -154,17 +161,18 @@ class Desk:
             "outline": to_geojson(row["geometry"]),
             "known": to_geojson(known) if known is not None else None,
             "known_ids": row.get("known_ids", ""),
+            "inside": self._inside(row["geometry"]) if name in self.windows else [],
             "area_m2": float(row["area_m2"]),
             "longitude": float(row["longitude"]),
             "latitude": float(row["latitude"]),
-            "readings": self._readings.get(name, []),
+            "readings": self._readings(name),
             **self.told(name),
         }
 
     def told(self, name: str) -> dict[str, Any]:
-        """Return the reviewer's standing verdict, and what the network says as soon as there is one."""
+        """Return the reviewer's standing verdict, and what the network says as soon as there is one: of a window nothing."""
         state = self.state(name)
-        return {"mine": state, "numbers": self._numbers(name) if state else None}
+        return {"mine": state, "numbers": self._numbers(name) if state and name not in self.windows else None}
 
     def state(self, name: str) -> dict[str, Any] | None:
         """Return the reviewer's standing verdict on a candidate (or added slump), None where there is none."""
@@ -180,6 +188,7 @@ class Desk:
         candidates = [
             {"id": row["candidate_id"], "outline": to_geojson(row["geometry"]), "decision": (state or {}).get("decision")}
             for row in _nearest(self.candidates, window)
+            if row["candidate_id"] not in self.windows
             for state in [self.state(row["candidate_id"])]
         ]
         earlier = [
@@ -244,15 +253,8 @@ class Desk:
         if given.event_id not in {event.event_id for event in self._events.get(name, [])}:
             raise UsageError(name, f"no verdict {given.event_id[:8]} of yours")
 
-        def make(standing: list[Event]) -> list[Event]:
-            events = self._events[name]
-            retracted = {event.parent_event_id for event in events if event.action == "retract"}
-            said = [event.event_id for event in events if event.action in ("decide", "add_missed")]
-            wanted = said if given.earlier else [given.event_id]
-            common = {**self._common(name), "candidate_id": name, "action": "retract"}
-            return [make_event(**common, parent_event_id=event) for event in wanted if event not in retracted]
-
-        self._write(name, make)
+        wanted = None if given.earlier else given.event_id
+        self._write(name, lambda _: retractions(self._events[name], self._common(name), wanted))
         return {"candidate_id": name, **self.told(name)}
 
     def checked(self, drawn: Drawn) -> dict[str, Any]:
@@ -292,13 +294,7 @@ class Desk:
         with self._lock, self._opened() as store:
             # another program of this reviewer's, an import say, may have been here meanwhile
             known = self._events[name] = store.events_of(name)
-            # what was taken back and is said again within the same second would be the event that was taken back
-            ids = {event.event_id for event in known}
-            new = [
-                make_event(**{**event.plain, "parent_event_id": known[-1].event_id}) if event.event_id in ids else event
-                for event in make(standing_of(known))
-            ]
-            if new:
+            if new := renewed(make(standing_of(known)), known):
                 known += store.append(new)
 
     def _heads(self, name: str) -> list[Event]:
@@ -307,19 +303,22 @@ class Desk:
     def _missed(self) -> list[str]:
         return [name for name in list(self._events) if name not in self.position and self._heads(name)]
 
+    def _inside(self, window: Any) -> list[dict[str, Any]]:
+        return [to_geojson(row["geometry"]) for row in _nearest(self._outlines, window)]
+
     def _row(self, name: str) -> dict[str, Any]:
-        if name not in self.position:
+        queue = self._queue
+        if name not in queue.position:
             raise UsageError(name, f"no candidate of round {self.round}")
-        row = self.candidates.iloc[self.position[name]]
+        row = queue.candidates.iloc[queue.position[name]]
         return {str(key): value for key, value in row.items()}
 
-    def _read_readings(self) -> dict[str, list[dict[str, Any]]]:
-        """Return what the others said of each candidate, as of the server's start."""
-        heads = fold(read_round(self.reviews, self.round)).heads
-        return {
-            name: [{"reviewer": who, **_said(event)} for who, events in by.items() if who != self.reviewer for event in events]
-            for name, by in heads.items()
-        }
+    def _readings(self, name: str) -> list[dict[str, Any]]:
+        """Return what the others say of a candidate by now, to an adjudicator alone."""
+        if self.role != "adjudicator":
+            return []
+        by = fold(read_round(self.reviews, self.round, name)).heads.get(name, {})
+        return [{"reviewer": who, **_said(event)} for who, events in by.items() if who != self.reviewer for event in events]
 
     def _read_change(self) -> pd.DataFrame:
         """Return what the evidence says of the years, by candidate; empty where it isn't here."""

@@ -3,25 +3,34 @@ reviewer's events on their way to another machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
-import shapely
-from shapely import MultiPolygon
-from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import write_gpkg, write_text
 from rts_pipeline.lineage import known_outlines
-from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, missed_id, read_events
-from rts_pipeline.review.folding import Folded, decision_of, fold, revise
-from rts_pipeline.review.formats import ACTIVE, CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER, SEEN, VERDICT, read_filled
-from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records, same, to_geojson
+from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
+from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
+from rts_pipeline.review.folding import Folded, fold, renewed, revise
+from rts_pipeline.review.formats import (
+    ACTIVE,
+    ADDED,
+    CANDIDATES_LAYER,
+    KNOWN_LAYER,
+    MISSED_LAYER,
+    SEEN,
+    SOURCE,
+    VERDICT,
+    YEARS,
+    Source,
+    read_filled,
+)
+from rts_pipeline.review.outlines import from_geojson, multi, records, to_geojson
 from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
 from rts_pipeline.review.store import merge, open_round, read_round
@@ -30,29 +39,46 @@ from rts_pipeline.review.windows import check_decisions, window_ids
 
 SHOWN = ("candidate_id", "round", "status", "known_ids", "area_m2", "longitude", "latitude", "base_sha256")
 """Columns of the candidates that the reviewer gets: not the model's score, which would anchor the verdict."""
-YEARS = ("evidence_years", "first_year_visible")
-"""What a verdict from the review page may say and no file does."""
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What an import did (or would do): new events by kind, rows that said nothing new, and candidates left to be judged."""
+    """What an import did, or would do.
+
+    Attributes:
+        decided: new verdicts on candidates.
+        missed: added slumps that are new, or another version of one.
+        unchanged: rows that said nothing new.
+        undecided: candidates left to be judged.
+        taken_back: added slumps that were removed from the file.
+    """
 
     decided: int
     missed: int
     unchanged: int
     undecided: int
+    taken_back: int = 0
 
 
-def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path, *, role: Role = "primary") -> None:
+def export_gpkg(
+    reviews: Path, round: str, reviewer: str, out: Path, *, role: Role = "primary", source: Source = "import"
+) -> None:
     """Write what a reviewer has to judge in the open round, with the decisions so far, to be filled in and imported.
 
     Layer "candidates": one row for each candidate of `queue_of`; fill `decision` (accept, reject, edit, unsure; empty = not
     yet reviewed), optionally `possibility` (0-1), `reject_reason`, `note`,
-    `outline_scope` and `active` (yes, no); for "edit" redraw the outline. Layer "missed":
-    draw slumps that no candidate shows, with `possibility` and `note`; always empty in the export. Layer "known": the known
+    `outline_scope` and `active` (yes, no); for "edit" redraw the outline. Layer "missed": the slumps that this reviewer added,
+    to be redrawn or removed; draw more that no candidate shows, with `possibility` and `note`. Layer "known": the known
     outlines whose place a candidate of status "changed" would take, and what is known in a window; to look at. A row of status
     "window" is ground to be looked through: "reject" says that there is nothing more to add.
+
+    Args:
+        reviews: the folder of all reviews.
+        round: name of the open round.
+        reviewer: who judges.
+        out: file to write.
+        role: "primary", "second" or "adjudicator".
+        source: what the verdicts are recorded as when they come back.
 
     Raises:
         RefusedError: the round isn't open.
@@ -61,15 +87,14 @@ def export_gpkg(reviews: Path, round: str, reviewer: str, out: Path, *, role: Ro
     read_draft(reviews, round)
     judged = read_candidates(reviews, round)
     judged = judged[judged["candidate_id"].isin(queue_of(reviews, round, reviewer, role=role))].reset_index(drop=True)
-    candidates = _current(judged, fold(_own(reviews, round, reviewer)), reviewer)
-    missed = gpd.GeoDataFrame(
-        {"possibility": pd.Series(dtype="float64"), "note": pd.Series(dtype="str")},
-        geometry=gpd.GeoSeries([], crs=candidates.crs),
-    )
-    write_gpkg(
-        out,
-        {CANDIDATES_LAYER: candidates, MISSED_LAYER: missed, KNOWN_LAYER: known_outlines(judged)[["candidate_id", "geometry"]]},
-    )
+    own = _own(reviews, round, reviewer)
+    missed, standing = exported_added(own, role, judged.crs)
+    layers = {
+        CANDIDATES_LAYER: _current(judged, fold(own), reviewer),
+        MISSED_LAYER: missed,
+        KNOWN_LAYER: known_outlines(judged)[["candidate_id", "geometry"]],
+    }
+    write_gpkg(out, layers, {MISSED_LAYER: {SOURCE: source, ADDED: json.dumps(standing)}})
 
 
 def _own(reviews: Path, round: str, reviewer: str) -> list[Event]:
@@ -84,7 +109,7 @@ def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd
     for identifier, outline in zip(candidates["candidate_id"], candidates.geometry, strict=True):
         head = standing[-1] if (standing := _standing(folded, identifier, reviewer)) else None
         rows.append({name: _told(getattr(head, name)) if head else None for name in (*VERDICT, *SEEN)})
-        outlines.append(_multi(from_geojson(head.geometry) if head and head.geometry else outline))
+        outlines.append(multi(from_geojson(head.geometry) if head and head.geometry else outline))
     names = (*VERDICT, *SEEN)
     verdicts = pd.DataFrame(rows, columns=list(names)).astype({n: "float64" if n == "possibility" else "str" for n in names})
     shown = pd.DataFrame(candidates[[name for name in SHOWN if name in candidates]])
@@ -101,11 +126,6 @@ def _standing(folded: Folded, candidate: str, reviewer: str) -> list[Event]:
     return folded.heads.get(candidate, {}).get(reviewer, [])
 
 
-def _multi(outline: BaseGeometry) -> BaseGeometry:
-    # One geometry type for the layer, so that GIS programs let the reviewer draw parts.
-    return MultiPolygon(shapely.get_parts(outline).tolist())
-
-
 def import_verdicts(
     reviews: Path,
     round: str,
@@ -113,13 +133,13 @@ def import_verdicts(
     file: Path,
     *,
     at: str,
-    source: Literal["import", "qgis"] = "import",
     role: Role = "primary",
     dry_run: bool = False,
 ) -> ImportResult:
     """Check a filled-in file and record what it says that isn't recorded yet: all of it or nothing.
 
-    An empty decision leaves what is recorded as it is; nothing is ever retracted by a row that is empty or gone.
+    An empty decision leaves what is recorded as it is, and so does a candidate that is gone. An added slump that was in the
+    file when it was made and isn't any more is taken back.
 
     Args:
         reviews: the folder of all reviews.
@@ -127,7 +147,6 @@ def import_verdicts(
         reviewer: who judged.
         file: the GeoPackage made by `export_gpkg`, or one table as GeoJSON, Shapefile or CSV; see `read_filled`.
         at: time of the verdicts (ISO 8601, UTC).
-        source: "import" or "qgis".
         role: "primary", "second" or "adjudicator".
         dry_run: check only.
 
@@ -140,32 +159,27 @@ def import_verdicts(
     windows = window_ids(round_folder(reviews, round))
     said = read_filled(file, candidates.crs)
     asked = queue_of(reviews, round, reviewer, role=role)
-    missed = check_missed(file, said)
     common = {
         "round": round,
         "reviewer": reviewer,
         "role": role,
         "at": at,
-        "source": source,
+        "source": said.source,
         "guideline_version": draft.guideline_version,
     }
-    counts = {"decided": 0, "missed": 0, "unchanged": 0, "undecided": 0}
+    counts = {"decided": 0, "missed": 0, "unchanged": 0, "undecided": 0, "taken_back": 0}
 
-    def make(known: list[Event]) -> list[Event]:
-        folded = fold(known)
-        rows = check_filled(file, said, _known(candidates, folded, reviewer, windows), whole=said.layered and role == "primary")
-        events = [
-            (
-                revise(_decide(row, common, _standing(folded, name, reviewer)), folded.heads.get(name, {}).get(reviewer, [])),
-                "decided",
-            )
-            for name, row in zip(rows["candidate_id"], records(rows), strict=True)
-        ]
-        events += [(new, "missed") for new in _added(missed, folded, common)]
+    def make(own: list[Event]) -> list[Event]:
+        missed = check_missed(file, said, added_ids(own))
+        known = _known(candidates, fold(own), reviewer, windows)
+        rows = check_filled(file, said, known, whole=said.layered and role == "primary")
+        added, taken_back = import_added(missed, said.exported, own, common)
+        new = {"decided": _decided(rows, own, common), "missed": added, "taken_back": taken_back}
+        for kind, events in new.items():
+            counts[kind] = sum(map(bool, events))
+            counts["unchanged"] += len(events) - counts[kind]
         counts["undecided"] = len({*asked} - {*rows["candidate_id"]})
-        for new, kind in events:
-            counts[kind if new else "unchanged"] += 1
-        return [event for new, _ in events for event in new]
+        return [event for events in new.values() for one in events for event in one]
 
     if dry_run:
         make(_own(reviews, round, reviewer))
@@ -231,10 +245,21 @@ def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str, windows:
     return known.set_index(candidates["candidate_id"])
 
 
+def _decided(rows: gpd.GeoDataFrame, own: list[Event], common: dict[str, str]) -> list[list[Event]]:
+    """Return the events for each row that carries a decision; none where it says nothing new."""
+    folded, known = fold(own), by_candidate(own)
+    made = []
+    for row in records(rows):
+        name, reviewer = row["candidate_id"], common["reviewer"]
+        event = _decide(row, common, _standing(folded, name, reviewer))
+        made.append(renewed(revise(event, folded.heads.get(name, {}).get(reviewer, [])), known.get(name, [])))
+    return made
+
+
 def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) -> Event:
     seen = {"outline_scope": row.get("outline_scope") or None, "active": ACTIVE.get(row.get("active", ""))}
     if standing and standing[-1].decision == row["decision"]:
-        seen |= _unsaid(standing[-1], [*YEARS, *(name for name in SEEN if name not in row)])
+        seen |= unsaid(standing[-1], [*YEARS, *(name for name in SEEN if name not in row)])
     return make_event(
         **common,
         action="decide",
@@ -242,42 +267,7 @@ def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) 
         base_sha256=row["base_sha256"],
         decision=row["decision"],
         geometry=to_geojson(row["geometry"]) if row["decision"] == "edit" else None,
-        **_given(row),
+        **given(row),
         reject_reason=row["reject_reason"] or None,
         **seen,
     )
-
-
-def _unsaid(head: Event, names: Sequence[str]) -> dict[str, Any]:
-    """Return what stands of a verdict that the file can't say."""
-    return {name: getattr(head, name) for name in names}
-
-
-def _given(row: dict[str, Any]) -> dict[str, Any]:
-    return {"possibility": None if np.isnan(row["possibility"]) else row["possibility"], "note": row["note"] or None}
-
-
-def _added(missed: gpd.GeoDataFrame, folded: Folded, common: dict[str, str]) -> list[list[Event]]:
-    """Return the events for each added slump; one that overlaps an earlier one is its new version and keeps its id."""
-    before = {
-        candidate: readings[common["reviewer"]]
-        for candidate, readings in folded.heads.items()
-        if common["reviewer"] in readings and decision_of(readings[common["reviewer"]][-1]) == "missed"
-    }
-    names = list(before)
-    drawn = np.array([from_geojson(heads[-1].geometry or {}) for heads in before.values()], dtype=object)
-    new, old, iou, _ = overlaps(missed.geometry.to_numpy(), drawn)
-    version_of = {int(new[pair]): int(old[pair]) for pair in np.argsort(iou) if iou[pair] >= SAME_SLUMP_IOU}
-    events = []
-    for index, row in enumerate(records(missed)):
-        earlier = version_of.get(index)
-        # A GIS program may move a vertex by less than it shows: that is no new version.
-        kept = earlier is not None and same(row["geometry"], drawn[earlier])
-        geometry = before[names[earlier]][-1].geometry if earlier is not None and kept else to_geojson(row["geometry"])
-        fresh = missed_id(common["round"], common["reviewer"], geometry)
-        candidate = fresh if earlier is None else names[earlier]
-        heads = before.get(candidate, [])
-        said = {**_given(row), **(_unsaid(heads[-1], [*YEARS, *SEEN]) if heads else {})}
-        event = make_event(**common, action="add_missed", candidate_id=candidate, geometry=geometry, **said)
-        events.append(revise(event, heads))
-    return events

@@ -55,6 +55,8 @@ COLUMNS = {
     "guideline_version": "str",
     "known_ids": "str",
     "judged_m2": "float64",
+    "first_year_visible": "Int64",
+    "active": "boolean",
 }
 
 
@@ -197,6 +199,8 @@ def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> di
         "guideline_version": verdict.guideline_version if verdict else draft.guideline_version,
         "known_ids": candidate.get("known_ids") or "",
         "judged_m2": candidate.get("area_m2"),
+        "first_year_visible": verdict.first_year_visible if verdict else None,
+        "active": verdict.active if verdict else None,
         "geometry": drawn,
     }
 

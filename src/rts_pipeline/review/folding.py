@@ -8,7 +8,7 @@ disagreement, which an adjudicator resolves.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,7 +22,10 @@ POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject
 
 @dataclass(frozen=True)
 class Verdict:
-    """The one decision on a candidate, or a slump that a reviewer added (decision "missed")."""
+    """The one decision on a candidate, or a slump that a reviewer added (decision "missed").
+
+    `first_year_visible` and `active` are what the last of the agreeing reviewers said who said anything of it.
+    """
 
     candidate_id: str
     decision: str
@@ -36,6 +39,8 @@ class Verdict:
     reviewed_at: str
     note: str
     guideline_version: str
+    first_year_visible: int | None = None
+    active: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
     opinions = [heads[-1] for heads in readings.values() if not _forked(heads)]
     agreeing = sorted((event for event in opinions if _content(event) == final), key=lambda e: e.order)
     given = [event.possibility for event in agreeing if event.possibility is not None]
+    years = [event.first_year_visible for event in agreeing if event.first_year_visible is not None]
+    activity = [event.active for event in agreeing if event.active is not None]
     return Verdict(
         candidate_id=candidate,
         decision=final[0],
@@ -131,6 +138,8 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
         reviewed_at=agreeing[-1].at,
         note="; ".join(dict.fromkeys(event.note for event in agreeing if event.note)),
         guideline_version=agreeing[-1].guideline_version,
+        first_year_visible=years[-1] if years else None,
+        active=activity[-1] if activity else None,
     )
 
 
@@ -174,6 +183,39 @@ def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
         return []
     parents: list[str | None] = [head.event_id for head in standing] or [None]
     return [make_event(**{**event.plain, "parent_event_id": parent}) for parent in parents]
+
+
+def renewed(events: Sequence[Event], known: Sequence[Event]) -> list[Event]:
+    """Return the events, none of which is one of `known`.
+
+    What was taken back and is said again within the same second would be the very event that was taken back.
+
+    Args:
+        events: new ones of a reviewer on a candidate.
+        known: those that are recorded, in the order in which they were.
+    """
+    ids = {event.event_id for event in known}
+    return [
+        make_event(**{**event.plain, "parent_event_id": known[-1].event_id}) if event.event_id in ids else event
+        for event in events
+    ]
+
+
+def retractions(known: Sequence[Event], common: Mapping[str, Any], wanted: str | None = None) -> list[Event]:
+    """Return the events that take back what a reviewer said of a candidate and didn't take back yet.
+
+    Args:
+        known: the reviewer's events on the candidate.
+        common: what all new events say.
+        wanted: id of the only event to take back; None: all.
+    """
+    retracted = {event.parent_event_id for event in known if event.action == "retract"}
+    said = [event for event in known if event.action in ("decide", "add_missed") and event.event_id not in retracted]
+    return [
+        make_event(**common, action="retract", candidate_id=event.candidate_id, parent_event_id=event.event_id)
+        for event in said
+        if wanted in (None, event.event_id)
+    ]
 
 
 def _says(event: Event) -> tuple[object, ...]:

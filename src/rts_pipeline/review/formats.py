@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import geopandas as gpd
 import pandas as pd
@@ -18,6 +20,8 @@ VERDICT = ("decision", "possibility", "reject_reason", "note")
 CANDIDATE_COLUMNS, MISSED_COLUMNS = ("candidate_id", "base_sha256", *VERDICT), ("possibility", "note")
 SEEN = ("outline_scope", "active")
 """Columns of the candidates that a file may lack: then what is recorded of them stays as it is."""
+YEARS = ("evidence_years", "first_year_visible")
+"""What a verdict from the review page may say and no file does."""
 ACTIVE = {"yes": True, "no": False}
 MISSED = "missed"
 """Decision of a row that is an added slump, in files of one table."""
@@ -25,6 +29,12 @@ AGAIN = "export the round again and fill in that file"
 SEPARATORS = (",", ";", "\t")
 SHORT = {name[:10]: name for name in (*CANDIDATE_COLUMNS, *SEEN) if len(name) > 10}
 """What a Shapefile makes of the longer names."""
+SOURCE, ADDED = "source", "added"
+"""Metadata of the layer of added slumps: what an import is recorded as, and id -> event of those that it was made with.
+
+Of the layer, not of the file: GDAL would write a file .aux.xml beside a GeoPackage that is read.
+"""
+Source = Literal["import", "qgis"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,17 @@ class Filled:
 
     Attributes:
         candidates: `CANDIDATE_COLUMNS`, what of `SEEN` the file has and, but from a CSV, the outlines in the candidates' CRS.
-        missed: the added slumps: `MISSED_COLUMNS` and outlines.
+        missed: the added slumps: `MISSED_COLUMNS`, candidate_id ("" where the file says none) and outlines.
         layered: whether these are two layers of a GeoPackage.
+        source: what the verdicts are recorded as: "qgis" for an offline package, however it was renamed.
+        exported: id -> event that stood, of the added slumps that the file held when it was made.
     """
 
     candidates: pd.DataFrame
     missed: gpd.GeoDataFrame
     layered: bool = False
+    source: Source = "import"
+    exported: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_filled(file: Path, crs: Any) -> Filled:
@@ -57,7 +71,9 @@ def read_filled(file: Path, crs: Any) -> Filled:
     suffix = file.suffix.lower()
     if suffix == ".gpkg":
         candidates = _layer(file, crs, CANDIDATE_COLUMNS, CANDIDATES_LAYER)
-        return Filled(candidates, _layer(file, crs, MISSED_COLUMNS, MISSED_LAYER), layered=True)
+        missed = _layer(file, crs, MISSED_COLUMNS, MISSED_LAYER)
+        missed = missed if "candidate_id" in missed else missed.assign(candidate_id="")
+        return Filled(candidates, missed, True, *_metadata(file))
     if suffix == ".csv":
         return Filled(_csv(file), gpd.GeoDataFrame(columns=list(CANDIDATE_COLUMNS), geometry=[], crs=crs))
     if suffix not in (".geojson", ".json", ".shp"):
@@ -83,9 +99,22 @@ def _layer(file: Path, crs: Any, columns: tuple[str, ...], name: str | None = No
     _check_columns(file, what, list(frame.columns), columns)
     if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
         raise InputError(file, f"{what} declares no CRS", expected="that of the candidates", do=AGAIN)
-    for column in {*columns, *SEEN} & {*frame.columns} - {"possibility"}:
+    for column in {*columns, *SEEN, "candidate_id"} & {*frame.columns} - {"possibility"}:
         frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
     return frame if frame.crs == crs else frame.to_crs(crs)
+
+
+def _metadata(file: Path) -> tuple[Source, dict[str, str]]:
+    import pyogrio
+
+    found = pyogrio.read_info(file, layer=MISSED_LAYER)["layer_metadata"] or {}
+    try:
+        added = json.loads(found.get(ADDED, "{}"))
+    except ValueError:
+        added = None
+    if not isinstance(added, dict):
+        raise InputError(file, f"its metadata '{ADDED}' is damaged", do=AGAIN)
+    return "qgis" if found.get(SOURCE) == "qgis" else "import", {str(name): str(event) for name, event in added.items()}
 
 
 def _check_columns(file: Path, what: str, found: list[str], needed: tuple[str, ...]) -> None:

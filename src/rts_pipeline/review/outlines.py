@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def plain(outline: BaseGeometry) -> BaseGeometry:
     if flat.geom_type == "MultiPolygon" and shapely.get_num_geometries(flat) == 1:
         flat = shapely.get_parts(flat)[0]
     return shapely.normalize(flat)
+
+
+def multi(outline: BaseGeometry) -> BaseGeometry:
+    """Return the outline as a MultiPolygon: layers of one geometry type, so that GIS programs let people draw parts."""
+    return MultiPolygon(shapely.get_parts(outline).tolist())
 
 
 def same(first: BaseGeometry, second: BaseGeometry) -> bool:

@@ -25,11 +25,13 @@ from rts_pipeline.review.exchange import export_gpkg
 from rts_pipeline.review.formats import CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER
 from rts_pipeline.review.package_rasters import YEAR_BANDS, Ground, link_mosaic, write_years
 from rts_pipeline.review.pictures import Pictures
-from rts_pipeline.review.qgis_layers import candidate_parts, known_parts, missed_parts, raster_parts
+from rts_pipeline.review.qgis_layers import candidate_parts, known_parts, missed_parts, raster_parts, window_parts
 from rts_pipeline.review.qgis_project import Layer, write_project
 from rts_pipeline.review.readings import queue_of
-from rts_pipeline.review.rounds import read_candidates
+from rts_pipeline.review.rounds import read_candidates, round_folder
 from rts_pipeline.review.tiles import Mosaic
+from rts_pipeline.review.windows import window_ids
+from rts_pipeline.sampling import WINDOW
 
 VERDICTS, PROJECT = "review.gpkg", "review.qgz"
 COLOUR_NAMES = {"true": "", "false": " false colour"}
@@ -39,9 +41,10 @@ FIRST_VIEW_M = 250.0
 
 @dataclass(frozen=True)
 class Packed:
-    """What a package holds: candidates, years with pictures, cells of the mosaic, and its size in bytes."""
+    """What a package holds: candidates, windows, years with pictures, cells of the mosaic, and its size in bytes."""
 
     candidates: int
+    windows: int
     years: tuple[int, ...]
     cells: int
     size: int
@@ -70,47 +73,62 @@ def write_package(settings: Config, round: str, reviewer: str, out: Path, *, rol
     if not queue:
         raise RefusedError(f"round {round}", f"holds nothing for {reviewer} to judge as {role}")
     shown = candidates.loc[queue]
+    n_windows = len(window_ids(round_folder(reviews, round)).intersection(queue))
     grounds = [
         Ground.of(str(n), tuple(b), grid, settings.evidence) for n, b in zip(queue, shown.bounds.to_numpy(), strict=True)
     ]
     pictures = Pictures(results, reviews, grid, settings.evidence)
     cells = grid.cells_touching([ground.box.polygon for ground in grounds])
     with new_folder(out) as folder:
-        export_gpkg(reviews, round, reviewer, folder / VERDICTS, role=role)
+        export_gpkg(reviews, round, reviewer, folder / VERDICTS, role=role, source="qgis")
         work = write_years(folder, pictures, round, grounds, grid)
         years = {year for done in track(work, len(cells), "package", "cells") for year in done}
         linked = link_mosaic(results / "mosaic", folder, cells, grid)
         mosaic = _mosaic_layers(folder, grid) if linked else []
-        layers = [*_verdict_layers(folder), *_year_layers(sorted(years), settings.time.target_year), *mosaic]
+        layers = [
+            *_verdict_layers(folder, windows=n_windows > 0),
+            *_year_layers(sorted(years), settings.time.target_year),
+            *mosaic,
+        ]
         west, south, east, north = shown.bounds.to_numpy()[0]
         view = (west - FIRST_VIEW_M, south - FIRST_VIEW_M, east + FIRST_VIEW_M, north + FIRST_VIEW_M)
         title = f"Round {round}: {reviewer} ({role})"
         write_project(folder / PROJECT, title, grid.crs, layers, _themes(layers), view)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Packed(len(queue), tuple(sorted(years)), len(linked), size)
+    return Packed(len(queue) - n_windows, n_windows, tuple(sorted(years)), len(linked), size)
 
 
-def _verdict_layers(folder: Path) -> list[Layer]:
-    """Return the layers of the GeoPackage: the added slumps above the candidates above what is known."""
+def _verdict_layers(folder: Path, *, windows: bool) -> list[Layer]:
+    """Return the layers of the GeoPackage: the added slumps above the candidates above what is known.
+
+    Windows of an audit are rows of the same table, but a layer of their own, whose form offers what can be said of a window.
+    """
     columns = {
         name: list(pyogrio.read_info(folder / VERDICTS, layer=name)["fields"]) for name in (CANDIDATES_LAYER, MISSED_LAYER)
     }
-    shown = {
-        MISSED_LAYER: ("missed slumps (add)", missed_parts(columns[MISSED_LAYER]), {}),
-        CANDIDATES_LAYER: ("candidates", candidate_parts(columns[CANDIDATES_LAYER]), {}),
-        KNOWN_LAYER: ("known outlines", known_parts(), {"readOnly": "1"}),
-    }
-    return [
+    table = f"./{VERDICTS}|layername="
+    candidates, missed = table + CANDIDATES_LAYER, table + MISSED_LAYER
+    outlines = f"{candidates}|subset=\"status\" <> '{WINDOW}'" if windows else candidates
+    polygons, still = {"geometry": "Polygon"}, {"geometry": "Polygon", "readOnly": "1"}
+    layers = [
         Layer(
-            f"review_{table}",
-            name,
-            f"./{VERDICTS}|layername={table}",
+            "review_missed", "missed slumps (add)", missed, "vector", missed_parts(columns[MISSED_LAYER]), attributes=polygons
+        ),
+        Layer(
+            "review_candidates",
+            "candidates",
+            outlines,
             "vector",
-            parts,
-            attributes={"geometry": "Polygon", **more},
-        )
-        for table, (name, parts, more) in shown.items()
+            candidate_parts(columns[CANDIDATES_LAYER]),
+            attributes=polygons,
+        ),
+        Layer("review_known", "known outlines", table + KNOWN_LAYER, "vector", known_parts(), attributes=still),
     ]
+    if windows:
+        source = f"{candidates}|subset=\"status\" = '{WINDOW}'"
+        parts = window_parts(columns[CANDIDATES_LAYER])
+        layers.insert(2, Layer("review_windows", "windows (look through)", source, "vector", parts, attributes=polygons))
+    return layers
 
 
 def _year_layers(years: list[int], target_year: int) -> list[Layer]:

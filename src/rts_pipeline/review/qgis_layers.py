@@ -21,6 +21,12 @@ STYLES = {
     "unsure": ("#F0E442", "dot", "unsure"),
 }
 """Colour (as on the review page, by Okabe & Ito 2008), line and legend of each decision; lines tell them apart without it."""
+WINDOW_STYLES = {
+    "": ("#FFFFFF", "dash dot", "not looked through"),
+    "reject": ("#E69F00", "dash dot", "nothing more to add"),
+    "unsure": ("#F0E442", "dash dot", "unsure"),
+}
+"""The same of the windows of an audit, which are no outlines."""
 ADDED, KNOWN = ("#009E73", "solid"), ("#CCCCCC", "dot")
 POSSIBILITIES = {"yes (1)": "1", "high (0.75)": "0.75", "medium (0.5)": "0.5", "low (0.25)": "0.25", "no (0)": "0"}
 MEANINGS = {
@@ -51,6 +57,11 @@ WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {
     "active": _choices({said: said for said in ACTIVE}),
     "note": ("TextEdit", {"IsMultiline": True, "UseHtml": False}),
 }
+WINDOW_WIDGETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "decision": _choices({"reject: nothing more to add here": "reject", "unsure": "unsure"}),
+    "note": WIDGETS["note"],
+}
+"""All that can be said of a window."""
 SHOWN = {"candidate_id": "candidate", "status": "status", "known_ids": "known slumps there", "area_m2": "area (m2)"}
 """Columns of a candidate that its form shows, not to be changed; the others are hidden."""
 ALIASES = {"reject_reason": "why rejected", "outline_scope": "outline holds", **SHOWN}
@@ -58,18 +69,27 @@ ALIASES = {"reject_reason": "why rejected", "outline_scope": "outline holds", **
 
 def candidate_parts(columns: Sequence[str]) -> list[Element]:
     """Return the style by decision and the form of the candidates, whose table has these columns."""
+    return _judged(columns, STYLES, WIDGETS)
+
+
+def window_parts(columns: Sequence[str]) -> list[Element]:
+    """Return the style by decision and the form of the windows of an audit: neither accept nor edit is offered."""
+    return _judged(columns, WINDOW_STYLES, WINDOW_WIDGETS)
+
+
+def _judged(columns: Sequence[str], styles: Mapping[str, tuple[str, str, str]], widgets: Mapping[str, Any]) -> list[Element]:
     categories, symbols = element("categories"), element("symbols")
-    for number, (decision, (colour, line, legend)) in enumerate(STYLES.items()):
+    for number, (decision, (colour, line, legend)) in enumerate(styles.items()):
         categories.append(element("category", value=decision, symbol=number, label=legend, render="true", type="string"))
         symbols.append(_outline(str(number), colour, line))
     attribute = "coalesce(\"decision\", '')"
     renderer = element("renderer-v2", categories, symbols, type="categorizedSymbol", attr=attribute, forceraster=0)
-    return [renderer, *_form(columns), element("previewExpression", text='"candidate_id"')]
+    return [renderer, *_form(columns, widgets), element("previewExpression", text='"candidate_id"')]
 
 
 def missed_parts(columns: Sequence[str]) -> list[Element]:
     """Return the style and the form of the slumps that the reviewer adds."""
-    return [_single(*ADDED), *_form(columns)]
+    return [_single(*ADDED), *_form(columns, WIDGETS)]
 
 
 def known_parts() -> list[Element]:
@@ -123,26 +143,26 @@ def _rgba(colour: str) -> str:
     return ",".join(str(value) for value in (*bytes.fromhex(colour[1:]), 255))
 
 
-def _form(columns: Sequence[str]) -> list[Element]:
+def _form(columns: Sequence[str], widgets: Mapping[str, tuple[str, dict[str, Any]]]) -> list[Element]:
     fields, aliases, editable = element("fieldConfiguration"), element("aliases"), element("editable")
     constraints, expressions = element("constraints"), element("constraintExpressions")
     for number, name in enumerate(["fid", *columns]):
-        kind, config = WIDGETS.get(name, ("TextEdit" if name in SHOWN else "Hidden", {}))
+        kind, config = widgets.get(name, ("TextEdit" if name in SHOWN else "Hidden", {}))
         widget = element("editWidget", element("config", options(config)), type=kind)
         fields.append(element("field", widget, name=name, configurationFlags="None"))
         aliases.append(element("alias", field=name, index=number, name=ALIASES.get(name, "")))
-        editable.append(element("field", name=name, editable=int(name in WIDGETS)))
+        editable.append(element("field", name=name, editable=int(name in widgets)))
         rule, told = CONSTRAINTS.get(name, ("", "")) if "decision" in columns else ("", "")
         strength: dict[str, Any] = {"constraints": 4 if rule else 0, "exp_strength": 1 if rule else 0}
         constraints.append(element("constraint", field=name, unique_strength=0, notnull_strength=0, **strength))
         expressions.append(element("constraint", field=name, exp=rule, desc=told))
-    table = element("attributetableconfig", element("columns", *_columns(columns)), actionWidgetStyle="dropDown")
+    table = element("attributetableconfig", element("columns", *_columns(columns, widgets)), actionWidgetStyle="dropDown")
     return [fields, aliases, constraints, expressions, editable, table]
 
 
-def _columns(columns: Sequence[str]) -> list[Element]:
+def _columns(columns: Sequence[str], widgets: Mapping[str, Any]) -> list[Element]:
     """Return which columns the attribute table shows."""
     return [
-        element("column", name=name, type="field", width=-1, hidden=int(name not in WIDGETS and name not in SHOWN))
+        element("column", name=name, type="field", width=-1, hidden=int(name not in widgets and name not in SHOWN))
         for name in ["fid", *columns]
     ]

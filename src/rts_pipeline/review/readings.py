@@ -78,12 +78,18 @@ def queue_of(reviews: Path, round: str, reviewer: str, *, role: Role = "primary"
     ids = judged_ids(reviews, round)
     if role == "primary":
         return ids
-    folded = fold(read_round(reviews, round))
+    return asked(ids, fold(read_round(reviews, round)), second_readings(reviews, round), reviewer, role)
+
+
+def asked(ids: list[str], folded: Folded, second: SecondReadings | None, reviewer: str, role: Role) -> list[str]:
+    """Return which of a round's ids a reviewer has to judge; see `queue_of`."""
+    if role == "primary":
+        return ids
     if role == "adjudicator":
         disputed = {*folded.disagreements, *(candidate for candidate, _ in folded.forks)}
         wanted = disputed | {name for name, readings in folded.heads.items() if len(readers_of(readings)) < len(readings)}
     else:
-        wanted = twice(second_readings(reviews, round), folded, reviewer)
+        wanted = twice(second, folded, reviewer)
     return [name for name in ids if name in wanted]
 
 

@@ -2,6 +2,7 @@
 
 A folder `reviews/round_<k>` holds `candidates.parquet` (the copy that the reviewers judge), `candidates.json` (what was
 outlined, and what of it was left for later), `model/` (the network that proposed them), `validation/` (how well it did),
+`evidence/` (the tables of what the years say of each candidate; no picture),
 `second_readings.json` (what was drawn to be judged twice), `audit.parquet` (the windows of an audit), `draft.json` while the
 review is open, `events.sqlite` (the record) and its exchange files `<reviewer>.jsonl`, and after the sign-off
 `reviewed.parquet`, `audited.parquet` (what became of the windows) and `signoff.json`.
@@ -29,6 +30,7 @@ from rts_pipeline.review.windows import AUDIT, AUDITED, read_windows, window_ids
 FOLDER = re.compile(r"^round_(\d{2,})$")
 CANDIDATES, DRAFT, REVIEWED, SIGNOFF = "candidates.parquet", "draft.json", "reviewed.parquet", "signoff.json"
 SUMMARY, CHOICE = "candidates.json", "validation/validation.json"
+CHANGE, YEARS = "evidence/change.parquet", "evidence/evidence.parquet"
 SECOND, LOCK = "second_readings.json", ".lock"
 POSITIVE = ("accept", "edit", "missed")
 """Decisions that say: a slump."""

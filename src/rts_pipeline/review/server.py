@@ -26,6 +26,7 @@ from rts_pipeline.imagery import COLOURS
 from rts_pipeline.review.desk import Desk, Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.events import Role
 from rts_pipeline.review.guard import ENTER, Guard
+from rts_pipeline.review.outlines import from_geojson
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.tiles import MAX_ZOOM, MIN_ZOOM, TILE_PX, Mosaic
 
@@ -113,11 +114,11 @@ def _add_candidates(app: FastAPI, desk: Desk, pictures: Pictures, mosaic: Mosaic
     def candidate(name: str) -> dict[str, Any]:
         if name not in desk.position:
             raise HTTPException(404)
-        bounds = desk.candidates.geometry.iloc[desk.position[name]].bounds
+        shown = desk.candidate(name)
         return {
-            **_with_years(desk.candidate(name), name, desk, pictures),
+            **_with_years(shown, name, desk, pictures),
             "chips": pictures.chips(desk.round, name),
-            "ground": pictures.ground(desk.round, name, bounds),
+            "ground": pictures.ground(desk.round, name, from_geojson(shown["outline"]).bounds),
         }
 
     @app.get("/api/around")
@@ -226,8 +227,12 @@ def serve(settings: Config, round: str, reviewer: str, *, role: Role, port: int 
 
 
 def _announcement(desk: Desk, pictures: Pictures, address: str, port: int) -> list[str]:
-    decided = sum(desk.state(name) is not None for name in desk.position)
-    lines = [f"Round {desk.round}, reviewer {desk.reviewer}: {decided} of {len(desk.position)} candidates decided"]
+    decided = {name for name in desk.position if desk.state(name) is not None}
+    windows = desk.windows & set(desk.position)
+    told = f"{len(decided - windows)} of {len(desk.position) - len(windows)} candidates decided"
+    if windows:
+        told += f", {len(decided & windows)} of {len(windows)} windows looked through"
+    lines = [f"Round {desk.round}, reviewer {desk.reviewer}: {told}"]
     if not pictures.years(desk.round):
         lines.append(f"There are no chips in {pictures.results}/rounds/{desk.round}/evidence: only the map will show anything")
     return [

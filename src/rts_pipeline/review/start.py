@@ -10,10 +10,12 @@ from rts_pipeline.io import atomic, sha256_file
 from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.rounds import (
     CANDIDATES,
+    CHANGE,
     CHOICE,
     DRAFT,
     SECOND,
     SUMMARY,
+    YEARS,
     Draft,
     count_rows,
     locked,
@@ -27,8 +29,9 @@ from rts_pipeline.review.windows import AUDIT
 
 JUDGED = (CHOICE, "validation/reliability.png", "validation/precision_recall.png")
 """How well the network did; no picture that shows Planet's pixels."""
-KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CANDIDATES)
-"""What a review copies from the round's results: the network, how well it did, what it outlined, and what it proposed."""
+KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CHANGE, YEARS, CANDIDATES)
+"""What a review copies from the round's results: the network, how well it did, what it outlined, what the years
+say of that, and what it proposed."""
 
 
 def start(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rts_pipeline.review.rounds import CANDIDATES, count_rows, open_draft, read_signoffs, round_folder, round_name
 from rts_pipeline.review.windows import window_ids
+
+if TYPE_CHECKING:
+    from rts_pipeline.review.events import Role
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class RoundStatus:
         state: "signed off", "open" (under review), or "ready" (candidates wait for `review start`).
         n_candidates: candidates of the round.
         decided: (reviewer, role) -> candidates and windows that he or she decided.
+        left: (reviewer, role) -> how many more he or she has to decide as of now; empty unless the round is open.
         undecided: candidates and windows that nobody decided yet.
         forks: (candidate_id, reviewer) with two standing decisions.
         disagreements: candidate ids on which the reviewers differ.
@@ -32,7 +36,7 @@ class RoundStatus:
     round: str
     state: Literal["signed off", "open", "ready"]
     n_candidates: int
-    decided: dict[tuple[str, str], int]
+    decided: dict[tuple[str, Role], int]
     undecided: int
     forks: tuple[tuple[str, str], ...] = ()
     disagreements: tuple[str, ...] = ()
@@ -40,6 +44,12 @@ class RoundStatus:
     n_missed: int = 0
     n_new: int | None = None
     n_windows: int = 0
+    left: dict[tuple[str, Role], int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether the round is open and nothing in it is."""
+        return self.state == "open" and not (self.undecided or self.forks or self.disagreements or self.once)
 
 
 def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
@@ -62,17 +72,22 @@ def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
 
 def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
     from rts_pipeline.review.folding import fold
-    from rts_pipeline.review.readings import judged_ids, missing, second_readings
+    from rts_pipeline.review.readings import asked, judged_ids, missing, second_readings
     from rts_pipeline.review.store import read_round
 
-    ids, windows = set(judged_ids(reviews, round)), window_ids(round_folder(reviews, round))
-    folded = fold(read_round(reviews, round))
-    decided = Counter(
+    listed, windows = judged_ids(reviews, round), window_ids(round_folder(reviews, round))
+    ids, folded, second = set(listed), fold(read_round(reviews, round)), second_readings(reviews, round)
+    decided: Counter[tuple[str, Role]] = Counter(
         (name, heads[-1].role)
         for candidate, readings in folded.heads.items()
         if candidate in ids
         for name, heads in readings.items()
     )
+
+    def left(reviewer: str, role: Role) -> list[str]:
+        wanted = asked(listed, folded, second, reviewer, role)
+        return [name for name in wanted if reviewer not in folded.heads.get(name, {})]
+
     return RoundStatus(
         round=round,
         state="open" if n_new is None else "signed off",
@@ -81,8 +96,9 @@ def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
         undecided=len(ids - set(folded.heads)),
         forks=tuple(folded.forks),
         disagreements=tuple(folded.disagreements),
-        once=tuple(missing(second_readings(reviews, round), folded)),
+        once=tuple(missing(second, folded)),
         n_missed=len(set(folded.verdicts) - ids),
         n_new=n_new,
         n_windows=len(windows),
+        left={} if n_new is not None else {who: len(left(*who)) for who in decided},
     )

@@ -135,23 +135,33 @@ def append(reviews: Path, round: str, reviewer: str, events: Iterable[Event], *,
         return store.append(events)
 
 
-def read_round(reviews: Path, round: str) -> list[Event]:
+def read_round(reviews: Path, round: str, candidate_id: str | None = None) -> list[Event]:
     """Read the events of all reviewers of a round, open or signed off; a round that nobody judged has none.
 
     Changes no file, and sees whole transactions of a writer that is at work.
 
+    Args:
+        reviews: the folder of all reviews.
+        round: name of a round.
+        candidate_id: only those on this candidate, without reading the others; None: all.
+
     Raises:
         InputError: a damaged database or exchange file.
     """
-    folder = round_folder(reviews, round)
+    events = _read(round_folder(reviews, round), candidate_id)
+    return events if candidate_id is None else [event for event in events if event.candidate_id == candidate_id]
+
+
+def _read(folder: Path, candidate_id: str | None) -> list[Event]:
     if not (folder / STORE).exists():
         return _union([], folder, set())
+    chosen = ("WHERE candidate_id = ?", candidate_id) if candidate_id is not None else ()
     with _connected(folder / STORE) as connection:
         connection.execute("PRAGMA query_only = ON")
         # One transaction: else a writer could take up a file in between, and its events would be missing.
         connection.execute("BEGIN")
         known = _version(connection) > 0
-        rows = _rows(connection) if known else []
+        rows = _rows(connection, *chosen) if known else []
         taken = {sha256 for (sha256,) in connection.execute("SELECT sha256 FROM taken")} if known else set()
         connection.execute("COMMIT")
     return _union(_events(folder / STORE, rows), folder, taken)

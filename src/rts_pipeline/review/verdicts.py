@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import geopandas as gpd
@@ -88,18 +88,30 @@ def _check_changes(rows: _Rows, filled: gpd.GeoDataFrame, known: pd.DataFrame) -
     rows.refuse(edit & as_base, "decision", "but the outline is the candidate's own", do=REDRAW)
 
 
-def check_missed(file: Path, said: Filled) -> gpd.GeoDataFrame:
+def check_missed(file: Path, said: Filled, known: Collection[str]) -> gpd.GeoDataFrame:
     """Return the added slumps, `possibility` as numbers, outlines 2D, after all checks.
+
+    Args:
+        file: for messages.
+        said: what the file says.
+        known: ids of all slumps that this reviewer added.
 
     Raises:
         InputError: the first wrong row and its value, and what is wrong with the others.
     """
     missed = said.missed
     rows = _Rows(file, MISSED_LAYER if said.layered else None, missed)
-    if not said.layered:
-        rows.refuse(missed["candidate_id"] != "", "candidate_id", "of an added slump", expected="none: it gets one")
+    ids = missed["candidate_id"]
+    if said.layered:
+        rows.refuse(~ids.isin(["", *known]), "candidate_id", "is no slump that this reviewer added", do=AGAIN)
+    else:
+        rows.refuse(ids != "", "candidate_id", "of an added slump", expected="none: it gets one")
         rows.refuse(missed["reject_reason"] != "", "reject_reason", "without decision 'reject'")
     checked = missed.assign(possibility=rows.possibilities()).set_geometry(rows.outlines())
+    drawn = checked.geometry.to_wkb()
+    for row in np.flatnonzero(drawn.duplicated() & drawn.notna() & ~rows.wrong):
+        earlier = missed.index[int(np.flatnonzero(drawn == drawn.iloc[row])[0])]
+        rows.note(int(row), f"geometry is that of row {earlier + 1}", do="keep one of them")
     rows.tell()
     return checked
 

@@ -1,0 +1,100 @@
+"""How a slump changes: what the years' images tell of the outlines that it was made of, and what the reviewers said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import shapely
+
+from rts_pipeline.io import canonical_json, read_parquet
+from rts_pipeline.review.rounds import CHANGE, YEARS
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from numpy.typing import NDArray
+
+RATES = ("growth_m2_yr", "growth_low_m2_yr", "growth_high_m2_yr", "retreat_m_yr", "retreat_error_m_yr")
+MEASURED = {"candidate_id": "str", "first_year_visible": "Int64", **dict.fromkeys(RATES, "float64"), "areas": "str"}
+STATED = ("first_year_visible", "active")
+"""What reviewers can say of a slump."""
+
+
+def read_change(reviewed: Sequence[Path]) -> pd.DataFrame:
+    """Return what was measured of the candidates of rounds, columns of `MEASURED`.
+
+    `areas` is a JSON object of the area (m2) in each year that shows the slump whole.
+
+    Args:
+        reviewed: the reviewed.parquet of rounds; beside each lie the tables of its evidence, unless the review was started with
+            an earlier version.
+
+    Raises:
+        InputError: a damaged table.
+    """
+    tables = [_measured(path.parent) for path in reviewed if (path.parent / CHANGE).exists()]
+    return pd.concat([pd.DataFrame(columns=list(MEASURED)).astype(MEASURED), *tables], ignore_index=True)
+
+
+def _measured(folder: Path) -> pd.DataFrame:
+    change = read_parquet(folder / CHANGE, [name for name in MEASURED if name != "areas"])
+    years = read_parquet(folder / YEARS, ["candidate_id", "year", "seen", "area_m2"])
+    shown = years[years["seen"].fillna(False).astype(bool) & years["area_m2"].notna()].sort_values("year")
+    areas = {
+        name: canonical_json({str(year): round(area, 1) for year, area in zip(rows["year"], rows["area_m2"], strict=True)})
+        for name, rows in shown.groupby("candidate_id")
+    }
+    return change.assign(areas=change["candidate_id"].map(areas)).astype(MEASURED)
+
+
+def change_of(
+    parts: gpd.GeoDataFrame, slump: NDArray[np.int64], gone: NDArray[np.bool_], measured: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the columns `dictionary.CHANGE` of each slump.
+
+    They are those of its largest present part that was measured: changes of several outlines can't be added. A statement of a
+    reviewer, the last one on any part, goes before what was measured.
+
+    Args:
+        parts: with delineation_id, iteration, reviewed_at and `STATED`.
+        slump: position of each part's slump, shape (n parts,), 0..m-1, each there.
+        gone: whether another part took its place, shape (n parts,).
+        measured: what `read_change` gives.
+    """
+    frame = pd.DataFrame(parts[["delineation_id", "iteration", "reviewed_at", *STATED]]).assign(slump=slump)
+    area = pd.Series(shapely.area(parts.geometry.to_numpy()), index=frame.index)
+    largest = (
+        frame[~gone]
+        .assign(area=area)
+        .merge(measured.rename(columns={"candidate_id": "delineation_id"}), "inner", "delineation_id", suffixes=("_said", ""))
+    )
+    largest = largest.sort_values("area", ascending=False, kind="stable").drop_duplicates("slump").set_index("slump")
+    slumps = pd.RangeIndex(slump.max() + 1 if len(slump) else 0)
+    largest = largest.reindex(slumps)
+    said = {name: _last(frame, name).reindex(slumps) for name in STATED}
+    growing = pd.Series(True, index=slumps, dtype="boolean").where(largest["growth_low_m2_yr"] > 0)
+    first, first_source = _first_of(said["first_year_visible"].astype("Int64"), largest["first_year_visible"])
+    active, active_source = _first_of(said["active"].astype("boolean"), growing)
+    return pd.DataFrame(
+        {
+            **{"first_year": first, "first_year_source": first_source, "active": active, "active_source": active_source},
+            **{name: largest[name] for name in RATES},
+            **{"area_by_year_m2": largest["areas"], "change_of": largest["delineation_id"]},
+        }
+    )
+
+
+def _last(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Return the last statement on each slump that has one."""
+    said = frame[frame[name].notna()].sort_values(["iteration", "reviewed_at"], kind="stable")
+    return said.drop_duplicates("slump", keep="last").set_index("slump")[name]
+
+
+def _first_of(said: pd.Series, measured: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return what the reviewers said, else what was measured, and who says so."""
+    value = said.fillna(measured)
+    source = pd.Series(np.where(said.notna(), "reviewer", "measured"), index=said.index, dtype="str")
+    return value, source.where(value.notna())

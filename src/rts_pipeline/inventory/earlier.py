@@ -1,0 +1,232 @@
+"""Slumps of an earlier inventory: which of them are seen again, were merged, split or stabilised, and which slumps are new.
+
+ARTS (Yang et al. 2025, Scientific Data 12:18) wants each intersection with an earlier outline named, and a slump that is seen
+again to keep its first UID. What outlines and dates settle is proposed; the rest is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from rts_pipeline.errors import InputError
+from rts_pipeline.inventory import relations
+from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU
+from rts_pipeline.inventory.shape import only_polygons
+from rts_pipeline.inventory.unite import MOSTLY, NARROW_PX
+from rts_pipeline.io import read_outlines
+from rts_pipeline.lineage import MIN_SHARED_M2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rts_pipeline.inventory.decisions import Decisions
+
+    Geometries = NDArray[np.object_]
+
+LITTLE = 0.1
+"""Outlines of which neither shares more than this share of its area are neighbours that overlap by accident."""
+STABLE_SCAR = "stable scar"
+"""The reason with which reviewers reject an outline that shows where a slump once was."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What an earlier inventory says of slumps.
+
+    Attributes:
+        carried: position of the earlier slump whose uid each slump keeps, -1 for none, shape (n,).
+        relations: rows of `relations.table` without places; `rts_uid` is left for the caller, who knows it by `slump`.
+        slump: position of each relation's slump, -1 for none.
+        places: the ground of each relation.
+    """
+
+    carried: NDArray[np.int64]
+    relations: list[dict[str, Any]]
+    slump: list[int]
+    places: list[Any]
+
+
+def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
+    """Return the slumps of an inventory's file (GeoPackage or GeoParquet) in a CRS (None: its own); `rts_uid` is unique in it.
+
+    Raises:
+        InputError: not such a file, or uids that are missing or there twice.
+    """
+    slumps = read_outlines(path, "an inventory")
+    if "rts_uid" not in slumps:
+        raise InputError(path, "has no column 'rts_uid'", expected="an inventory's GeoPackage or GeoParquet file")
+    wrong = slumps["rts_uid"].isna() | slumps["rts_uid"].duplicated()
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        uid = slumps["rts_uid"].iloc[row]
+        raise InputError(path, f"rts_uid of feature {row + 1} is {uid!r}, missing or there twice", expected="one a slump")
+    if crs is None or slumps.crs == crs:
+        return slumps.set_geometry(shapely.force_2d(slumps.geometry.to_numpy()), crs=slumps.crs)
+    slumps = slumps.to_crs(crs)
+    return slumps.set_geometry(only_polygons(slumps.geometry.to_numpy()), crs=crs)
+
+
+def match_earlier(
+    slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, scars: Geometries, area: Any, pixel_m: float, decisions: Decisions
+) -> Matched:
+    """Relate slumps to those of an earlier inventory.
+
+    Args:
+        slumps: outlines in a CRS in metres, with delineation_id and first_year.
+        earlier: what `read_earlier` gives, in the same CRS.
+        scars: outlines that reviewers rejected as scars where no slump is active any more.
+        area: the area that was searched: of earlier slumps elsewhere nothing is said.
+        pixel_m: edge of a pixel.
+        decisions: what the lab decided.
+
+    Raises:
+        InputError: a decision that can't be.
+    """
+    pairs = _pairs(slumps, earlier, pixel_m)
+    names, took = [], []
+    outlines, before = slumps.geometry.to_numpy(), earlier.geometry.to_numpy()
+    for new, old in zip(pairs["new"], pairs["old"], strict=True):
+        names.append(relations.question_id(outlines[new], before[old]))
+        took.append(decisions.take(names[-1], relations.WITH_EARLIER))
+    carried = _carried(pairs, took, len(slumps), len(earlier), decisions)
+    told, slump, places = [], [], []
+    uids, rows = earlier["rts_uid"].to_numpy(), slumps["delineation_id"].to_numpy()
+    others = earlier["delineation_id"].to_numpy() if "delineation_id" in earlier else uids
+    taken = np.zeros(len(earlier), dtype=bool)
+    taken[carried[carried >= 0]] = True
+    for name, decision, pair in zip(names, took, pairs.to_dict("records"), strict=True):
+        new, old = pair["new"], pair["old"]
+        relation, status, reason = _proposal(pair, carried[new], bool(taken[old]))
+        told.append(
+            {
+                **{key: value for key, value in pair.items() if key in relations.COLUMNS},
+                **{"relation_id": name, "reason": reason, "choices": "|".join(relations.WITH_EARLIER)},
+                **{"related_uid": uids[old], "delineation_id": rows[new], "related_id": others[old]},
+                **relations.said(decision, relation, status),
+            }
+        )
+        slump.append(new)
+        places.append(pair["ground"])
+    seen = pairs.loc[np.array([row["relation"] != "overlap" for row in told], dtype=bool), "old"]
+    lost = np.setdiff1d(np.flatnonzero(shapely.intersects(before, area)), seen)
+    for old, scarred in zip(lost.tolist(), _covered(before[lost], scars) >= MOSTLY, strict=True):
+        told.append({"related_uid": uids[old], "related_id": others[old], **_lost(before[old], bool(scarred), decisions)})
+        slump.append(-1)
+        places.append(before[old])
+    return Matched(carried, told, slump, places)
+
+
+def known_before(places: Sequence[Any], earlier: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+    """Return which of n outlines show, or lie in, a slump of an earlier inventory."""
+    outlines, before = np.array(places, dtype=object), earlier.geometry.to_numpy()
+    new, old = shapely.STRtree(before).query(outlines, predicate="intersects")
+    shared = shapely.area(shapely.intersection(outlines[new], before[old]))
+    known = np.zeros(len(outlines), dtype=bool)
+    known[new[shared >= MOSTLY * np.minimum(shapely.area(outlines[new]), shapely.area(before[old]))]] = True
+    return known
+
+
+def _covered(outlines: Geometries, by: Geometries) -> NDArray[np.float64]:
+    """Return the share of each outline's area that others, which overlap each other nowhere, cover."""
+    other, one = shapely.STRtree(outlines).query(by, predicate="intersects")
+    shared = shapely.area(shapely.intersection(outlines[one], by[other]))
+    share: NDArray[np.float64] = np.bincount(one, shared, minlength=len(outlines)) / shapely.area(outlines)
+    return share
+
+
+def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) -> pd.DataFrame:
+    """Return the pairs that share ground, best IoU first: what they share, when they were seen, and how close they are."""
+    outlines, before = slumps.geometry.to_numpy(), earlier.geometry.to_numpy()
+    new, old = shapely.STRtree(before).query(outlines, predicate="intersects")
+    ground = shapely.intersection(outlines[new], before[old])
+    shared = shapely.area(ground)
+    keep = shared > MIN_SHARED_M2
+    new, old, ground, shared = new[keep], old[keep], ground[keep], shared[keep]
+    pairs = relations.pair_numbers(outlines[new], before[old], shared)
+    most = pairs[["share", "related_share"]].max(axis=1)
+    slight = (most < LITTLE) | (relations.narrow(ground, NARROW_PX * pixel_m) & (most < MOSTLY))
+    years = earlier_years(earlier)
+    pairs = pairs.assign(
+        **{"new": new, "old": old, "ground": ground, "slight": slight, "close": ~slight & (most >= MOSTLY)},
+        first_year=slumps["first_year"].to_numpy(dtype=float, na_value=np.nan)[new],
+        related_year=years[old],
+    )
+    return pairs.sort_values(["iou", "shared_m2"], ascending=False, kind="stable", ignore_index=True)
+
+
+def earlier_years(earlier: gpd.GeoDataFrame) -> NDArray[np.float64]:
+    """Return the year of the last image of each earlier slump; nan where its inventory doesn't say."""
+    if "acquired_end" not in earlier:
+        return np.full(len(earlier), np.nan)
+    years: NDArray[np.float64] = pd.to_numeric(earlier["acquired_end"].astype("str").str[:4], errors="coerce").to_numpy(float)
+    return years
+
+
+def _goes_on(pair: dict[Any, Any]) -> bool:
+    """Return whether outlines and dates let a slump be the earlier one, seen again."""
+    later = pair["first_year"] > pair["related_year"]
+    known = np.isfinite(pair["first_year"]) and np.isfinite(pair["related_year"])
+    if pair["iou"] >= SAME_IOU:
+        return True
+    return not later if pair["related_share"] >= MOSTLY else bool(known and not later)
+
+
+def _carried(pairs: pd.DataFrame, took: list[Any], n_new: int, n_old: int, decisions: Decisions) -> NDArray[np.int64]:
+    """Return the earlier slump that each slump is: what the lab decided, then one to one by IoU."""
+    carried, free = np.full(n_new, -1), np.ones(n_old, dtype=bool)
+    rows = list(zip(pairs.to_dict("records"), took, strict=True))
+    for pair, decision in rows:
+        if decision is None or decision.relation != "repeat":
+            continue
+        if carried[pair["new"]] >= 0 or not free[pair["old"]]:
+            raise decisions.wrong(decision, "'repeat' was decided of that slump already", "one slump for each earlier one")
+        carried[pair["new"]], free[pair["old"]] = pair["old"], False
+    for pair, decision in rows:
+        if decision is None and pair["close"] and free[pair["old"]] and carried[pair["new"]] < 0 and _goes_on(pair):
+            carried[pair["new"]], free[pair["old"]] = pair["old"], False
+    return carried
+
+
+def _proposal(pair: dict[Any, Any], carried: int, taken: bool) -> tuple[str, str, str]:
+    """Return relation, status and reason of a pair.
+
+    Args:
+        pair: a row of `_pairs`.
+        carried: the earlier slump that the pair's slump is, -1 for none.
+        taken: whether the pair's earlier slump is one of these.
+    """
+    part = f"it shares {pair['share']:.0%} of its area and {pair['related_share']:.0%} of the earlier one's"
+    if carried == pair["old"]:
+        return "repeat", PROPOSED, part
+    if pair["slight"]:
+        return "overlap", PROPOSED, part
+    if not pair["close"]:
+        return "unknown", ASKED, f"{part}: too little to be sure"
+    if carried >= 0:
+        if taken or pair["related_share"] < MOSTLY:
+            return "unknown", ASKED, f"{part}, and is another earlier slump already"
+        return "merged", PROPOSED, f"{part}, and is another earlier slump too"
+    if pair["first_year"] > pair["related_year"]:
+        if pair["related_share"] >= MOSTLY:
+            return "unknown", ASKED, f"{part}, but is said to be there first in {pair['first_year']:.0f}"
+        return "new", PROPOSED, f"{part}, and is there since {pair['first_year']:.0f}"
+    if taken:
+        return "split", PROPOSED, f"{part}, which another slump goes on"
+    return "unknown", ASKED, f"{part}, and it isn't known since when it is there"
+
+
+def _lost(outline: Any, scarred: bool, decisions: Decisions) -> dict[str, Any]:
+    """Return the relation of an earlier slump that no outline shows."""
+    name = relations.question_id(outline)
+    relation, status = ("stabilized", PROPOSED) if scarred else ("unknown", ASKED)
+    reason = f"reviewers rejected an outline there as '{STABLE_SCAR}'" if scarred else "no outline shows it any more"
+    decided = relations.said(decisions.take(name, relations.LOST), relation, status)
+    return {"relation_id": name, "reason": reason, "choices": "|".join(relations.LOST), **decided}

@@ -1,0 +1,136 @@
+"""The windows of an audit on the review page: looked through like candidates are judged, and never taken for outlines."""
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from browser_case import draw
+from page_case import Project
+from review_case import frame, middle
+
+pytest_plugins = ("browser_case",)
+EMPTY, FULL = "a02-0010", "a02-0024"
+"""Windows: a slump is known in the first, a candidate lies in the second."""
+WHITE, BLUE, YELLOW, PURPLE = (255, 255, 255), (86, 180, 233), (240, 228, 66), (204, 121, 167)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    windows = frame(sampled=[10, 24], round="02")
+    windows.loc[10, "known"] = middle(10)
+    return Project(tmp_path_factory.mktemp("windows"), windows=windows)
+
+
+def go(reader, name):
+    reader.press("g")
+    reader.page.keyboard.type(name)
+    reader.press("Enter")
+    reader.shows(name)
+
+
+def pixels(reader, colour):
+    """How many pixels of the large view have a colour."""
+    values = reader.page.evaluate(
+        """() => {
+            const canvas = document.querySelector('.square canvas');
+            return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
+        }"""
+    )
+    return int((np.abs(np.array(values).reshape(-1, 4)[:, :3] - colour).max(axis=1) < 6).sum())
+
+
+def test_a_window_is_looked_through(reader, project):
+    assert "0 of 8 candidates decided, 0 of 2 windows looked through" in reader.server.told
+    reader.shows(EMPTY)
+    reader.see("progress", "0 of 8")
+    reader.see("windows", "0 of 2")
+    reader.see("window", "A window, no outline")
+    reader.see("facts", "window, 36,8")
+    verdicts = reader.page.locator("button.verdict")
+    assert [verdicts.nth(number).is_enabled() for number in range(4)] == [False, True, False, True]
+    expect(verdicts.nth(1)).to_contain_text("nothing more to add")
+    for key, told in (
+        ("1", "A window is no outline"),
+        ("3", "A window is no outline"),
+        ("Shift+2", "needs no reason"),
+        ("q", "only the verdict and a note"),
+        ("u", "only the verdict and a note"),
+    ):
+        reader.press("Escape", key)
+        reader.see("message", told)
+    reader.press("2")
+    reader.shows("r02-0001")
+    reader.see("windows", "1 of 2")
+    reader.see("progress", "0 of 8")
+    reader.see("numbers", "come after the verdict")
+    reader.saved()
+    assert project.decisions() == {EMPTY: "reject"}
+    reader.press("k")
+    reader.shows(EMPTY)
+    reader.see("standing", "nothing more to add")
+    assert reader.page.locator("[data-test=numbers]").inner_text().strip() == ""
+    reader.press("4")
+    reader.shows("r02-0001")
+    reader.saved()
+    assert project.decisions() == {EMPTY: "unsure"}
+    (_, last) = project.events()
+    assert (last.possibility, last.reject_reason, last.geometry) == (None, None, None)
+
+
+def test_a_slump_is_added_in_a_window(reader, project):
+    reader.shows(EMPTY)
+    go(reader, FULL)
+    reader.press("n", "w")
+    draw(reader, [(0, 0), (10, 0), (0, -10)], start=(110, 60))
+    reader.see("drawing", "1 part")
+    reader.press("m")
+    reader.page.keyboard.type("under snow in 2018")
+    reader.press("Enter", "Enter")
+    reader.see("message", "Added")
+    reader.see("current", FULL)
+    reader.saved()
+    assert pixels(reader, PURPLE) > 50, "what was added is shown"
+    reader.press("2")
+    reader.shows("r02-0005")
+    reader.saved()
+    said = {event.candidate_id: event for event in project.events()}
+    window = said.pop(FULL)
+    (added,) = said.values()
+    assert (window.decision, window.possibility, window.note) == ("reject", None, None)
+    assert (added.action, added.possibility, added.note) == ("add_missed", 0.75, "under snow in 2018")
+
+
+def test_a_window_is_a_frame_and_shows_what_is_in_a_list(reader):
+    reader.shows(EMPTY)
+    assert pixels(reader, WHITE) > 200
+    assert pixels(reader, YELLOW) > 50
+    assert pixels(reader, BLUE) == 0
+    go(reader, FULL)
+    assert pixels(reader, WHITE) > 200
+    assert pixels(reader, BLUE) > 50
+    reader.press("o")
+    assert pixels(reader, WHITE) == 0
+    go(reader, "r02-0003")
+    reader.press("o")
+    assert pixels(reader, WHITE) == 0
+    assert pixels(reader, BLUE) > 200
+
+
+def test_windows_in_the_list(reader):
+    rows = reader.page.locator("nav .row")
+    expect(rows).to_have_count(10)
+    assert [rows.nth(number).inner_text().split()[1] for number in (0, 1, 5)] == [EMPTY, "r02-0001", FULL]
+    reader.page.get_by_label("filter").select_option("windows")
+    expect(rows).to_have_count(2)
+    reader.press("2")
+    reader.shows(FULL)
+    reader.press("2")
+    reader.see("windows", "2 of 2")
+    reader.see("message", "No open candidate is left in this list")
+    reader.page.get_by_label("filter").select_option("all")
+    go(reader, "r02-0001")
+    for number in range(1, 9):
+        reader.shows(f"r02-{number:04d}")
+        reader.press("2")
+    reader.see("message", "All 8 candidates are decided, all 2 windows looked through")
+    reader.saved()

@@ -1,0 +1,46 @@
+import { shownKind } from "./chips";
+import type { Candidate, Round } from "./types";
+
+export type View = "blink" | "swipe" | "map";
+
+/** How the candidate in view is looked at: which year, which kind of picture, side by side with what. */
+export class Look {
+  view = $state<View>("blink");
+  kind = $state("true");
+  year = $state(0);
+  against = $state(0);
+  edge = $state(0.5);
+  playing = $state(true);
+  outlines = $state(true);
+  shown = $state.raw<Candidate | null>(null);
+
+  constructor(private readonly info: Round) {
+    this.year = info.years.includes(info.target_year) ? info.target_year : (info.years.at(-1) ?? 0);
+    this.against = info.years[0] ?? 0;
+    this.playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  }
+
+  blink(): void {
+    if (this.playing && this.view === "blink") this.stepYear(1, true);
+  }
+
+  stepYear(direction: 1 | -1, playing = false): void {
+    const years = this.info.years;
+    if (!years.length) return;
+    this.playing = playing;
+    let at = years.indexOf(this.year);
+    for (let step = 0; step < years.length; step++) {
+      at = (at + direction + years.length) % years.length;
+      // a year without a picture would be a blank frame between the others
+      const chip = this.shown?.chips.find((one) => one.year === years[at]);
+      if (chip && shownKind(chip.kinds, this.kind)) break;
+    }
+    this.year = years[at]!;
+  }
+
+  /** The next of these kinds of pictures, after the last one true colour; null where the round has none of them. */
+  following(kinds: string[]): string | null {
+    const there = kinds.filter((kind) => this.info.kinds.includes(kind));
+    return there.length ? (there[there.indexOf(this.kind) + 1] ?? "true") : null;
+  }
+}

@@ -1,0 +1,43 @@
+import type { Op } from "./queue";
+import type { Body, Said, Standing } from "./types";
+
+/** What an operation on a slump that is being added names as its candidate. */
+export const MISSED = "+";
+
+export const newId = () => crypto.randomUUID();
+
+/** A verdict or an added slump, and what will stand when it is recorded. */
+export function operation(path: Op["path"], candidate: string, body: Body, before: Standing | null): Op {
+  const after: Standing = {
+    candidate_id: candidate,
+    decision: body.decision ?? "missed",
+    event_id: before?.event_id ?? "",
+    possibility: body.possibility ?? null,
+    reject_reason: body.reject_reason ?? null,
+    outline_scope: body.outline_scope ?? null,
+    first_year_visible: body.first_year_visible ?? null,
+    active: body.active ?? null,
+    note: body.note ?? null,
+    geometry: body.geometry ?? null,
+    forked: false,
+  };
+  return { id: newId(), path, candidate, body, before, after };
+}
+
+/** What a standing verdict says beside the decision, to be changed. */
+export function saidIn(mine: Standing | null): Said {
+  return {
+    possibility: mine?.possibility ?? undefined,
+    reject_reason: mine?.reject_reason ?? undefined,
+    outline_scope: mine?.outline_scope ?? undefined,
+    first_year_visible: mine?.first_year_visible ?? undefined,
+    active: mine?.active ?? undefined,
+  };
+}
+
+/** Whether a standing verdict says this already, its decision and reason apart. */
+export function saysAlready(mine: Standing, said: Said, note: string): boolean {
+  const stands = saidIn(mine);
+  const names = ["possibility", "outline_scope", "first_year_visible", "active"] as const;
+  return names.every((name) => stands[name] === said[name]) && (mine.note ?? "") === note.trim();
+}
