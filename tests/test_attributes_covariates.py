@@ -11,12 +11,14 @@ from affine import Affine
 from shapely import Point, box
 
 from attributes_case import CRS, EAST, GRID, NORTH, attributes
-from rts_pipeline.config import Covariate, Measures, validate_config
+from export_case import observed_table, options
+from rts_pipeline.completeness import build_completeness
+from rts_pipeline.config import Covariate, Covariates, Measures, validate_config
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.export.build import build_export
 from rts_pipeline.inventory.covariates import measure
-from rts_pipeline.inventory.export import export
 from rts_pipeline.io import write_parquet
-from rts_pipeline.options import ExportOptions
+from rts_pipeline.options import CompletenessOptions
 from rts_pipeline.workflow import load_project
 
 MINIMAL = {"area": {"aoi": "aoi.gpkg"}, "scenes": {"folders": ["orders"]}, "labels": {"seeds": "seeds.gpkg"}}
@@ -120,7 +122,11 @@ def test_covariates_become_columns_of_the_inventory_and_of_its_dictionary(tmp_pa
         shapely.distance(SLUMPS.to_numpy(), Point(EAST + 500, NORTH)), rel=2e-3
     )
     write_parquet(tmp_path / "attributes.parquet", slumps)
-    export(tmp_path / "attributes.parquet", tmp_path / "out", ExportOptions(attributes=Measures(covariates=named)))
+    known, reviews = tmp_path / "completeness.json", tmp_path / "reviews"
+    reviews.mkdir()
+    build_completeness(tmp_path / "attributes.parquet", reviews, [], known, CompletenessOptions(grid=GRID), [])
+    wanted = options().model_copy(update={"attributes": Covariates(covariates=named)})
+    build_export(tmp_path / "attributes.parquet", known, observed_table(tmp_path), reviews, tmp_path / "out", wanted, [])
     dictionary = pd.read_csv(tmp_path / "out/data_dictionary.csv", keep_default_na=False).set_index("name")
     assert set(gpd.read_parquet(tmp_path / "out/rts_inventory.parquet").columns) | {"geometry_wkt"} == set(dictionary.index)
     assert dictionary.loc["cover", "unit"] == "m"

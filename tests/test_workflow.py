@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import shapely
 
+from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import Grid
 from workflow_case import Case, make_case
 
@@ -422,11 +423,20 @@ def test_a_second_round_and_the_inventory_so_far(case):
     first = json.loads((case.results / "rounds/01/model/model.json").read_text())
     assert model["parent_sha256"] == first["sha256"]["weights.pt"]
     case.snakemake("preliminary")
-    inventory = gpd.read_file(case.results / "inventory/rts_inventory.gpkg")
+    inventory = gpd.read_file(case.results / "export/rts_inventory.gpkg")
     seeds = gpd.read_file(case.folder / "corridor/seeds.gpkg")
     assert len(inventory) > len(seeds)
     assert inventory.geometry.is_valid.all()
     assert (case.results / "report/report.html").stat().st_size > 10_000
+    published = case.results / "export"
+    case.cli("export", "validate", "--schema", "arts", published / "rts_arts.geojson")
+    assert "round 01" in (published / "data_card.html").read_text()
+    case.configure(export={"licence": "CC-BY-4.0", "formats": ["gpkg", "stac"]})
+    assert case.plan("preliminary") == {"export": 1}
+    case.snakemake("preliminary")
+    files = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
+    assert files == set(release_files(["gpkg", "stac"]))
+    assert case.plan("preliminary") == {}
     assert case.plan("all_rounds") == {"verify": 1}
     shutil.rmtree(case.results / "rounds/01")
     assert case.plan() == {}, "a finished round is a leaf: its files aren't needed any more"

@@ -22,6 +22,7 @@ from rts_pipeline.config import (
     Config,
     Covariates,
     Evidence,
+    Export,
     GridSection,
     Labelling,
     Learning,
@@ -208,7 +209,12 @@ class AttributesOptions(Section):
 class ExportOptions(Section):
     """Options of `export`: the columns that the configuration names; the rest is what `attributes` made."""
 
+    area: Place
+    time: Time
+    grid: GridSection
     attributes: Covariates = Covariates()
+    export: Export
+    report: Report
 
 
 class CompletenessOptions(Section):

@@ -46,14 +46,14 @@ STAGES = {
     "crossvalidate": Stage(1, "crossvalidate", "351edf8b9a9f61e7"),
     "predict": Stage(2, "predict", "21dc2a0c96040208"),
     "polygonize": Stage(3, "polygonize", "286f1838789de191"),
-    "candidates": Stage(9, "candidates", "cf1efc930ae13e55"),
-    "audit": Stage(1, "audit", "f2a7d40e78dcd655"),
+    "candidates": Stage(9, "candidates", "7a3356759741105d"),
+    "audit": Stage(1, "audit", "597471860f9b368e"),
     "evidence": Stage(4, "evidence.build", "eab5ce931c30ca8b"),
-    "inventory": Stage(4, "inventory.build", "362d50d78a2de650"),
-    "completeness": Stage(1, "completeness", "35dd9c0ecbe7dcd0"),
-    "attributes": Stage(4, "inventory.attributes", "11df625929e1b7c2"),
-    "export": Stage(2, "inventory.export", "4a5f7c56adde452c"),
-    "report": Stage(10, "report.build", "d79cab455c38d2a5"),
+    "inventory": Stage(4, "inventory.build", "7c876969a5c5b9bd"),
+    "completeness": Stage(1, "completeness", "7e2cd6aeec0dbb50"),
+    "attributes": Stage(4, "inventory.attributes", "210b69ea2b8a87ae"),
+    "export": Stage(3, "export.build", "fc858e3ec18ef153"),
+    "report": Stage(10, "report.build", "c083bf547b85b97a"),
 }
 
 

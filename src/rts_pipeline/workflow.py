@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
+from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_json
 from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
@@ -245,6 +246,11 @@ class Project:
         for key, path in self.config.attributes.files.items():
             if not Path(path).exists():
                 raise InputError(path, "no such file", expected=f"the file of attributes.{key}", do="correct the path")
+
+    @property
+    def release_files(self) -> list[str]:
+        """Names of the files of the release, in the folder of the stage export."""
+        return release_files(self.config.export.formats)
 
     # --- rounds --------------------------------------------------------------------------------------------------
 

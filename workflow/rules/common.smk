@@ -125,12 +125,10 @@ def inventory_files():
         "relations.csv",
         "completeness.json",
         "attributes.parquet",
-        "rts_inventory.gpkg",
-        "rts_inventory.parquet",
-        "rts_inventory.csv",
     ]
     return [
-        *expand(f"{RESULTS}/inventory/{{name}}", name=[*names, "data_dictionary.csv"]),
+        *expand(f"{RESULTS}/inventory/{{name}}", name=names),
+        *expand(f"{RESULTS}/export/{{name}}", name=project.release_files),
         f"{RESULTS}/report/report.html",
         f"{RESULTS}/report/figures",
     ]

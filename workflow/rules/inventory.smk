@@ -102,12 +102,12 @@ rule attributes:
 
 rule export:
     input:
-        "<results>/inventory/attributes.parquet",
+        attributes="<results>/inventory/attributes.parquet",
+        completeness="<results>/inventory/completeness.json",
+        observed="<results>/coverage/observed.parquet",
+        signoffs=signoffs(project.rounds.finished),
     output:
-        gpkg="<results>/inventory/rts_inventory.gpkg",
-        parquet="<results>/inventory/rts_inventory.parquet",
-        csv="<results>/inventory/rts_inventory.csv",
-        dictionary="<results>/inventory/data_dictionary.csv",
+        expand("<results>/export/{file}", file=project.release_files),
     log:
         "<logs>/export.log",
     benchmark:
@@ -115,15 +115,19 @@ rule export:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=1500,
     params:
         options=project.options("export"),
         code=project.code("export"),
-        folder=subpath(output.gpkg, parent=True),
+        rounds=" ".join(project.rounds.finished),
+        reviews=lambda wildcards: REVIEWS,
+        folder=subpath(output[0], parent=True),
     message:
-        "Export the inventory"
+        "Release of the inventory"
     shell:
-        "rts-pipeline export {input} --out {params.folder} --options {params.options:q} --code {params.code} 2> {log}"
+        "rts-pipeline export write {input.attributes} {params.rounds} --completeness {input.completeness}"
+        " --observed {input.observed} --reviews {params.reviews:q} --out {params.folder:q}"
+        " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,13 @@ from rts_pipeline.errors import UsageError
 from rts_pipeline.options import AttributesOptions, CompletenessOptions, ExportOptions, InventoryOptions, ReportOptions
 
 inventory = typer.Typer(help="One outline for each slump, and what differs between inventories.", no_args_is_help=True)
+export = typer.Typer(help="The published release.", no_args_is_help=True)
+
+
+class Schema(StrEnum):
+    """Standards that a file can be checked against."""
+
+    arts = "arts"
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(inventory, name="inventory")
     app.command()(completeness)
     app.command()(attributes)
-    app.command()(export)
+    app.add_typer(export, name="export")
     app.command()(report)
 
 
@@ -111,21 +119,42 @@ def attributes(
     build_attributes(inventory, sources, dem, roads, railway, out, parsed)
 
 
-def export(
+@export.command()
+def write(
     attributes: Annotated[Path, typer.Argument(help="attributes.parquet")],
-    out: Out,
+    completeness: Annotated[Path, typer.Option(help="completeness.json")],
+    observed: Annotated[Path, typer.Option(help="What was observed of each cell and year (observed.parquet).")],
+    reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; what lies in it is replaced.")],
+    rounds: Annotated[list[str] | None, typer.Argument(help="The signed-off rounds: 01 02 ...")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Write the inventory as GeoPackage, GeoParquet and CSV, with a data dictionary.
+    """Write the release: the inventory in all configured formats, with dictionary, data card, citation and manifest.
 
-    Example: rts-pipeline export attributes.parquet --out results/inventory
+    Example: rts-pipeline export write results/inventory/attributes.parquet 01 02
+    --completeness results/inventory/completeness.json --observed results/coverage/observed.parquet --reviews reviews
+    --out results/export
     """
     parsed = stage_options("export", ExportOptions, options, config, code)
-    from rts_pipeline.inventory.export import export
+    from rts_pipeline.export.build import build_export
 
-    export(attributes, out, parsed)
+    build_export(attributes, completeness, observed, reviews, out, parsed, rounds or [])
+
+
+@export.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="The file to check.")],
+    schema: Annotated[Schema, typer.Option(help="arts: the ARTS data standard.")],
+) -> None:
+    """Check a file against a standard of the field: a line for each kind of defect, and exit code 3 when there is one.
+
+    Example: rts-pipeline export validate --schema arts results/export/rts_arts.geojson
+    """
+    from rts_pipeline.export.validate import check
+
+    check(file, schema.value)
 
 
 def report(

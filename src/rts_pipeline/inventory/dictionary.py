@@ -252,7 +252,15 @@ def conform(frame: gpd.GeoDataFrame, *, measured: bool, covariates: Sequence[Cov
     Raises:
         ValueError: the frame lacks a column or has one without an entry (a defect of the stage).
     """
-    wanted = columns(measured=measured, covariates=covariates)
+    return typed(frame, columns(measured=measured, covariates=covariates))
+
+
+def typed(frame: gpd.GeoDataFrame, wanted: Sequence[Column]) -> gpd.GeoDataFrame:
+    """Return the frame with exactly the wanted columns, in their order and types.
+
+    Raises:
+        ValueError: the frame lacks a column or has one that isn't wanted (a defect of the stage).
+    """
     names = [column.name for column in wanted]
     if set(frame.columns) != set(names):
         raise ValueError(f"columns differ from the data dictionary: {sorted(set(frame.columns) ^ set(names))}")

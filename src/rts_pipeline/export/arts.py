@@ -1,0 +1,106 @@
+"""The inventory in the ARTS data standard (Arctic Retrogressive Thaw Slumps, Yang et al. 2025, Scientific Data 12:18)."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import pandas as pd
+
+from rts_pipeline.export.files import ARTS
+from rts_pipeline.export.tables import Source, Table, rounded
+from rts_pipeline.inventory.dictionary import Column, typed
+
+CRS = "EPSG:3413"
+DECIMALS = 3
+"""Of a metre."""
+SOURCE = "PlanetScope"
+RELATION_OF = {
+    "merged": "MergedRTS",
+    "split": "SplitRTS",
+    "new": "NewRTS",
+    "stabilized": "StabilizedRTS",
+    "unknown": "UnknownRelationship",
+}
+"""Field of each word of the inventory's column `relation`."""
+RELATIONS = tuple(RELATION_OF.values())
+TOLD = ("relation", "related_uids")
+"""Columns of the inventory that tell relations."""
+REQUIRED = (
+    *("CentroidLat", "CentroidLon", "RegionName", "CreatorLab", "BaseMapDate", "BaseMapSource"),
+    *("BaseMapResolution", "TrainClass", "LabelType"),
+)
+TRAIN_CLASSES = ("Positive", "Negative")
+
+COLUMNS: tuple[Column, ...] = (
+    Column("CentroidLat", "number", "degree", "Latitude of a point inside the outline (WGS84, 5 decimals)", "latitude"),
+    Column("CentroidLon", "number", "degree", "Longitude of a point inside the outline (WGS84, 5 decimals)", "longitude"),
+    Column("RegionName", "text", "", "Name of the region", "area.region"),
+    Column("CreatorLab", "text", "", "Makers: initials and surname, organisation; joined by '; '", "area.creator_lab"),
+    Column("BaseMapDate", "text", "", "First and last day of the season of the images, joined by ','", "time"),
+    Column("BaseMapSource", "text", "", "Sensor", SOURCE),
+    Column("BaseMapResolution", "number", "m", "Pixel size of the mosaics", "grid.pixel_m"),
+    Column("TrainClass", "text", "", "Positive: a slump (the inventory holds no negative outline)", "constant"),
+    Column("LabelType", "text", "", "Polygon", "constant"),
+    Column("MergedRTS", "text", "", "UIDs of slumps that merged into this one, joined by ','; empty: none", "inventory"),
+    Column("SplitRTS", "text", "", "UID of the slump that split, of which this is a part; empty: none", "inventory"),
+    Column(
+        "NewRTS", "text", "", "UIDs of slumps that formed on a stabilised scar here, joined by ','; empty: none", "inventory"
+    ),
+    Column("StabilizedRTS", "text", "", "UIDs of stabilised scars that it overlaps, joined by ','; empty: none", "inventory"),
+    Column("UnknownRelationship", "text", "", "UIDs of others that it overlaps, joined by ','; empty: none", "inventory"),
+    Column("ContributionDate", "text", "", "Day of the release, YYYY-MM-DD", "export.released, review"),
+    Column("UID", "text", "", "Identifier of the landform (UUID 5 of the required fields)", "rts_uid"),
+    Column("BaseMapID", "text", "", "The image, where all pixels inside are of one", "scene_ids", "there are several, or none"),
+    Column("Area", "number", "m2", "Area on the WGS84 ellipsoid", "area_m2"),
+    Column("Notes", "text", "", "The reviewers' notes", "note", "no note was written"),
+    Column("geometry", "geometry", "m", f"Outline, Polygon or MultiPolygon in {CRS}", "geometry"),
+)
+
+
+def arts_table(source: Source) -> Table:
+    """Return the inventory as ARTS has it, in EPSG:3413.
+
+    A text that the standard requires is empty where the configuration gives none (`lacking`).
+    """
+    slumps, options = source.slumps, source.options
+    single = ~slumps["scene_ids"].str.contains(",", na=True).astype(bool)
+    values = {
+        "CentroidLat": slumps["latitude"].round(5),
+        "CentroidLon": slumps["longitude"].round(5),
+        "RegionName": options.area.region,
+        "CreatorLab": options.area.creator_lab,
+        "BaseMapDate": ",".join(source.season),
+        "BaseMapSource": SOURCE,
+        "BaseMapResolution": options.grid.pixel_m,
+        "TrainClass": TRAIN_CLASSES[0],
+        "LabelType": "Polygon",
+        **relations(slumps),
+        "ContributionDate": source.day,
+        "UID": slumps["rts_uid"],
+        "BaseMapID": slumps["scene_ids"].where(single),
+        "Area": slumps["area_m2"],
+        "Notes": slumps["note"],
+    }
+    outlines = rounded(slumps.geometry, CRS, DECIMALS)
+    frame = gpd.GeoDataFrame(pd.DataFrame(values, index=slumps.index), geometry=outlines)
+    return Table(ARTS, "Inventory in the ARTS data standard", COLUMNS, typed(frame, COLUMNS))
+
+
+def relations(slumps: gpd.GeoDataFrame) -> dict[str, list[str]]:
+    """Return the UIDs of each kind of relation, joined by commas; empty where there is none.
+
+    Args:
+        slumps: with `relation` and `related_uids`, two lists of equal length joined by commas, null: none; without these
+            columns no slump has a relation.
+    """
+    if set(TOLD) <= set(slumps.columns):
+        told = [tuple(slumps[name].fillna("").str.split(",")) for name in TOLD]
+        rows = [list(zip(words, uids, strict=True)) for words, uids in zip(*told, strict=True)]
+    else:
+        rows = [[] for _ in range(len(slumps))]
+    return {field: [",".join(uid for word, uid in row if word == kind) for row in rows] for kind, field in RELATION_OF.items()}
+
+
+def lacking(source: Source) -> list[str]:
+    """Return the keys of the configuration without which the ARTS file isn't valid, and which are empty."""
+    area = source.options.area
+    return [name for name, text in (("area.region", area.region), ("area.creator_lab", area.creator_lab)) if not text]

@@ -1,0 +1,112 @@
+"""The data card: what the inventory is, how it was made, how good it is and what it can't say, written from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rts_pipeline import __version__
+from rts_pipeline.export.citation import METHOD_DOI, sentence
+from rts_pipeline.export.darts import covered_km2
+from rts_pipeline.export.tables import Source
+from rts_pipeline.inventory.identity import POSSIBILITY
+from rts_pipeline.io import read_json, write_text
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
+from rts_pipeline.page import template
+from rts_pipeline.report import figures
+from rts_pipeline.report.completeness import draw, shares
+from rts_pipeline.report.history import history, verdict
+from rts_pipeline.report.tables import possibilities
+
+LITTLE = 0.5
+"""An outline of which a smaller share was observed is told among the limits."""
+
+
+def write_card(
+    path: Path, source: Source, completeness: Path, reviews: Path, rounds: Sequence[str], rows: Mapping[str, int]
+) -> None:
+    """Write the card as one HTML file that needs no network.
+
+    Args:
+        path: the file.
+        source: what the release is made from.
+        completeness: `completeness.json`.
+        reviews: folder of the reviews.
+        rounds: names of the signed-off rounds that the inventory holds.
+        rows: number of rows of each file of the release that holds a table.
+
+    Raises:
+        InputError: a file is missing or damaged.
+        RefusedError: the chain of sign-offs is broken.
+    """
+    past, estimates = history(reviews, rounds), read_json(completeness)
+    converged, state = verdict(past)
+    card = template("rts_pipeline.export", "card.html").render(
+        source=source,
+        options=source.options,
+        citation=sentence(source),
+        method_doi=METHOD_DOI,
+        version=__version__,
+        converged=converged,
+        state=state,
+        facts=facts(source),
+        sizes=size_classes(source.slumps["area_m2"]),
+        possibilities=possibilities(source.slumps, list(POSSIBILITY)[::-1]),
+        rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
+        found_shares=shares(estimates),
+        figures=_figures(source, past, estimates),
+        files=rows,
+        crs=source.options.grid.grid().rasterio_crs.to_string(),
+    )
+    write_text(path, card)
+
+
+def facts(source: Source) -> dict[str, Any]:
+    """Return the counts that the card tells, each computed from the published rows."""
+    slumps = source.slumps
+    images = slumps["scene_ids"].dropna().str.split(",").explode()
+    area = slumps["area_m2"]
+    return {
+        "n": len(slumps),
+        "n_seeds": int((slumps["iteration"] == 0).sum()),
+        "n_parts": int(slumps["parts"].notna().sum()),
+        "total_m2": float(area.sum()),
+        "median_m2": float(area.median()) if len(slumps) else None,
+        "smallest_m2": float(area.min()) if len(slumps) else None,
+        "largest_m2": float(area.max()) if len(slumps) else None,
+        "n_images": int(images.nunique()),
+        "first": _first(slumps["acquired_start"].dropna().sort_values()),
+        "last": _first(slumps["acquired_end"].dropna().sort_values(ascending=False)),
+        "observed_km2": covered_km2(source),
+        "little_observed": int((slumps["observed_frac"] < LITTLE).sum()),
+        "no_terrain": int(slumps["elevation_mean_m"].isna().sum()),
+        "no_model": int(slumps["prob_mean"].isna().sum()),
+        "no_possibility": int(slumps["possibility"].isna().sum()),
+        "one_review": int((slumps["n_reviews"] == 1).sum()),
+    }
+
+
+def _first(times: pd.Series) -> str | None:
+    return str(times.iloc[0])[:10] if len(times) else None
+
+
+def size_classes(area_m2: pd.Series) -> list[tuple[str, int, float]]:
+    """Return name, number of slumps and their area (m2) of each size class, smallest first."""
+    classes = np.searchsorted(SIZE_CLASSES_M2, area_m2.to_numpy(), side="right")
+    number = np.bincount(classes, minlength=len(SIZE_CLASS_NAMES)).tolist()
+    total = np.bincount(classes, area_m2.to_numpy(), minlength=len(SIZE_CLASS_NAMES)).tolist()
+    return list(zip(SIZE_CLASS_NAMES, number, total, strict=True))
+
+
+def _figures(source: Source, past: pd.DataFrame, estimates: dict[str, Any]) -> dict[str, str]:
+    drawn = {name: figure for name, figure in draw(estimates).items() if name == "completeness"}
+    if len(source.slumps):
+        drawn["sizes"] = figures.sizes(source.slumps["area_m2"])
+    if len(past):
+        found = source.slumps["iteration"].value_counts().reindex([0, *past["round"].astype(int)], fill_value=0)
+        drawn["growth"] = figures.growth_by_round(past["round"].tolist(), found.tolist())
+    return drawn

@@ -1,0 +1,85 @@
+"""A release of a small inventory, made by the stages themselves, with all that is hard to keep in a file."""
+
+import geopandas as gpd
+import pandas as pd
+from shapely import MultiPolygon, box
+from shapely.affinity import translate
+
+from rts_pipeline.completeness import build_completeness
+from rts_pipeline.config import Export, GridSection, Place, Report, Time
+from rts_pipeline.export.build import build_export
+from rts_pipeline.inventory.attributes import build_attributes
+from rts_pipeline.inventory.build import build_inventory
+from rts_pipeline.io import read_geoparquet, write_parquet
+from rts_pipeline.options import AttributesOptions, CompletenessOptions, ExportOptions, InventoryOptions
+
+CRS = "EPSG:32646"
+GRID = GridSection(crs=CRS, cell_px=64, block_cells=2)
+AREA = Place(region="Beiluhe", creator_lab="ZXia, The Chinese University of Hong Kong; LHuang, CUHK")
+WEST, NORTH = 500_000, 3_870_000
+SQUARE = box(WEST, NORTH, WEST + 90, NORTH + 60)
+HOLED = SQUARE.difference(box(WEST + 10, NORTH + 10, WEST + 20, NORTH + 20))
+NOTE = 'Murmeltierbau; "wet", 2 m,\nzweite Zeile <b>fett</b> & ]]> 冻土'
+LONG = "scarp \u4e00" * 60
+SCENES = "20190801_041000_1004,20221221_084022_18_2414,5790392_4372514_2019-08-16_2459"
+OUTLINES = [MultiPolygon([SQUARE, translate(SQUARE, 500)]), translate(HOLED, 0, 300), translate(SQUARE, 33.3333333, 600)]
+
+
+def options(crs=CRS, area=AREA, **export):
+    grid = GRID.model_copy(update={"crs": crs})
+    return ExportOptions(area=area, time=Time(), grid=grid, export=Export(**export), report=Report())
+
+
+def attributes_of(folder, outlines=OUTLINES, crs=CRS):
+    """Write the attributes of an inventory of one round: a note of each awkward kind, nulls, and images of all kinds of ids."""
+    n = len(outlines)
+    notes = [NOTE, LONG, " NA \r\n"]
+    rows = {
+        "candidate_id": [f"r01-{number:04d}" for number in range(1, n + 1)],
+        **{"round": 1, "decision": "accept", "possibility": 0.75, "reviewers": "ann", "n_reviews": 1, "agreement": None},
+        **{"reviewed_at": "2024-01-01T08:00:00Z", "note": [notes[row % 3] for row in range(n)]},
+        **{"base_sha256": "b", "model_sha256": "m", "prob_mean": [0.1 + 0.2] * n, "prob_max": 0.9},
+    }
+    gpd.GeoDataFrame(rows, geometry=list(outlines), crs=crs).to_parquet(folder / "reviewed.parquet")
+    grid = GRID.model_copy(update={"crs": crs})
+    inventory, attributes = folder / "outlines.parquet", folder / "attributes.parquet"
+    build_inventory(None, [folder / "reviewed.parquet"], inventory, InventoryOptions(area=AREA, time=Time(), grid=grid))
+    build_attributes(inventory, [], None, None, None, attributes, AttributesOptions(grid=grid))
+    seen = read_geoparquet(attributes)
+    first = seen.index < 1
+    seen["scene_ids"] = seen["scene_ids"].mask(first, SCENES)
+    seen["acquired_start"] = seen["acquired_start"].mask(first, "2019-08-01T04:10:00.500000Z")
+    seen["acquired_end"] = seen["acquired_end"].mask(first, "2019-08-16T04:10:00Z")
+    seen["dist_road_m"] = seen["dist_road_m"].mask(first, 123456.78901234567)
+    write_parquet(attributes, seen)
+    return attributes
+
+
+def observed_table(folder, crs=CRS):
+    """Write what was seen of two cells in two years."""
+    grid = GRID.model_copy(update={"crs": crs}).grid()
+    cells = sorted({grid.cell_at(WEST, NORTH), grid.cell_at(WEST + 5000, NORTH)})
+    rows = [
+        {
+            **{"cell": cell, "year": year, "pixels": 4096, "observed_pixels": pixels, "observed_share": pixels / 4096},
+            **{"n_items": 2, "first_acquired": f"{year}-07-02T04:00:00Z", "last_acquired": f"{year}-08-20T04:00:00Z"},
+            "policy": "p",
+        }
+        for cell, pixels in zip(cells, (1024, 0), strict=True)
+        for year in (2018, 2019)
+    ]
+    pd.DataFrame(rows).to_parquet(folder / "observed.parquet")
+    return folder / "observed.parquet"
+
+
+def release(folder, outlines=OUTLINES, crs=CRS, area=AREA, out="export", **export):
+    """Make a release in folder/export and return that folder."""
+    folder.mkdir(exist_ok=True)
+    attributes = attributes_of(folder, outlines, crs)
+    known, reviews = folder / "completeness.json", folder / "reviews"
+    reviews.mkdir(exist_ok=True)
+    grid = GRID.model_copy(update={"crs": crs})
+    build_completeness(folder / "outlines.parquet", reviews, [], known, CompletenessOptions(grid=grid), [])
+    wanted = options(crs, area, **export)
+    build_export(attributes, known, observed_table(folder, crs), reviews, folder / out, wanted, [])
+    return folder / out
