@@ -221,14 +221,15 @@ def test_position_among_eight_neighbours_is_that_of_gdaldem(tmp_path):
 
 
 def test_the_gradient_that_the_sun_is_worked_out_with_is_that_of_gdaldem(tmp_path):
-    random = np.random.default_rng(3).normal(4800, 20, (30, 40))
+    random = np.random.default_rng(3).normal(4800, 20, (30, 40)).astype("float32").astype(float)
     path = write_dem(tmp_path / "dem.tif", lambda x, y: random, shape=(30, 40))
     east, north = horn(random, 30.0)
     turned = np.degrees(np.arctan2(-east, -north)) % 360
     for name, expected in (("slope", np.degrees(np.arctan(np.hypot(east, north)))), ("aspect", turned)):
         subprocess.run(["gdaldem", name, path, tmp_path / f"{name}.tif", "-q"], check=True)
         with rasterio.open(tmp_path / f"{name}.tif") as dataset:
-            assert dataset.read(1)[1:-1, 1:-1] == pytest.approx(expected, abs=0.01)
+            apart = dataset.read(1)[1:-1, 1:-1] - expected
+        assert np.abs((apart + 180) % 360 - 180).max() < 0.1  # gdaldem works in single precision
 
 
 def test_position_leaves_out_what_is_unknown():
