@@ -193,7 +193,10 @@ def summary(rows: gpd.GeoDataFrame) -> list[Table]:
     from rich.table import Table
 
     kinds = Table("change", "slumps", "ha before", "ha after", "what", title="Differences from A to B")
-    shown = Table("change", "rts_uid", "other", "IoU", "m2 before", "m2 after", "attributes", title="Slumps")
+    shown = Table("change", title="Slumps")
+    shown.add_column("rts_uid", no_wrap=True, min_width=36)
+    for name in ("other", "IoU", "m2 before", "m2 after", "attributes"):
+        shown.add_column(name, overflow="fold")
     for change, what in CHANGES.items():
         some = rows[rows["change"] == change]
         areas = [f"{some[name].sum() / 1e4:,.2f}" for name in ("area_before_m2", "area_after_m2")]
