@@ -4,12 +4,14 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from shapely import box
 from shapely.affinity import translate
 
 from rts_pipeline import io
 from rts_pipeline.config import Review
+from rts_pipeline.evidence.tables import CHANGE, YEAR
 from rts_pipeline.grid import Grid
 from rts_pipeline.review import rounds
 from rts_pipeline.review.events import make_event
@@ -84,6 +86,8 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
     path = results / "rounds" / round / "candidates.parquet"
     for name in KEPT[:-1]:
         io.write_text(path.parent / name, f"{name} of round {round}")
+    for name, columns in ((rounds.CHANGE, CHANGE), (rounds.YEARS, YEAR)):
+        io.write_parquet(path.parent / name, pd.DataFrame(columns=list(columns)).astype(columns))
     io.write_json(path.parent / rounds.CHOICE, {"threshold": 0.4})
     io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"cut": cut}})
     io.write_parquet(path, frame)

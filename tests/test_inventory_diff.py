@@ -115,7 +115,14 @@ def test_the_command_shows_tables_and_writes_rows(releases, tmp_path):
     for name in ("rows.csv", "rows.gpkg"):
         done = runner.invoke(app, ["inventory", "diff", *paths, "--out", str(tmp_path / name)])
         assert done.exit_code == 0, done.output
-        assert "slope_deg" in done.output and "re-attributed" in done.output
+        assert "slope_deg" in done.output
+        for line in (
+            "renamed other name; was old; IoU",
+            "re-attributed noted; IoU 1.000;",
+            "merged eaten; into eater;",
+            "m2; note, slope_deg",
+        ):
+            assert line in done.output
     table, layer = pd.read_csv(tmp_path / "rows.csv"), gpd.read_file(tmp_path / "rows.gpkg")
     assert len(table) == len(layer) == 9
     assert layer.geometry.notna().all()

@@ -76,6 +76,8 @@ def diff(
         differences.write_rows(rows, out)
     for table in differences.summary(rows):
         show(table)
+    for line in differences.lines(rows):
+        typer.echo(line)
 
 
 def completeness(

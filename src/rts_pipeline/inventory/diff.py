@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -35,6 +36,7 @@ CHANGES = {
     "re-attributed": "the same outline, other attributes",
 }
 """Kinds of difference, and what they mean."""
+OTHER = {"merged": "into", "split": "from", "renamed": "was"}
 ASIDE = ("rts_uid", "rts_id", "rts_pipeline_version", "geometry")
 """Columns that tell nothing of the slump: its number moves with every slump north of it."""
 SAME_NUMBER = 1e-9
@@ -189,30 +191,34 @@ def write_rows(rows: gpd.GeoDataFrame, out: Path) -> None:
 
 
 def summary(rows: gpd.GeoDataFrame) -> list[Table]:
-    """Return tables for the screen: how many of each kind, which attributes, and the first slumps of each."""
+    """Return tables for the screen: how many slumps of each kind, and which attributes differ."""
     from rich.table import Table
 
     kinds = Table("change", "slumps", "ha before", "ha after", "what", title="Differences from A to B")
-    shown = Table("change", "rts_uid", "other", "IoU", "m2 before", "m2 after", "attributes", title="Slumps")
     for change, what in CHANGES.items():
         some = rows[rows["change"] == change]
         areas = [f"{some[name].sum() / 1e4:,.2f}" for name in ("area_before_m2", "area_after_m2")]
         kinds.add_row(change, f"{len(some):,}", *areas, what)
-        for row in some.head(SHOWN).to_dict("records"):
-            numbers = [
-                _number(row["iou"], ".3f"),
-                *(_number(row[name], ",.0f") for name in ("area_before_m2", "area_after_m2")),
-            ]
-            other = row["other_uid"] if isinstance(row["other_uid"], str) else ""
-            shown.add_row(change, row["rts_uid"], other, *numbers, row["fields"].replace(",", ", "))
-        if len(some) > SHOWN:
-            shown.add_row(change, f"... {len(some) - SHOWN:,} more (--out FILE)")
     fields = Table("attribute", "slumps", title="Attributes that differ")
     for name, count in rows["fields"].str.split(",").explode().value_counts().items():
         if name:
             fields.add_row(str(name), f"{count:,}")
-    return [kinds, *([fields] if fields.row_count else []), *([shown] if shown.row_count else [])]
+    return [kinds, *([fields] if fields.row_count else [])]
 
 
-def _number(value: Any, how: str) -> str:
-    return "" if np.isnan(value) else format(value, how)
+def lines(rows: gpd.GeoDataFrame) -> Iterator[str]:
+    """Yield the first slumps of each kind, a line each: uid, the other one's, IoU, areas, attributes."""
+    for change in CHANGES:
+        some = rows[rows["change"] == change]
+        for row in some.head(SHOWN).to_dict("records"):
+            told = [row["rts_uid"]]
+            if isinstance(row["other_uid"], str):
+                told.append(f"{OTHER[change]} {row['other_uid']}")
+            if not np.isnan(row["iou"]):
+                told.append(f"IoU {row['iou']:.3f}")
+            areas = [f"{row[name]:,.0f}" for name in ("area_before_m2", "area_after_m2") if not np.isnan(row[name])]
+            told.append(f"{' -> '.join(areas)} m2")
+            told += [row["fields"].replace(",", ", ")] if row["fields"] else []
+            yield f"{change} {'; '.join(told)}"
+        if len(some) > SHOWN:
+            yield f"{change} ... {len(some) - SHOWN:,} more (--out FILE)"
