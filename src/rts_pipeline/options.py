@@ -33,7 +33,7 @@ from rts_pipeline.config import (
     Scenes,
     Season,
     Section,
-    Simplify,
+    Shaping,
     Time,
     Usability,
     Windows,
@@ -141,7 +141,7 @@ class ValidateOptions(Section):
     grid: GridSection
     chips: Windows
     predict: Predict
-    polygonize: Simplify
+    polygonize: Shaping
     choice: Choice
 
 

@@ -52,7 +52,7 @@ def validate(
             validation window.
         UsageError: a GPU that isn't there.
     """
-    grid, facts, simplify_px = options.grid.grid(), _facts(model), options.polygonize.simplify_px
+    grid, facts = options.grid.grid(), _facts(model)
     blocks, known = blocks_of(chips, options), Known(labels, grid)
     with scratch_folder(out / ".tmp-validation") as scratch:
         predicted = Predicted(scratch, known)
@@ -61,7 +61,7 @@ def validate(
             reader.check()
             _predict(blocks, predicted, reader, engine, options)
         choice = _choose(blocks, predicted, options)
-        judged = [judge(block, predicted, choice, simplify_px) for block in blocks]
+        judged = [judge(block, predicted, choice, options.polygonize) for block in blocks]
         with Mosaics(mosaics, grid, TRUE_COLOUR) as reader:
             _write_windows(out / "windows.png", dict(zip(blocks, judged, strict=True)), predicted, reader)
     table, counts = pd.DataFrame([one.row for one in judged]), np.stack([one.counts for one in judged])
@@ -96,7 +96,7 @@ def _choose(blocks: Sequence[Block], predicted: Predicted, options: ValidateOpti
     blocks = [block for block in blocks if block.split == "validation"]
     total = Tally.none()
     for block in track(blocks, len(blocks), "validate: compare settings", "blocks"):
-        total += tally(*predicted.look(block), options.polygonize.simplify_px)
+        total += tally(*predicted.look(block), options.polygonize)
     choice = choose(total, recall)
     most = total.n_found.max() / max(total.n_truth, 1)
     if not total.n_truth:
