@@ -66,7 +66,9 @@ def place(top, left, bottom, right):
     return box(x + 3 * left, y - 3 * bottom, x + 3 * right, y - 3 * top)
 
 
-def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), asked=None, probabilities=(), **chosen):
+def build(
+    tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), asked=None, probabilities=(), **chosen
+):
     choice, label_file, aoi_file = tmp_path / "validation.json", tmp_path / "labels.parquet", tmp_path / "aoi.gpkg"
     choice.write_text(json.dumps({**CHOSEN, "weights_sha256": "ab" * 32}))
     decided = pd.DataFrame({"kind": pd.Series([kind for kind, _ in labels], dtype="str"), "known_ids": "", "judged_m2": np.nan})

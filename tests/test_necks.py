@@ -1,6 +1,3 @@
-import json
-
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,7 +116,9 @@ def field(seed, smooth):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10_000), st.sampled_from([2.0, 3.0, 4.0]), st.sampled_from([6.0, 9.0, 15.0]), st.sampled_from([0.0, 300.0]))
+@given(
+    st.integers(0, 10_000), st.sampled_from([2.0, 3.0, 4.0]), st.sampled_from([6.0, 9.0, 15.0]), st.sampled_from([0.0, 300.0])
+)
 def test_parts_are_pixels_of_their_outline_with_their_own_statistics(seed, smooth, neck_m, hole_m2):
     values = field(seed, smooth)
     whole, _, before = cut(values, 0.0, hole_m2)

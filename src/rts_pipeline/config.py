@@ -283,8 +283,10 @@ class Predict(Section):
 
     window_px: int = Field(512, ge=128, multiple_of=32, description="Edge of a prediction window in pixels.")
     overlap_px: int = Field(128, ge=0, description="Overlap of neighbouring windows, blended, in pixels.")
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        "auto", description="Arithmetic; auto: bf16 on a GPU, and on a CPU that has it."
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+        "auto",
+        description="Arithmetic; auto: bf16 on a GPU, and on a CPU that has it. int8: on a CPU alone, faster and less exact;"
+        " validation says what that costs.",
     )
     flips: bool = Field(False, description="Take the mean over each window and its three flips: four times the work.")
 

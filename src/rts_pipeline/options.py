@@ -145,6 +145,14 @@ class ValidateOptions(Section):
     choice: Choice
 
 
+class QuantiseOptions(Section):
+    """Options of `quantise`."""
+
+    grid: GridSection
+    chips: Windows
+    predict: Predict
+
+
 class CrossvalidateOptions(Section):
     """Options of `crossvalidate`: none, it unites what `validate` made of each fold."""
 

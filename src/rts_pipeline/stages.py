@@ -42,6 +42,7 @@ STAGES = {
     "labels": Stage(2, "labels", "db23991f3287295a"),
     "chips": Stage(2, "chips", "f0558787df7f4b00"),
     "train": Stage(4, "learning.train", "21641d34b371ee6d"),
+    "quantise": Stage(1, "quantise", ""),
     "validate": Stage(4, "validate.build", "dfd2f98cf3bde7c3"),
     "crossvalidate": Stage(1, "crossvalidate", "056be5d2e3684240"),
     "predict": Stage(2, "predict", "8ef08c46a56710fb"),

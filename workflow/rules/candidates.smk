@@ -3,6 +3,7 @@
 
 rule predict:
     input:
+        quantised=quantised("<results>/rounds/{k}/model"),
         network="<results>/rounds/{k}/model/network.onnx",
         model="<results>/rounds/{k}/model/model.json",
         mosaics=lambda wildcards: mosaics_of(project.cells_near(wildcards.block)),
@@ -149,6 +150,7 @@ rule evidence:
         candidates="<results>/rounds/{k}/candidates.parquet",
         catalog="<results>/scenes/catalog.parquet",
         usable=masks_of(project.items),
+        quantised=quantised("<results>/rounds/{k}/model"),
         network="<results>/rounds/{k}/model/network.onnx",
         model="<results>/rounds/{k}/model/model.json",
         choice="<results>/rounds/{k}/validation/validation.json",

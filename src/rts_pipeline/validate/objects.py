@@ -99,7 +99,7 @@ def traced(ground: Ground, probability: Bytes, threshold: float) -> Pieces:
 
 
 def objects(pieces: Pieces, ground: Ground, probability: Bytes, hole_m2: float, shaping: Shaping) -> Objects:
-    """Fill the holes below a size, cut necks, leave the pixels' staircases, as candidates does; keep what lies in judged ground.
+    """Fill holes, cut necks, leave the pixels' staircases, as candidates does; keep what lies in judged ground.
 
     Args:
         pieces: what `traced` returned.
@@ -115,7 +115,11 @@ def objects(pieces: Pieces, ground: Ground, probability: Bytes, hole_m2: float, 
     # What is less probable than all around it is an object at no seed level.
     kept = covered < top
     pieces, origin = cut_necks(
-        pieces.where(kept), filled[kept], shaping.neck_m / pixel_m, ground.box, lambda box: probability[ground.box.slices_of(box)]
+        pieces.where(kept),
+        filled[kept],
+        shaping.neck_m / pixel_m,
+        ground.box,
+        lambda box: probability[ground.box.slices_of(box)],
     )
     # A part has what its whole is covered by; one that is less probable than that is an object at no seed level.
     top, covered = pieces.value_max, covered[kept][origin]
