@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning_case import make_windows
+from learning_case import BANDS, make_windows, write_network
 from rts_pipeline import cli, io, machine, quantise
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.chips import block_grid
-from rts_pipeline.config import Chips, Choice, Inference, Labelling, Learning, Placement, Predict, Shaping
+from rts_pipeline.config import Chips, Choice, Inference, Predict, Shaping
 from rts_pipeline.engines import model_facts, open_engine
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.lattice import probabilities
-from rts_pipeline.learning.train import train
-from rts_pipeline.options import PredictOptions, QuantiseOptions, TrainOptions, ValidateOptions
+from rts_pipeline.options import PredictOptions, QuantiseOptions, ValidateOptions
 from rts_pipeline.predict import predict
 from rts_pipeline.validate.build import validate
 
@@ -33,11 +32,8 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(world):
-    """A network that was trained for some steps, and what it predicted before anything was added to it."""
-    setting = Learning(encoder="resnet18", epochs=2, steps_per_epoch=6, batch_size=4, learning_rate=3e-3)
-    options = TrainOptions(grid=world.section, labels=Labelling(), train=setting)
-    files = [world.folder / name for name in ("chips.parquet", "labels.parquet")]
-    train(*files, world.mosaics, world.folder / "model", options, Placement(workers=0, device="cpu"), round="01")
+    """A model, after what it predicted before anything was added to it."""
+    write_network(world, world.folder / "model", BANDS, "resnet18")
     run_predict(world, world.folder / "model", world.folder / "before.tif", SETTING)
     add(world, world.folder / "model")
     return world.folder / "model"
@@ -53,7 +49,7 @@ def run_predict(world, folder, out, setting):
 
 
 def whole(world):
-    return world.grid.block(world.grid.blocks_touching(world.slumps[0])[0])
+    return world.grid.block(world.grid.block_of(world.mosaics[0].stem))
 
 
 def values_of(world, folder, box, setting, wide=4):
@@ -82,7 +78,6 @@ def test_it_is_added_to_a_model_and_changes_nothing_else(world, model, tmp_path)
     assert made["windows"] > 5
     run_predict(world, model, tmp_path / "after.tif", SETTING)
     assert (tmp_path / "after.tif").read_bytes() == (world.folder / "before.tif").read_bytes()
-    # weights of 8 bits are made when it is compiled: the file holds what it was made of
     other = copy_of(model, tmp_path / "model")
     add(world, other)
     assert [(other / name).read_bytes() for name in FILES] == [(model / name).read_bytes() for name in FILES]

@@ -140,17 +140,23 @@ def _ranges(path: Path, names: Sequence[tuple[str, int]], windows: Iterator[Wind
 
 def _insert(inputs: dict[tuple[str, int], list[Any]], ranges: dict[tuple[str, int], Range]) -> None:
     """Let convolutions take rounded inputs and weights, by operations that OpenVINO makes integers of."""
-    from openvino import opset13 as operations
-
     for place, convolutions in inputs.items():
         low, high = (np.full((1, 1, 1, 1), end, np.float32) for end in _with_zero(*ranges[place]))
-        rounded = operations.fake_quantize(convolutions[0].input_value(0), low, high, low, high, 256)
+        rounded = _rounded(convolutions[0].input_value(0), low, high, 256, f"{convolutions[0].get_friendly_name()}/input")
         for convolution in convolutions:
-            convolution.input(0).replace_source_output(rounded.output(0))
+            convolution.input(0).replace_source_output(rounded)
             weights = convolution.input_value(1)
             most = _largest(weights)
-            steps = operations.fake_quantize(weights, -most, most, -most, most, 255)
-            convolution.input(1).replace_source_output(steps.output(0))
+            steps = _rounded(weights, -most, most, 255, f"{convolution.get_friendly_name()}/weights")
+            convolution.input(1).replace_source_output(steps)
+
+
+def _rounded(values: Any, low: NDArray[np.float32], high: NDArray[np.float32], levels: int, name: str) -> Any:
+    """Return an output rounded to so many levels; all that is new has a name, so that equal networks are equal files."""
+    from openvino import opset13 as operations
+
+    ends = [operations.constant(end, name=f"{name}/{number}") for number, end in enumerate((low, high, low, high))]
+    return operations.fake_quantize(values, *ends, levels, name=name).output(0)
 
 
 def _with_zero(low: float, high: float) -> Range:
