@@ -8,7 +8,8 @@ turns counts. The bare pass gives every window that holds a usable pixel to the 
 stage reads, blends and writes besides. Peers have the same weights (fp32, as everybody runs them), windows and overlap: a
 plain loop over torchgeo's GridGeoSampler and a DataLoader, and geoai's predict_geotiff, if an environment with geoai-py is
 named (uv venv ENVIRONMENT; uv pip install --python ENVIRONMENT/bin/python geoai-py segmentation-models-pytorch). Agreement is
-that with torch in fp32 on the same lattice. Prints tables and writes results/bench/predict.json.
+that with torch in fp32 on the same lattice. Prints tables and writes results/bench/predict.json. To try it all
+out at a small size: --edges 1024 --peer-edges 1024.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Range = tuple[float, float]
 
 CALIBRATED_ON = 64
-"""Training windows, evenly chosen: the range of what goes into a convolution grows no more with further ones."""
+"""Most training windows, evenly chosen: the range of what goes into a convolution grows no more with further ones."""
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 ENCODER = "/encoder/"
 """In the names of its operations, as segmentation-models-pytorch names its parts."""
@@ -95,7 +96,7 @@ def _boxes(chips: Path, options: QuantiseOptions) -> Iterator[GeoBox]:
     table = table[table["split"] == "train"]
     if not len(table):
         raise InputError(chips, "holds no training window", expected="windows of train and validation", do="make it again")
-    for chip in table.iloc[:: max(1, len(table) // CALIBRATED_ON)].itertuples():
+    for chip in table.iloc[:: ceil(len(table) / CALIBRATED_ON)].itertuples():
         block = coarse.cell(str(chip.block).removeprefix("s_"))
         column, row = (
             max(low, min(int(middle) - size // 2, high - size))

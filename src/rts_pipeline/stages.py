@@ -42,7 +42,7 @@ STAGES = {
     "labels": Stage(2, "labels", "db23991f3287295a"),
     "chips": Stage(2, "chips", "f0558787df7f4b00"),
     "train": Stage(4, "learning.train", "21641d34b371ee6d"),
-    "quantise": Stage(1, "quantise", "a7c4be6c21ecc524"),
+    "quantise": Stage(1, "quantise", "5aec8ea36c3dd802"),
     "validate": Stage(4, "validate.build", "7df3746e031e6e75"),
     "crossvalidate": Stage(1, "crossvalidate", "056be5d2e3684240"),
     "predict": Stage(2, "predict", "26a02020600fda36"),
