@@ -1,8 +1,8 @@
 """Stage `quantise`: the network of a round with the convolutions of its encoder in int8, for a CPU.
 
 After training: weights get 255 steps between plus and minus their largest, by output channel, and what goes into a convolution
-256 steps of the range that training windows show. OpenVINO multiplies such numbers as integers of 8 bits. The decoder, which is
-a third of the work, stays as it is: most of the loss would come from it.
+256 steps of the range that training windows show. OpenVINO multiplies such numbers as integers of 8 bits. The decoder stays as it
+is: it would add a fifth to the gain and double the loss (docs/results.md).
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ def quantise(chips: Path, mosaics: Sequence[Path], model: Path, options: Quantis
         )
         ranges = _ranges(onnx, list(inputs), windows)
     _insert(inputs, ranges)
+    # OpenVINO names by a count of all that a process ever made.
+    for number, node in enumerate(network.get_ordered_ops()):
+        node.set_friendly_name(str(number))
     structure, weights = int8_paths(model)
     with io.atomic(structure) as new_structure, io.atomic(weights) as new_weights:
         openvino.serialize(network, str(new_structure), str(new_weights))
@@ -141,23 +144,17 @@ def _ranges(path: Path, names: Sequence[tuple[str, int]], windows: Iterator[Wind
 
 def _insert(inputs: dict[tuple[str, int], list[Any]], ranges: dict[tuple[str, int], Range]) -> None:
     """Let convolutions take rounded inputs and weights, by operations that OpenVINO makes integers of."""
-    for place, convolutions in inputs.items():
-        low, high = (np.full((1, 1, 1, 1), end, np.float32) for end in _with_zero(*ranges[place]))
-        rounded = _rounded(convolutions[0].input_value(0), low, high, 256, f"{convolutions[0].get_friendly_name()}/input")
-        for convolution in convolutions:
-            convolution.input(0).replace_source_output(rounded)
-            weights = convolution.input_value(1)
-            most = _largest(weights)
-            steps = _rounded(weights, -most, most, 255, f"{convolution.get_friendly_name()}/weights")
-            convolution.input(1).replace_source_output(steps)
-
-
-def _rounded(values: Any, low: NDArray[np.float32], high: NDArray[np.float32], levels: int, name: str) -> Any:
-    """Return an output rounded to so many levels; all that is new has a name, so that equal networks are equal files."""
     from openvino import opset13 as operations
 
-    ends = [operations.constant(end, name=f"{name}/{number}") for number, end in enumerate((low, high, low, high))]
-    return operations.fake_quantize(values, *ends, levels, name=name).output(0)
+    for place, convolutions in inputs.items():
+        low, high = (np.full((1, 1, 1, 1), end, np.float32) for end in _with_zero(*ranges[place]))
+        rounded = operations.fake_quantize(convolutions[0].input_value(0), low, high, low, high, 256)
+        for convolution in convolutions:
+            convolution.input(0).replace_source_output(rounded.output(0))
+            weights = convolution.input_value(1)
+            most = _largest(weights)
+            steps = operations.fake_quantize(weights, -most, most, -most, most, 255)
+            convolution.input(1).replace_source_output(steps.output(0))
 
 
 def _with_zero(low: float, high: float) -> Range:

@@ -70,6 +70,7 @@ def validate(
         judged = [judge(block, predicted, choice, options.polygonize) for block in blocks]
         loss = {}
         if options.predict.precision == "int8":
+            (scratch / "exact").mkdir()
             exact = apply(options.predict.model_copy(update={"precision": "auto"}), scratch / "exact")
             loss["int8"] = quantisation_loss(blocks, predicted, exact, choice, options)
         with Mosaics(mosaics, grid, TRUE_COLOUR) as reader:
