@@ -160,8 +160,9 @@ def torchgeo_loop(case: Case, model: Path) -> Start:
     network = torch_network(model)
     start = time.perf_counter(), os.times()
     dataset = RasterDataset(case.whole, crs="EPSG:32646")
-    stride = SETTING.window_px - SETTING.overlap_px
-    sampler = GridGeoSampler(dataset, SETTING.window_px * 3.0, stride * 3.0)
+    # in pixels, by default
+    sampler = GridGeoSampler(dataset, SETTING.window_px, SETTING.window_px - SETTING.overlap_px)
+    assert len(sampler) >= case.n_windows, "the sampler leaves ground out"
     loader = DataLoader(dataset, batch_size=4, sampler=sampler, num_workers=1, collate_fn=stack_samples)
     found = np.zeros((case.edge, case.edge), np.uint8)
     west, _, _, north = case.block.bounds

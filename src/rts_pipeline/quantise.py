@@ -1,8 +1,8 @@
 """Stage `quantise`: the network of a round with the convolutions of its encoder in int8, for a CPU.
 
 After training: weights get 255 steps between plus and minus their largest, by output channel, and what goes into a convolution
-256 steps of the range that training windows show. OpenVINO multiplies such numbers as integers of 8 bits. The decoder stays as it
-is: it would add a fifth to the gain and double the loss (docs/results.md).
+256 steps of the range that training windows show. OpenVINO multiplies such numbers as integers of 8 bits. The decoder stays as
+it is: it would add a fifth to the gain and double the loss (docs/results.md).
 """
 
 from __future__ import annotations
