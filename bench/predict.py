@@ -8,7 +8,8 @@ turns counts. The bare pass gives every window that holds a usable pixel to the 
 stage reads, blends and writes besides. Peers have the same weights (fp32, as everybody runs them), windows and overlap: a
 plain loop over torchgeo's GridGeoSampler and a DataLoader, and geoai's predict_geotiff, if an environment with geoai-py is
 named (uv venv ENVIRONMENT; uv pip install --python ENVIRONMENT/bin/python geoai-py segmentation-models-pytorch). Agreement is
-that with torch in fp32 on the same lattice. Prints tables and writes results/bench/predict.json.
+that with torch in fp32 on the same lattice. Prints tables and writes results/bench/predict.json. To try it all
+out at a small size: --edges 1024 --peer-edges 1024.
 """
 
 from __future__ import annotations
@@ -54,11 +55,16 @@ class Case:
     edge: int
 
     @property
+    def cell_px(self) -> int:
+        """Edge of its cells; a smaller area, to try out the command, is one cell."""
+        return min(CELL_PX, self.edge)
+
+    @property
     def options(self) -> Any:
         """The stage's options, with the area as one block."""
         from rts_pipeline.options import PredictOptions
 
-        section = GridSection(crs="EPSG:32646", cell_px=CELL_PX, block_cells=self.edge // CELL_PX)
+        section = GridSection(crs="EPSG:32646", cell_px=self.cell_px, block_cells=self.edge // self.cell_px)
         return PredictOptions(grid=section, predict=SETTING)
 
     @property
@@ -91,8 +97,8 @@ def make_case(case: Case, ground: np.ndarray) -> None:
     pixels = pixels[:, -case.edge :, : case.edge]
     grid = case.options.grid.grid()
     places = {case.whole: case.block}
-    for column in range(case.edge // CELL_PX):
-        for row in range(case.edge // CELL_PX):
+    for column in range(case.edge // case.cell_px):
+        for row in range(case.edge // case.cell_px):
             name = f"e{column:04d}_n{row:04d}"
             places[case.whole.with_name(f"{name}.tif")] = grid.cell(name)
     for path, place in places.items():
@@ -130,8 +136,12 @@ def bare(case: Case, model: Path) -> Start:
     import openvino
 
     with rasterio.open(case.whole) as dataset:
-        pixels = dataset.read(window=((1024, 1024 + 512), (0, 2048))).astype(np.float32)
-    windows = [np.ascontiguousarray(pixels[None, :, :, left : left + SETTING.window_px]) for left in range(0, 1537, 192)]
+        top = dataset.height // 2
+        pixels = dataset.read(window=((top, top + 512), (0, min(2048, case.edge)))).astype(np.float32)
+    windows = [
+        np.ascontiguousarray(pixels[None, :, :, left : left + SETTING.window_px])
+        for left in range(0, pixels.shape[2] - 511, 192)
+    ]
     start = time.perf_counter(), os.times()
     queue = openvino.AsyncInferQueue(compile_network(model / "network.onnx", len(pixels), SETTING), QUEUED * machine.threads())
     for number in range(case.n_windows):
@@ -150,8 +160,9 @@ def torchgeo_loop(case: Case, model: Path) -> Start:
     network = torch_network(model)
     start = time.perf_counter(), os.times()
     dataset = RasterDataset(case.whole, crs="EPSG:32646")
-    stride = SETTING.window_px - SETTING.overlap_px
-    sampler = GridGeoSampler(dataset, SETTING.window_px * 3.0, stride * 3.0)
+    # in pixels, by default
+    sampler = GridGeoSampler(dataset, SETTING.window_px, SETTING.window_px - SETTING.overlap_px)
+    assert len(sampler) >= case.n_windows, "the sampler leaves ground out"
     loader = DataLoader(dataset, batch_size=4, sampler=sampler, num_workers=1, collate_fn=stack_samples)
     found = np.zeros((case.edge, case.edge), np.uint8)
     west, _, _, north = case.block.bounds
@@ -327,8 +338,8 @@ def main(results: Path, geoai: Path | None, edges: list[int], peer_edges: list[i
             io.write_json(OUT, result)
         print("| cells | windows | CPU s | CPU s a cell | wall s a cell |\n|---|---|---|---|---|")
         for edge, found in result["area"].items():
-            cells, cpu, wall = (edge // CELL_PX) ** 2, found["cpu_s"], found["wall_s"]
-            print(f"| {cells} | {found['windows']} | {cpu:.2f} | {cpu / cells:.2f} | {wall / cells:.2f} |", flush=True)
+            cells, cpu, wall = (edge / CELL_PX) ** 2, found["cpu_s"], found["wall_s"]
+            print(f"| {cells:g} | {found['windows']} | {cpu:.2f} | {cpu / cells:.2f} | {wall / cells:.2f} |", flush=True)
         result["agreement"] = agreement(Case(folder, 4096), last, choice) if 4096 in edges else None
     print(io.canonical_json(result))
     io.write_json(OUT, result)

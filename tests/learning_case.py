@@ -16,6 +16,9 @@ from rts_pipeline.options import ChipsOptions, LabelsOptions
 CELL_PX = 128
 CRS = "EPSG:32646"
 WEST, NORTH = 10, 20
+BANDS = ["blue", "green", "red", "nir"]
+MEAN, STD = [600.0, 900.0, 1100.0, 2200.0], [50.0, 50.0, 50.0, 100.0]
+"""Of the bands, as a network is told them."""
 
 
 @dataclass
@@ -90,6 +93,36 @@ def write_mosaic(world, name, bands=("blue", "green", "red", "nir")):
         dataset.write(part)
         dataset.descriptions = bands
     return world.mosaic(name)
+
+
+def write_network(world, folder, bands, encoder, members=1):
+    """Write a model folder with random weights of a real network, whose probabilities go from 0 to 1 all the same."""
+    import torch
+
+    from rts_pipeline.learning.inputs import Inputs, Normalisation
+    from rts_pipeline.learning.network import Ensemble, Exported, build_network, export_onnx, save_weights
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    folder.mkdir()
+    places = [BANDS.index(band) for band in bands]
+    mean, std = ([values[place] for place in places] for values in (MEAN, STD))
+    inputs = Inputs(bands, Normalisation(mean, std))
+    network = Ensemble([build_network("deeplabv3+", encoder, len(bands)) for _ in range(members)]).eval()
+    example = world.pixels[None, places, -128:, -128:].astype(np.float32)
+    with torch.inference_mode():
+        logits = network(inputs(torch.from_numpy(example))[0])
+        for member in network.members:
+            member.segmentation_head[0].bias -= logits.mean()
+    # random weights say almost the same everywhere
+    temperature = float(logits.std())
+    save_weights(network, folder / "weights.pt")
+    export_onnx(Exported(network, inputs, temperature), example, folder / "network.onnx")
+    facts = {"bands": bands, "architecture": "deeplabv3+", "encoder": encoder, "members": [{}] * members}
+    facts |= {"temperature": temperature, "normalisation": {"mean": mean, "std": std}}
+    sums = {name: io.sha256_file(folder / name) for name in ("weights.pt", "network.onnx")}
+    io.write_json(folder / "model.json", facts | {"sha256": sums})
+    return folder
 
 
 def review_row(candidate, decision, geometry, round=1):

@@ -30,6 +30,7 @@ GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
 ORIGIN = (166_000, -1_260_000)  # column and row near 33 N, 93 E
 SIDE = 24
 OUTS = ("outlines.parquet", "candidates.parquet", "candidates.gpkg", "candidates.json")
+UNCUT = {"neck_m": 0.0, "read": None}
 CHOSEN = {"threshold": 0.5, "seed_threshold": 0.0, "min_area_m2": 100.0, "hole_m2": 900.0}
 masks = arrays.arrays(bool, st.tuples(st.integers(1, SIDE), st.integers(1, SIDE)))
 
@@ -66,7 +67,9 @@ def place(top, left, bottom, right):
     return box(x + 3 * left, y - 3 * bottom, x + 3 * right, y - 3 * top)
 
 
-def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), asked=None, **chosen):
+def build(
+    tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), columns=(30,), asked=None, probabilities=(), **chosen
+):
     choice, label_file, aoi_file = tmp_path / "validation.json", tmp_path / "labels.parquet", tmp_path / "aoi.gpkg"
     choice.write_text(json.dumps({**CHOSEN, "weights_sha256": "ab" * 32}))
     decided = pd.DataFrame({"kind": pd.Series([kind for kind, _ in labels], dtype="str"), "known_ids": "", "judged_m2": np.nan})
@@ -82,7 +85,7 @@ def build(tmp_path, values, *, labels=(), aoi=(0, 0, 60, 60), rows=(30,), column
     )
     outs = [tmp_path / name for name in OUTS]
     blocks = write_blocks(tmp_path, values, rows, columns)
-    build_candidates("01", blocks, label_file, aoi_file, choice, *outs, parse_options(CandidatesOptions, text))
+    build_candidates("01", blocks, label_file, aoi_file, choice, *outs, parse_options(CandidatesOptions, text), probabilities)
     return gpd.read_parquet(outs[0]), gpd.read_parquet(outs[1]), gpd.read_file(outs[2], layer="candidates")
 
 
@@ -106,7 +109,7 @@ def test_any_blocking_gives_the_same_files(tmp_path):
     for name, cuts in (("whole", ((), ())), ("cut", ((7, 30, 31), (5, 20, 55)))):
         (tmp_path / name).mkdir()
         frame = merge_outlines(
-            write_blocks(tmp_path / name, values, *cuts), GRID, seed_threshold=0.7, hole_m2=90.0, simplify_px=0.5
+            write_blocks(tmp_path / name, values, *cuts), GRID, seed_threshold=0.7, hole_m2=90.0, **UNCUT, simplify_px=0.5
         )
         kept.append(pd.DataFrame(frame.drop(columns="geometry")).assign(wkb=frame.geometry.to_wkb()).reset_index(drop=True))
     assert len(kept[0]) > 5

@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import rasterio
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from learning_case import CELL_PX, make_world, write_mosaic
+from learning_case import CELL_PX, make_world, write_mosaic, write_network
 from rts_pipeline import cli, io, machine, progress
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference, Predict
@@ -21,8 +22,7 @@ from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json
 from rts_pipeline.lattice import Strip, probabilities, window_weights
-from rts_pipeline.learning.inputs import Inputs, Normalisation
-from rts_pipeline.learning.network import Ensemble, Exported, build_network, export_onnx, save_weights
+from rts_pipeline.learning.network import Exported
 from rts_pipeline.learning.torch_engine import TorchEngine
 from rts_pipeline.options import PredictOptions
 from rts_pipeline.predict import predict
@@ -283,6 +283,34 @@ def test_equal_runs_give_equal_files(world, model, tmp_path):
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
+KILLED = """
+import os, signal
+from rts_pipeline import progress
+whole = progress.track
+
+def track(items, *rest):
+    for number, item in enumerate(whole(items, *rest)):
+        yield item
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+progress.track = track
+from rts_pipeline.cli import main
+main()
+"""
+
+
+def test_killed_half_way_nothing_looks_done_and_the_next_run_gives_the_same_file(world, model, tmp_path):
+    run(world, whole(world), model, tmp_path / "whole.tif")
+    options = canonical_json({"grid": world.section.model_dump(), "predict": SETTING.model_dump()})
+    command = [sys.executable, "-c", KILLED, "predict", "b_e0003_n0007", *map(str, world.mosaics), "--model", str(model)]
+    command += ["--out", str(tmp_path / "out.tif"), "--options", options, "--device", "cpu"]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    assert not (tmp_path / "out.tif").exists()
+    run(world, whole(world), model, tmp_path / "out.tif")
+    assert (tmp_path / "out.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+
+
 def test_flips_are_the_mean_of_what_the_network_says_of_each_flipped_window(world, model):
     flipped = SETTING.model_copy(update={"flips": True})
     network = model / "network.onnx"
@@ -310,27 +338,7 @@ def test_flips_are_the_mean_of_what_the_network_says_of_each_flipped_window(worl
 
 @pytest.fixture(scope="module")
 def trained(world):
-    """A model folder with random weights of a real network."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    folder = world.folder / "torch"
-    folder.mkdir()
-    inputs = Inputs(BANDS, Normalisation([2200.0, 1100.0], [100.0, 50.0]))
-    network = Ensemble([build_network("deeplabv3+", "mobilenet_v2", 2) for _ in range(2)]).eval()
-    example = world.pixels[None, [3, 2], -128:, -128:].astype(np.float32)
-    with torch.inference_mode():
-        logits = network(inputs(torch.from_numpy(example))[0])
-        for member in network.members:
-            member.segmentation_head[0].bias -= logits.mean()
-    # random weights say almost the same everywhere: probabilities from 0 to 1 all the same
-    temperature = float(logits.std())
-    save_weights(network, folder / "weights.pt")
-    export_onnx(Exported(network, inputs, temperature), example, folder / "network.onnx")
-    facts = {"bands": BANDS, "architecture": "deeplabv3+", "encoder": "mobilenet_v2", "members": [{}, {}]}
-    facts |= {"temperature": temperature, "normalisation": {"mean": [2200.0, 1100.0], "std": [100.0, 50.0]}}
-    sums = {name: io.sha256_file(folder / name) for name in ("weights.pt", "network.onnx")}
-    io.write_json(folder / "model.json", facts | {"sha256": sums})
-    return folder
+    return write_network(world, world.folder / "torch", BANDS, "mobilenet_v2", members=2)
 
 
 def torch_engine(folder, device="cpu", setting=SETTING, batch=4):
@@ -424,6 +432,23 @@ def test_a_gpu_that_is_not_there_or_unknown(monkeypatch, capfd, world, model, tm
     code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "gpu")
     assert code == 2
     assert "predict: key 'device' is 'gpu'" in line
+
+
+def test_processes_share_out_the_gpus(tmp_path):
+    """Each block's process takes a GPU that no other has, as long as it lives; when all are taken the first is shared."""
+    code = "from rts_pipeline.engines import _free_gpu; print(_free_gpu(2), _free_gpu(2), flush=True); input()"
+    command, environment = [sys.executable, "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
+        assert sorted([one.stdout.readline(), other.stdout.readline()]) == ["0 0\n", "1 1\n"]
+        third = subprocess.run(command, input="\n", capture_output=True, text=True, env=environment)
+        assert third.stdout == "0 0\n"
+        assert third.stderr == "predict: other processes have all GPUs; the first is shared\n"
+        one.communicate("\n")
+        freed = subprocess.run(command, input="\n", capture_output=True, text=True, env=environment)
+        other.communicate("\n")
+    assert freed.stdout in ("0 0\n", "1 1\n")
+    assert freed.stderr == ""
 
 
 def test_a_network_for_other_bands(monkeypatch, capfd, world, tmp_path):

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from learning_case import review_row
 from rts_pipeline import io
+from rts_pipeline.config import Shaping
 from rts_pipeline.engines import CpuEngine
 from rts_pipeline.errors import InputError
 from rts_pipeline.lattice import probabilities
@@ -103,7 +104,8 @@ def test_a_seed_inside_a_faint_ring_is_the_object_where_the_ring_has_none(case):
     probability[40:60, 40:60] = 130
     probability[44:56, 44:56] = 0
     probability[48:52, 48:52] = 250
-    found = [objects(traced(ground, probability, 0.5), ground, 2700.0, 0.0).at(seed, 0.0) for seed in (0.5, 0.52, 0.56, 1.0)]
+    outlined = objects(traced(ground, probability, 0.5), ground, probability, 2700.0, Shaping(simplify_px=0.0))
+    found = [outlined.at(seed, 0.0) for seed in (0.5, 0.52, 0.56, 1.0)]
     assert [shapely.area(one.whole).tolist() for one in found] == [[3600.0], [3600.0], [144.0], [144.0]]
 
 
@@ -222,7 +224,7 @@ def tallied(case):
         for block in blocks:
             probability = np.concatenate([part for _, part in probabilities(block.box, reader, engine, PREDICT)])
             looked.append((known.ground(block, probability), probability))
-            total += tally(*looked[-1], case.options.polygonize.simplify_px)
+            total += tally(*looked[-1], case.options.polygonize)
     return total, looked
 
 

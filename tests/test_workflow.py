@@ -62,6 +62,20 @@ def test_another_recall_redoes_the_choice_and_what_follows(case):
     assert case.plan() == {"validate": 1, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
+def test_int8_and_necks_train_nothing(case):
+    case.configure(polygonize={"neck_m": 9})
+    again = {"validate": 1, "polygonize": 4, "candidates": 1, "evidence": 1}
+    assert case.plan() == again
+    case.configure(predict={"precision": "int8", "device": "cpu"})
+    assert case.plan() == {**again, "quantise": 1, "predict": 4}
+    case.snakemake()
+    model = case.results / "rounds/01/model"
+    made, facts = (json.loads((model / f"{name}.json").read_text()) for name in ("int8", "model"))
+    assert made["network_sha256"] == facts["sha256"]["network.onnx"]
+    assert "int8" in json.loads((case.results / "rounds/01/validation/validation.json").read_text())
+    assert case.plan() == {}
+
+
 def test_an_audit_is_a_sample_more_with_its_pictures(case):
     case.configure(audit={"windows": 12, "window_px": 128})
     assert case.plan() == {"audit": 1, "evidence": 1}

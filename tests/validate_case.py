@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from learning_case import make_world, write_mosaic, write_review
 from rts_pipeline import io
 from rts_pipeline.chips import block_grid
-from rts_pipeline.config import Chips, Choice, Inference, Predict, Simplify
+from rts_pipeline.config import Chips, Choice, Inference, Predict, Shaping
 from rts_pipeline.labels import build_labels
 from rts_pipeline.options import LabelsOptions, ValidateOptions
 from rts_pipeline.validate.build import validate
@@ -75,7 +75,7 @@ class Case:
             grid=self.world.section,
             chips=CHIPS,
             predict=PREDICT,
-            polygonize=Simplify(simplify_px=simplify_px),
+            polygonize=Shaping(simplify_px=simplify_px),
             choice=Choice(recall=recall),
         )
         self.files = chips, labels, self.world.mosaics, model, out

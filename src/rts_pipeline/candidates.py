@@ -23,6 +23,7 @@ from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
 from rts_pipeline.lineage import SEPARATOR, known_outlines, united
 from rts_pipeline.metrics.pixels import BINS, level_of
+from rts_pipeline.necks import Probabilities, Read, cut_necks
 from rts_pipeline.options import CandidatesOptions
 from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
 from rts_pipeline.ranking import known_distance, left_for_later, score
@@ -70,6 +71,7 @@ def build_candidates(
     out_gpkg: Path,
     out_summary: Path,
     options: CandidatesOptions,
+    probabilities: Sequence[Path] = (),
 ) -> None:
     """Write all outlines of a round, and those of them that a person has to look at.
 
@@ -88,20 +90,25 @@ def build_candidates(
             area, and the area that is expected to be slump among all observed pixels (of the blocks, whatever the area of
             interest) and among those of the outlines.
         options: the stage's options.
+        probabilities: the rasters of all blocks; needed only where necks are cut.
 
     Raises:
         InputError: a file that can't be used, or a choice without thresholds, minimum area, hole size or checksum.
+        UsageError: a raster that is needed isn't given.
     """
     grid = options.grid.grid()
     area = read_outlines(aoi, "area of interest", crs=grid.crs)
     chosen = chosen_values(choice, options.polygonize)
-    frame = merge_outlines(
-        outlines,
-        grid,
-        seed_threshold=chosen["seed_threshold"],
-        hole_m2=chosen["hole_m2"],
-        simplify_px=options.polygonize.simplify_px,
-    )
+    with Probabilities(probabilities, grid) as read:
+        frame = merge_outlines(
+            outlines,
+            grid,
+            seed_threshold=chosen["seed_threshold"],
+            hole_m2=chosen["hole_m2"],
+            neck_m=options.polygonize.neck_m,
+            simplify_px=options.polygonize.simplify_px,
+            read=read,
+        )
     # Pixels below the threshold of the outlines weren't counted.
     frame[[name for name, value in AREA_THRESHOLDS.items() if level_of(value) < level_of(chosen["threshold"])]] = np.nan
     frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
@@ -122,16 +129,25 @@ def build_candidates(
 
 
 def merge_outlines(
-    outlines: Sequence[Path], grid: Grid, *, seed_threshold: float, hole_m2: float, simplify_px: float
+    outlines: Sequence[Path],
+    grid: Grid,
+    *,
+    seed_threshold: float,
+    hole_m2: float,
+    neck_m: float,
+    simplify_px: float,
+    read: Read,
 ) -> gpd.GeoDataFrame:
-    """Return the whole outlines of all blocks, from north to south, with small holes filled and without pixel staircases.
+    """Return the whole outlines of all blocks, from north to south, with small holes filled, cut at necks, without staircases.
 
     Args:
         outlines: GeoParquet files of the stage polygonize.
         grid: the grid.
         seed_threshold: outlines without a pixel of at least this probability are left out, before any hole is filled.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled, and outlines inside such holes left out.
+        neck_m: width of the widest neck that is cut, 0: none; a part without a seed is left out as any other outline.
         simplify_px: tolerance of `simplify` in pixels.
+        read: gives the values of pixels, for what is cut.
 
     Returns:
         A table with area_m2 (geodesic), geometry, and of the pixels above the threshold, so without filled holes: n_px,
@@ -143,7 +159,10 @@ def merge_outlines(
     pieces = merge([from_frame(read_geoparquet(path), grid.pixel_m) for path in outlines])
     pieces = pieces.where(pieces.value_max >= level_of(seed_threshold))
     filled, inside, _ = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
-    geometry = to_crs_units(simplify(filled, simplify_px), grid.pixel_m)
+    kept = ~np.isin(np.arange(len(filled)), inside)
+    pieces, _ = cut_necks(pieces.where(kept), filled[kept], neck_m / grid.pixel_m, grid, read)
+    pieces = pieces.where(pieces.value_max >= level_of(seed_threshold))
+    geometry = to_crs_units(simplify(pieces.geometry, simplify_px), grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
     pixel_m2 = pixel_areas(grid.crs, grid.pixel_m, *shapely.get_coordinates(shapely.centroid(geometry)).T)
     columns = {
@@ -156,7 +175,7 @@ def merge_outlines(
         "n_px": pieces.n_px,
     }
     frame = gpd.GeoDataFrame(columns, geometry=series)
-    return frame.iloc[_by_place(geometry)].drop(index=np.unique(inside))
+    return frame.iloc[_by_place(geometry)]
 
 
 def outline_sha256(outlines: Geometries) -> list[str]:

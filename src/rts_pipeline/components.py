@@ -97,7 +97,7 @@ def find(box: GeoBox, values: NDArray[np.uint8], limit: int) -> Pieces:
     labels, count = label((values >= limit) & (values != NODATA), EIGHT_CONNECTED)
     inside = labels > 0
     runs, owner = _edge_runs(labels, box)
-    return Pieces(_levels(labels[inside] - 1, values[inside], count), _trace(labels, count, box), runs, owner)
+    return Pieces(count_levels(labels[inside] - 1, values[inside], count), trace(labels, count, box), runs, owner)
 
 
 def merge(parts: Sequence[Pieces]) -> Pieces:
@@ -140,7 +140,7 @@ def fill_holes(geometry: Geometries, hole_px: float) -> tuple[Geometries, NDArra
     return filled, inside[other], hole_owner[hole[other]]
 
 
-def _levels(owner: NDArray[Any], values: NDArray[np.uint8], count: int) -> csr_array:
+def count_levels(owner: NDArray[Any], values: NDArray[np.uint8], count: int) -> csr_array:
     """Return how many pixels of each piece have each value."""
     from scipy.sparse import coo_array
 
@@ -171,7 +171,7 @@ def _run_lengths(line: NDArray[Any]) -> tuple[Integers, Integers, Integers]:
     return start[inside], stop[inside], line[start[inside]].astype(np.int64)
 
 
-def _trace(labels: NDArray[Any], count: int, box: GeoBox) -> Geometries:
+def trace(labels: NDArray[Any], count: int, box: GeoBox) -> Geometries:
     """Return a (multi)polygon for each label 1..count, in global pixel indices.
 
     Tracing by edges (4-connected) gives valid rings; what touches only at corners becomes the parts of one multipolygon.

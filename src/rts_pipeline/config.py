@@ -283,8 +283,10 @@ class Predict(Section):
 
     window_px: int = Field(512, ge=128, multiple_of=32, description="Edge of a prediction window in pixels.")
     overlap_px: int = Field(128, ge=0, description="Overlap of neighbouring windows, blended, in pixels.")
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        "auto", description="Arithmetic; auto: bf16 on a GPU, and on a CPU that has it."
+    precision: Literal["auto", "f32", "bf16", "int8"] = Field(
+        "auto",
+        description="Arithmetic; auto: bf16 on a GPU, and on a CPU that has it. int8: on a CPU alone, faster and less exact;"
+        " validation says what that costs.",
     )
     flips: bool = Field(False, description="Take the mean over each window and its three flips: four times the work.")
 
@@ -331,15 +333,21 @@ class Outlining(Section):
         return self
 
 
-class Simplify(Section):
-    """How outlines follow the edges of pixels."""
+class Shaping(Section):
+    """What shape outlines have."""
 
     simplify_px: float = Field(
         0.5, ge=0, le=0.5, description="Outlines leave the staircase of pixel edges by at most this, in pixels; 0: not at all."
     )
+    neck_m: float = Field(
+        0.0,
+        ge=0,
+        description="Outlines are cut at necks of at most this width, between places that are each more than twice as wide; at"
+        " least two pixels. 0: never.",
+    )
 
 
-class Polygonize(Simplify, Outlining):
+class Polygonize(Shaping, Outlining):
     """From probabilities to outlines."""
 
 
@@ -595,6 +603,13 @@ class Config(Section):
     report: Report = Report()
     rounds: Rounds = Rounds()
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        neck_m, pixel_m = self.polygonize.neck_m, self.grid.pixel_m
+        if 0 < neck_m < 2 * pixel_m:
+            raise ValueError(f"polygonize.neck_m is {neck_m:g}: must be 0 or at least two pixels, {2 * pixel_m:g}")
+        return self
+
 
 def load_config(path: Path) -> Config:
     """Read and validate a YAML configuration file.
@@ -643,6 +658,8 @@ def first_problem(error: ValidationError) -> str:
     """Say in one line what pydantic found first: the key, the value and what was expected."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
+    if not key:
+        return str(problem["ctx"]["error"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{key}'{_suggestion(problem['loc'])}"
     if problem["type"] == "missing":

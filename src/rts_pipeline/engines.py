@@ -45,6 +45,34 @@ def model_facts(model: Path) -> Any:
     return facts
 
 
+def int8_paths(model: Path) -> tuple[Path, Path]:
+    """Return where the network in int8 lies in a model's folder: its structure and its weights."""
+    return model / "int8.xml", model / "int8.bin"
+
+
+def applied_facts(model: Path, facts: Any, setting: Predict) -> Any:
+    """Return the facts of the network that is applied, with `sha256` of its files: of model.json, or for int8 of int8.json.
+
+    Args:
+        model: the model's folder.
+        facts: its `model_facts`.
+        setting: the arithmetic.
+
+    Raises:
+        InputError: the network in int8 is missing, or it was made of another network.
+    """
+    if setting.precision != "int8":
+        return facts
+    path = model / "int8.json"
+    how = "run rts-pipeline quantise (snakemake does), or set predict.precision to 'auto'"
+    if not path.exists():
+        raise InputError(path, "no such file: the model has no network in int8", do=how)
+    made = io.read_json(path)
+    if made["network_sha256"] != facts["sha256"].get("network.onnx"):
+        raise InputError(path, "was made of another network than network.onnx", do=how)
+    return made
+
+
 def _check_files(model: Path, facts: Any) -> None:
     """Raise when a file of the model isn't the one that model.json describes."""
     for name, expected in facts["sha256"].items():
@@ -73,9 +101,13 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
     Raises:
         InputError: a file of the model that is missing or was changed, or a network that can't be used (on a CPU the last
             is said at the first row of windows).
-        UsageError: a GPU that isn't there.
+        UsageError: a GPU that isn't there, or int8 on one.
     """
+    int8 = setting.precision == "int8"
     gpus = machine.gpus() if where.device != "cpu" else 0
+    if int8 and (gpus or where.device.startswith("cuda")):
+        how = "set predict.device to 'cpu', or predict.precision to 'auto'"
+        raise UsageError("predict.precision", "'int8' is for a CPU, and this machine has a GPU", do=how)
     kind, _, number = where.device.partition(":")
     if kind == "cuda" and gpus <= int(number or 0):
         raise UsageError(
@@ -83,8 +115,9 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         )
     if not gpus:
         # Compiling has begun when the files are looked at.
-        engine = CpuEngine(model / "network.onnx", len(facts["bands"]), setting)
-        _check_files(model, facts)
+        applied = applied_facts(model, facts, setting)
+        engine = CpuEngine(int8_paths(model)[0] if int8 else model / "network.onnx", len(facts["bands"]), setting)
+        _check_files(model, applied)
         return engine
     _check_files(model, facts)
     from rts_pipeline.learning.torch_engine import TorchEngine
@@ -187,7 +220,8 @@ def compile_network(path: Path, bands: int, setting: Predict) -> openvino.Compil
         InputError: the file isn't a network for that many bands.
     """
     precision = setting.precision
-    if precision == "auto":
+    # What isn't quantised in a network of the stage quantise is computed as with auto.
+    if precision in ("auto", "int8"):
         precision = "bf16" if machine.has_bf16() else "f32"
     properties = {
         "INFERENCE_PRECISION_HINT": precision,

@@ -36,7 +36,7 @@ from rts_pipeline.config import (
     Scenes,
     Season,
     Section,
-    Simplify,
+    Shaping,
     Time,
     Usability,
     Windows,
@@ -144,8 +144,16 @@ class ValidateOptions(Section):
     grid: GridSection
     chips: Windows
     predict: Predict
-    polygonize: Simplify
+    polygonize: Shaping
     choice: Choice
+
+
+class QuantiseOptions(Section):
+    """Options of `quantise`."""
+
+    grid: GridSection
+    chips: Windows
+    predict: Predict
 
 
 class CrossvalidateOptions(Section):

@@ -3,6 +3,7 @@
 
 rule predict:
     input:
+        quantised=quantised("<results>/rounds/{k}/model"),
         network="<results>/rounds/{k}/model/network.onnx",
         model="<results>/rounds/{k}/model/model.json",
         mosaics=lambda wildcards: mosaics_of(project.cells_near(wildcards.block)),
@@ -60,6 +61,15 @@ rule polygonize:
 
 rule candidates:
     input:
+        # to measure the parts of outlines that are cut
+        probability=(
+            expand(
+                "<results>/rounds/{{k}}/probability/{block}.tif",
+                block=project.blocks,
+            )
+            if project.config.polygonize.neck_m
+            else []
+        ),
         outlines=expand(
             "<results>/rounds/{{k}}/outlines/{block}.parquet", block=project.blocks
         ),
@@ -85,12 +95,13 @@ rule candidates:
     params:
         options=project.options("candidates"),
         code=project.code("candidates"),
+        probability=option_for_each("probability", "probability"),
     message:
         "Round {wildcards.k}: candidates for review"
     shell:
         "rts-pipeline candidates {wildcards.k} {input.outlines} --labels {input.labels} --aoi {input.aoi:q}"
         " --choice {input.choice} --out-outlines {output.outlines} --out {output.candidates} --out-gpkg {output.gpkg}"
-        " --out-summary {output.summary}"
+        " --out-summary {output.summary} {params.probability}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -139,6 +150,7 @@ rule evidence:
         candidates="<results>/rounds/{k}/candidates.parquet",
         catalog="<results>/scenes/catalog.parquet",
         usable=masks_of(project.items),
+        quantised=quantised("<results>/rounds/{k}/model"),
         network="<results>/rounds/{k}/model/network.onnx",
         model="<results>/rounds/{k}/model/model.json",
         choice="<results>/rounds/{k}/validation/validation.json",

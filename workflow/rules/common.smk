@@ -35,6 +35,11 @@ wildcard_constraints:
 RESULTS = project.config.results
 REVIEWS = project.config.reviews
 MODEL = ["weights.pt", "network.onnx", "model.json", "metrics.csv", "curves.png"]
+INT8 = (
+    ["int8.xml", "int8.bin", "int8.json"]
+    if project.config.predict.precision == "int8"
+    else []
+)
 VALIDATION = [
     "validation.json",
     "blocks.parquet",
@@ -95,6 +100,7 @@ def round_files(rounds):
     return [
         *expand(f"{folder}/{{file}}", k=rounds, file=single),
         *expand(f"{folder}/model/{{file}}", k=rounds, file=MODEL),
+        *expand(f"{folder}/model/{{file}}", k=rounds, file=INT8),
         *expand(f"{folder}/validation/{{file}}", k=rounds, file=VALIDATION),
         *expand(f"{folder}/probability/{{block}}.tif", k=rounds, block=project.blocks),
         *expand(
@@ -194,6 +200,11 @@ def option_for_each(option, files):
     return lambda wildcards, input: " ".join(
         f"--{option} {shlex.quote(path)}" for path in input[files]
     )
+
+
+def quantised(model):
+    """The network in int8 of a model's folder, where it is applied."""
+    return [f"{model}/int8.json"] if project.config.predict.precision == "int8" else []
 
 
 def reviewed(rounds):

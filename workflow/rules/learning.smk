@@ -92,8 +92,39 @@ rule train:
         " --workers {resources.workers} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 
 
+rule quantise:
+    input:
+        network="<results>/rounds/{k}/model/network.onnx",
+        model="<results>/rounds/{k}/model/model.json",
+        chips="<results>/rounds/{k}/chips.parquet",
+        mosaics=lambda wildcards: mosaics_of(project.labelled_cells(wildcards.k)),
+    output:
+        structure="<results>/rounds/{k}/model/int8.xml",
+        weights="<results>/rounds/{k}/model/int8.bin",
+        made="<results>/rounds/{k}/model/int8.json",
+    log:
+        "<logs>/rounds/{k}/quantise.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/quantise.tsv"
+    conda:
+        "../../envs/rts-pipeline.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+    params:
+        options=project.options("quantise"),
+        code=project.code("quantise"),
+        folder=subpath(input.model, parent=True),
+    message:
+        "Round {wildcards.k}: the network in int8"
+    shell:
+        "rts-pipeline quantise {input.mosaics} --model {params.folder} --chips {input.chips}"
+        " --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
+
+
 rule validate:
     input:
+        quantised=quantised("<results>/rounds/{k}/model"),
         network="<results>/rounds/{k}/model/network.onnx",
         model="<results>/rounds/{k}/model/model.json",
         chips="<results>/rounds/{k}/chips.parquet",
@@ -169,8 +200,27 @@ use rule train as train_fold with:
         "Round {wildcards.k}, fold {wildcards.fold}: train the network"
 
 
+use rule quantise as quantise_fold with:
+    input:
+        network="<results>/rounds/{k}/folds/{fold}/model/network.onnx",
+        model="<results>/rounds/{k}/folds/{fold}/model/model.json",
+        chips="<results>/rounds/{k}/folds/{fold}/chips.parquet",
+        mosaics=lambda wildcards: mosaics_of(project.labelled_cells(wildcards.k)),
+    output:
+        structure="<results>/rounds/{k}/folds/{fold}/model/int8.xml",
+        weights="<results>/rounds/{k}/folds/{fold}/model/int8.bin",
+        made="<results>/rounds/{k}/folds/{fold}/model/int8.json",
+    log:
+        "<logs>/rounds/{k}/folds/{fold}/quantise.log",
+    benchmark:
+        "<benchmarks>/rounds/{k}/folds/{fold}/quantise.tsv"
+    message:
+        "Round {wildcards.k}, fold {wildcards.fold}: the network in int8"
+
+
 use rule validate as validate_fold with:
     input:
+        quantised=quantised("<results>/rounds/{k}/folds/{fold}/model"),
         network="<results>/rounds/{k}/folds/{fold}/model/network.onnx",
         model="<results>/rounds/{k}/folds/{fold}/model/model.json",
         chips="<results>/rounds/{k}/folds/{fold}/chips.parquet",

@@ -86,6 +86,9 @@ def candidates(
     out: Out,
     out_gpkg: Annotated[Path, typer.Option(help="The candidates as GeoPackage.")],
     out_summary: Annotated[Path, typer.Option(help="Outlines by status and expected area, as JSON.")],
+    probability: Annotated[
+        list[Path] | None, typer.Option(help="A block's probability raster; of all blocks, where polygonize.neck_m cuts necks.")
+    ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
@@ -99,7 +102,7 @@ def candidates(
     parsed = stage_options("candidates", CandidatesOptions, options, config, code)
     from rts_pipeline.candidates import build_candidates
 
-    build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, out_summary, parsed)
+    build_candidates(round, outlines, labels, aoi, choice, out_outlines, out, out_gpkg, out_summary, parsed, probability or [])
 
 
 def audit(

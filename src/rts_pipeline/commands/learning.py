@@ -27,6 +27,7 @@ from rts_pipeline.options import (
     CrossvalidateOptions,
     FoldsOptions,
     LabelsOptions,
+    QuantiseOptions,
     TrainOptions,
     ValidateOptions,
 )
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     app.command()(labels)
     app.command()(chips)
     app.command()(train)
+    app.command()(quantise)
     app.command()(validate)
     app.command()(crossvalidate)
 
@@ -106,6 +108,24 @@ def train(
     from rts_pipeline.learning.train import train
 
     train(chips, labels, mosaics, out, parsed, placement, previous=previous, round=round)
+
+
+def quantise(
+    mosaics: Mosaics,
+    model: Annotated[Path, typer.Option(help="The round's model folder, which gets the network in int8.")],
+    chips: Windows,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Add the network in int8 to a model, for predict.precision: int8.
+
+    Example: rts-pipeline quantise results/mosaic/*[0-9].tif --model model --chips chips.parquet
+    """
+    parsed = stage_options("quantise", QuantiseOptions, options, config, code)
+    from rts_pipeline.quantise import quantise
+
+    quantise(chips, mosaics, model, parsed)
 
 
 def validate(

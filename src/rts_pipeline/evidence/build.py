@@ -82,7 +82,8 @@ def build_evidence(
 
     grid, judged = options.grid.grid(), read_geoparquet(candidates)
     frame = judged if audit is None else pd.concat([judged, read_sampled(audit)], ignore_index=True)
-    rule = Outlining(**chosen_values(choice, options.polygonize), simplify_px=options.polygonize.simplify_px)
+    shaping = {"simplify_px": options.polygonize.simplify_px, "neck_m": options.polygonize.neck_m}
+    rule = Outlining(**chosen_values(choice, options.polygonize), **shaping)
     with rasterio.Env(**GDAL_OPTIONS), opened(dem) as elevation, new_folder(out) as folder:
         images = Images.read(catalog, grid, options)
         source = Source(images, elevation, Network(model, options.predict, where), rule, options)

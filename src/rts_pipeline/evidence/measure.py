@@ -14,6 +14,7 @@ from rts_pipeline.evidence.network import Look
 from rts_pipeline.expected import pixel_areas
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.metrics.pixels import BINS, NODATA, level_of
+from rts_pipeline.necks import cut_necks
 from rts_pipeline.polygonize import to_crs_units
 from rts_pipeline.simplify import simplify
 
@@ -37,6 +38,7 @@ class Outlining:
     min_area_m2: float
     hole_m2: float
     simplify_px: float
+    neck_m: float
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,11 @@ def outlined(look: Look, candidate: BaseGeometry, rule: Outlining) -> BaseGeomet
     pieces = find(box, look.probability, level_of(rule.threshold))
     pieces = pieces.where(pieces.value_max >= level_of(rule.seed_threshold))
     filled, inside, _ = fill_holes(pieces.geometry, rule.hole_m2 / box.pixel_m**2)
-    outlines = to_crs_units(simplify(np.delete(filled, inside), rule.simplify_px), box.pixel_m)
+    kept = ~np.isin(np.arange(len(filled)), inside)
+    neck_px = rule.neck_m / box.pixel_m
+    pieces, _ = cut_necks(pieces.where(kept), filled[kept], neck_px, box, lambda part: look.probability[box.slices_of(part)])
+    pieces = pieces.where(pieces.value_max >= level_of(rule.seed_threshold))
+    outlines = to_crs_units(simplify(pieces.geometry, rule.simplify_px), box.pixel_m)
     near = outlines[shapely.intersects(outlines, candidate)]
     near = near[[area_m2(outline, box) >= rule.min_area_m2 for outline in near]]
     return shapely.union_all(near) if len(near) else None

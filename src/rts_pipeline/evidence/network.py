@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rts_pipeline.config import BANDS, Inference, Predict
-from rts_pipeline.engines import model_facts, open_engine
+from rts_pipeline.engines import applied_facts, model_facts, open_engine
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.lattice import Engine, answered
 from rts_pipeline.metrics.pixels import NODATA
@@ -79,8 +79,8 @@ class Network:
 
     @property
     def sha256(self) -> dict[str, str]:
-        """Checksums of the model's files."""
-        return dict(self._facts["sha256"])
+        """Checksums of the network's files."""
+        return dict(applied_facts(self._model, self._facts, self._setting)["sha256"])
 
     @property
     def _engine(self) -> Engine:

@@ -12,7 +12,7 @@ import pandas as pd
 import rasterio
 
 from rts_pipeline.cells import Mosaics
-from rts_pipeline.config import Inference
+from rts_pipeline.config import Inference, Predict
 from rts_pipeline.engines import model_facts, open_engine
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import GDAL_OPTIONS, scratch_folder, write_json, write_parquet
@@ -24,6 +24,7 @@ from rts_pipeline.validate.figures import write_precision_recall, write_reliabil
 from rts_pipeline.validate.ground import JUDGED, Block, Known, blocks_of
 from rts_pipeline.validate.judge import Judged, Predicted, judge, summary
 from rts_pipeline.validate.objects import Tally, tally
+from rts_pipeline.validate.quantised import quantisation_loss
 from rts_pipeline.validate.windows import TRUE_COLOUR, Drawn, Scored, worst_and_best, write_windows
 
 
@@ -52,16 +53,26 @@ def validate(
             validation window.
         UsageError: a GPU that isn't there.
     """
-    grid, facts, simplify_px = options.grid.grid(), _facts(model), options.polygonize.simplify_px
+    grid, facts = options.grid.grid(), _facts(model)
     blocks, known = blocks_of(chips, options), Known(labels, grid)
-    with scratch_folder(out / ".tmp-validation") as scratch:
-        predicted = Predicted(scratch, known)
-        engine = open_engine(model, facts, options.predict, where)
+
+    def apply(setting: Predict, folder: Path) -> Predicted:
+        predicted = Predicted(folder, known)
+        engine = open_engine(model, facts, setting, where)
         with rasterio.Env(**GDAL_OPTIONS), Mosaics(mosaics, grid, facts["bands"], engine.readers) as reader:
             reader.check()
-            _predict(blocks, predicted, reader, engine, options)
+            _predict(blocks, predicted, reader, engine, setting)
+        return predicted
+
+    with scratch_folder(out / ".tmp-validation") as scratch:
+        predicted = apply(options.predict, scratch)
         choice = _choose(blocks, predicted, options)
-        judged = [judge(block, predicted, choice, simplify_px) for block in blocks]
+        judged = [judge(block, predicted, choice, options.polygonize) for block in blocks]
+        loss = {}
+        if options.predict.precision == "int8":
+            (scratch / "exact").mkdir()
+            exact = apply(options.predict.model_copy(update={"precision": "auto"}), scratch / "exact")
+            loss["int8"] = quantisation_loss(blocks, predicted, exact, choice, options)
         with Mosaics(mosaics, grid, TRUE_COLOUR) as reader:
             _write_windows(out / "windows.png", dict(zip(blocks, judged, strict=True)), predicted, reader)
     table, counts = pd.DataFrame([one.row for one in judged]), np.stack([one.counts for one in judged])
@@ -72,7 +83,7 @@ def validate(
     write_precision_recall(out / "precision_recall.png", pixels, choice)
     summaries = {name: summary(table[rows], counts[rows]) if rows.any() else None for name, rows in splits.items()}
     origin = {"weights_sha256": facts["sha256"]["weights.pt"], "temperature": facts.get("temperature")}
-    write_json(out / "validation.json", {**_said(choice, options.choice.recall), **origin, **summaries})
+    write_json(out / "validation.json", {**_said(choice, options.choice.recall), **origin, **loss, **summaries})
 
 
 def _facts(model: Path) -> Any:
@@ -82,10 +93,10 @@ def _facts(model: Path) -> Any:
     return facts
 
 
-def _predict(blocks: Sequence[Block], predicted: Predicted, reader: Mosaics, engine: Engine, options: ValidateOptions) -> None:
+def _predict(blocks: Sequence[Block], predicted: Predicted, reader: Mosaics, engine: Engine, setting: Predict) -> None:
     for block in track(blocks, len(blocks), "validate: predict", "blocks"):
         whole = np.empty(block.box.shape, np.uint8)
-        for part, values in probabilities(block.box, reader, engine, options.predict):
+        for part, values in probabilities(block.box, reader, engine, setting):
             whole[block.box.slices_of(part)] = values
         predicted.keep(block, whole)
 
@@ -96,7 +107,7 @@ def _choose(blocks: Sequence[Block], predicted: Predicted, options: ValidateOpti
     blocks = [block for block in blocks if block.split == "validation"]
     total = Tally.none()
     for block in track(blocks, len(blocks), "validate: compare settings", "blocks"):
-        total += tally(*predicted.look(block), options.polygonize.simplify_px)
+        total += tally(*predicted.look(block), options.polygonize)
     choice = choose(total, recall)
     most = total.n_found.max() / max(total.n_truth, 1)
     if not total.n_truth:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from rts_pipeline.config import Shaping
+
     Bytes = NDArray[np.uint8]
     Floats = NDArray[np.float64]
     Counts = NDArray[np.int64]
@@ -74,11 +76,11 @@ class Judged:
     outlines: Geometries
 
 
-def judge(block: Block, predicted: Predicted, choice: Choice, simplify_px: float) -> Judged:
+def judge(block: Block, predicted: Predicted, choice: Choice, shaping: Shaping) -> Judged:
     """Judge a block at the settings that were chosen."""
     ground, probability = predicted.look(block)
     pieces = traced(ground, probability, choice.threshold)
-    here = objects(pieces, ground, choice.hole_m2, simplify_px).at(choice.seed_threshold, choice.min_area_m2)
+    here = objects(pieces, ground, probability, choice.hole_m2, shaping).at(choice.seed_threshold, choice.min_area_m2)
     counts = count_pixels(probability, ground.classes)
     pixels = pixels_at(counts, level_of(choice.threshold))
     confusion = {f"px_{short}": pixels[name] for short, name in CONFUSION.items()}

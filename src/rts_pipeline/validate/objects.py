@@ -11,12 +11,15 @@ import shapely
 from rts_pipeline.components import Pieces, fill_holes, find
 from rts_pipeline.metrics.objects import pairs_above
 from rts_pipeline.metrics.pixels import level_of
+from rts_pipeline.necks import cut_necks
 from rts_pipeline.polygonize import to_crs_units
 from rts_pipeline.simplify import simplify
 from rts_pipeline.validate.ground import Ground, without
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from rts_pipeline.config import Shaping
 
     Bytes = NDArray[np.uint8]
     Floats = NDArray[np.float64]
@@ -95,14 +98,15 @@ def traced(ground: Ground, probability: Bytes, threshold: float) -> Pieces:
     return find(ground.box, probability, level_of(threshold))
 
 
-def objects(pieces: Pieces, ground: Ground, hole_m2: float, simplify_px: float) -> Objects:
-    """Fill the holes below a size and leave the pixels' staircases, as candidates does; keep what lies in judged ground.
+def objects(pieces: Pieces, ground: Ground, probability: Bytes, hole_m2: float, shaping: Shaping) -> Objects:
+    """Fill holes, cut necks, leave the pixels' staircases, as candidates does; keep what lies in judged ground.
 
     Args:
         pieces: what `traced` returned.
         ground: the block.
+        probability: its probabilities.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled.
-        simplify_px: tolerance of `simplify` in pixels.
+        shaping: what is cut and simplified.
     """
     pixel_m, top = ground.box.pixel_m, pieces.value_max
     filled, inside, around = fill_holes(pieces.geometry, hole_m2 / pixel_m**2)
@@ -110,13 +114,22 @@ def objects(pieces: Pieces, ground: Ground, hole_m2: float, simplify_px: float) 
     np.maximum.at(covered, inside, top[around])
     # What is less probable than all around it is an object at no seed level.
     kept = covered < top
-    whole = to_crs_units(simplify(filled[kept], simplify_px), pixel_m)
+    pieces, origin = cut_necks(
+        pieces.where(kept),
+        filled[kept],
+        shaping.neck_m / pixel_m,
+        ground.box,
+        lambda box: probability[ground.box.slices_of(box)],
+    )
+    # A part has what its whole is covered by; one that is less probable than that is an object at no seed level.
+    top, covered = pieces.value_max, covered[kept][origin]
+    whole = to_crs_units(simplify(pieces.geometry, shaping.simplify_px), pixel_m)
     judged, lies_there = without(whole, ground.ignored)
     areas_m2 = shapely.area(whole) * ground.m2_per_unit
-    return Objects(whole, judged, areas_m2, top[kept], covered[kept])._where(lies_there)
+    return Objects(whole, judged, areas_m2, top, covered)._where(lies_there)
 
 
-def tally(ground: Ground, probability: Bytes, simplify_px: float) -> Tally:
+def tally(ground: Ground, probability: Bytes, shaping: Shaping) -> Tally:
     """Count the objects of a block at every setting.
 
     Seed threshold and minimum area are applied to the matched objects: above an IoU of 0.5 each slump has one possible
@@ -131,7 +144,7 @@ def tally(ground: Ground, probability: Bytes, simplify_px: float) -> Tally:
             if hole and not ((holes >= HOLES_M2[hole - 1]) & (holes < hole_m2)).any():
                 counts = [values[index, :, hole - 1] for values in (result.n_predicted, result.n_found, result.iou)]
             else:
-                counts = _by_seed_and_area(objects(pieces, ground, hole_m2, simplify_px), ground)
+                counts = _by_seed_and_area(objects(pieces, ground, probability, hole_m2, shaping), ground)
             result.n_predicted[at], result.n_found[at], result.iou[at] = counts
     return Tally(result.n_predicted, result.n_found, result.iou, len(ground.slumps))
 
