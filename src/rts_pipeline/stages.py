@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "f2b2e3c58f43cf59"),
-    "catalog": Stage(2, "scenes.catalog", "32b9c252c7e848e6"),
-    "overlaps": Stage(1, "scenes.overlaps", "6a23a69e66e4fbad"),
-    "adjust": Stage(1, "scenes.adjust", "5ab644014150fb05"),
-    "mosaic": Stage(2, "mosaic", "9b013f754bbcad45"),
-    "coverage": Stage(1, "coverage", "811c507829b6105f"),
-    "observed": Stage(1, "coverage", "811c507829b6105f"),
-    "ledger": Stage(1, "scenes.ledger", "646e9e9511148664"),
+    "scenes": Stage(2, "scenes.batches", "663e8146e3d3c04f"),
+    "catalog": Stage(2, "scenes.catalog", "b50755710f09c2ca"),
+    "overlaps": Stage(1, "scenes.overlaps", "a08f78841049c25e"),
+    "adjust": Stage(1, "scenes.adjust", "b5f47ee33c9ab89a"),
+    "mosaic": Stage(2, "mosaic", "c47011432e0565c2"),
+    "coverage": Stage(1, "coverage", "dc4dc791edf33845"),
+    "observed": Stage(1, "coverage", "dc4dc791edf33845"),
+    "ledger": Stage(1, "scenes.ledger", "fd5eaf354e7a3e22"),
     "labels": Stage(2, "labels", "db23991f3287295a"),
     "chips": Stage(2, "chips", "f0558787df7f4b00"),
     "train": Stage(4, "learning.train", "21641d34b371ee6d"),
@@ -48,12 +48,12 @@ STAGES = {
     "polygonize": Stage(3, "polygonize", "95f78a956c3d5155"),
     "candidates": Stage(8, "candidates", "3724cf0bae3c8a70"),
     "audit": Stage(1, "audit", "3d1bd49dba75a5ff"),
-    "evidence": Stage(4, "evidence.build", "dcb728e8d72efd06"),
+    "evidence": Stage(4, "evidence.build", "c9d7554210a386ff"),
     "inventory": Stage(2, "inventory.build", "cb20f62900866773"),
     "completeness": Stage(1, "completeness", "7d0df9da358007b1"),
     "attributes": Stage(2, "inventory.attributes", "39143c52b2464d7f"),
     "export": Stage(1, "inventory.export", "ef71b179239740ae"),
-    "report": Stage(9, "report.build", "9fe3b3381f9e91f6"),
+    "report": Stage(9, "report.build", "e4eeac6f8b9bb41e"),
 }
 
 

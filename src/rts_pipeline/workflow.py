@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,8 @@ from rts_pipeline.io import canonical_json, read_outlines, sha256_json
 from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
 
 if TYPE_CHECKING:
-    from rts_pipeline.scenes.discover import Delivery, Item
+    from rts_pipeline.scenes.discover import Item
+    from rts_pipeline.scenes.overview import Overview
     from rts_pipeline.scenes.select import Selection
 
 FROZEN = "RTS_PIPELINE_FROZEN"
@@ -78,11 +79,19 @@ def read_rounds(config: Config) -> Rounds:
 class Project:
     """Everything that the rules ask for."""
 
-    def __init__(self, config: Config, rounds: Rounds, source: str) -> None:
-        """Take a validated configuration (with the grid resolved), the state of the rounds, and the configuration's file."""
+    def __init__(self, config: Config, rounds: Rounds, source: str, *, new_run: bool = True) -> None:
+        """Take the state as the main process knows it.
+
+        Args:
+            config: validated, with the grid resolved.
+            rounds: the state of the rounds.
+            source: the configuration's file.
+            new_run: not so in the jobs of a run, for which its start has decided what is tried again.
+        """
         self.config = config
         self.source = source
         self.rounds = rounds
+        self._new_run = new_run
         self.grid: Grid = config.grid.grid()
 
     # --- options -------------------------------------------------------------------------------------------------
@@ -114,12 +123,12 @@ class Project:
     # --- scenes, cells, blocks -----------------------------------------------------------------------------------
 
     @cached_property
-    def delivery(self) -> Delivery:
+    def overview(self) -> Overview:
         """What the configured folders hold."""
-        from rts_pipeline.scenes.discover import discover
+        from rts_pipeline.scenes.overview import overview
 
         folders = [Path(folder) for folder in self.config.scenes.folders]
-        return discover(folders, self.config.scenes, cache=Path(self.config.results, "scenes", ".headers.json"))
+        return overview(folders, self.config.scenes, Path(self.config.results, "scenes"))
 
     @cached_property
     def selection(self) -> Selection:
@@ -134,11 +143,11 @@ class Project:
         cells = area_cells(Path(config.area.aoi), self.grid)
         moved_m = config.adjust.max_shift_m if config.adjust.shifts == "correct" else 0.0
         reach_m = max(config.mosaic.feather_m, moved_m)
-        selection = select(self.delivery.items, cells, self.grid, config.time, config.evidence.years, reach_m)
+        selection = select(self.overview.items, cells, self.grid, config.time, config.evidence.years, reach_m)
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,
-                f"none of the {len(self.delivery.items)} usable items lies in it in the season of {config.time.target_year}",
+                f"none of the {len(self.overview.items)} usable items lies in it in the season of {config.time.target_year}",
                 expected="items that cover the area of interest",
                 do="check area.aoi, time and scenes.folders",
             )
@@ -148,6 +157,26 @@ class Project:
     def items(self) -> dict[str, Item]:
         """The items to measure, by id."""
         return self.selection.items
+
+    @cached_property
+    def _batch_of(self) -> dict[str, str]:
+        from rts_pipeline.scenes.batches import assign
+
+        return assign(self._batches_folder, self.items.values(), new_run=self._new_run)
+
+    @property
+    def _batches_folder(self) -> Path:
+        return Path(self.config.results, "scenes", "batches")
+
+    def batches(self, items: Iterable[str]) -> list[str]:
+        """Return the sorted names of the batches that items (ids) are measured in."""
+        return sorted({self._batch_of[item] for item in items})
+
+    def write_batch_lists(self) -> None:
+        """Write what new batches consist of, once it is certain that they are made: a dry run leaves no trace."""
+        from rts_pipeline.scenes.batches import write_lists
+
+        write_lists(self._batches_folder, self.items, self._batch_of)
 
     @property
     def cells(self) -> list[str]:
@@ -188,16 +217,15 @@ class Project:
         reach = self.grid.neighbours(block, halo_px)
         return [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
 
-    @cached_property
+    @property
     def listing(self) -> str:
         """Digest of all files below the folders, so that the ledger is renewed when one comes or goes."""
-        return sha256_json(sorted((str(row.path), row.bytes) for row in self.delivery.files))
+        return self.overview.listing
 
-    @cached_property
+    @property
     def known(self) -> str:
         """Digest of the items found, so that the table of items is renewed when one comes, goes or changes."""
-        used = [(item.id, item.acquired, item.fingerprint) for item in self.delivery.items]
-        return sha256_json([used, [(item.id, item.acquired, item.reason) for item in self.delivery.rejected]])
+        return self.overview.known
 
     def cells_near(self, block: str) -> list[str]:
         """Return the cells that a block's prediction reads: its own and those within a window around it."""
@@ -280,11 +308,12 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
     that parse the Snakefile again take that. A user's mistake ends the process with one line and its exit code.
     """
     try:
-        if not main_process and FROZEN in os.environ:
-            return Project(*_thaw(os.environ[FROZEN]), source)
+        own = _frozen_name(values)
+        if not main_process and (frozen := os.environ.get(own, os.environ.get(FROZEN))):
+            return Project(*_thaw(frozen), source, new_run=False)
         config = resolve_grid(validate_config(dict(values), source))
         rounds = read_rounds(config)
-        os.environ[FROZEN] = _freeze(config, rounds)
+        os.environ[own] = os.environ[FROZEN] = _freeze(config, rounds)
         project = Project(config, rounds, source)
         # every mistake that can be known now is told now, before any job runs
         project.labelled_cells()
@@ -292,6 +321,11 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         return project
     except PipelineError as error:
         stop(error)
+
+
+def _frozen_name(values: Mapping[str, Any]) -> str:
+    """Return the variable of this project's state: another workflow may hold several, with a results folder each."""
+    return f"{FROZEN}_{sha256_json(str(values.get('results')))[:8]}"
 
 
 def _freeze(config: Config, rounds: Rounds) -> str:

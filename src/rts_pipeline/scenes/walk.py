@@ -17,10 +17,9 @@ def found_below(folder: Path) -> Iterator[Found]:
     Raises:
         InputError: the folder is missing, or it or one below it can't be read.
     """
-    for path in _files_below(folder):
-        try:
-            size = path.stat().st_size
-        except OSError:
+    for place, size, _ in files_below(folder):
+        path = Path(place)
+        if size < 0:
             yield Found(path, 0, names.Name("", "broken link"), "a link that leads nowhere")
             continue
         if not delivered.is_archive(path):
@@ -37,7 +36,12 @@ def found_below(folder: Path) -> Iterator[Found]:
             yield Found(member.path, member.bytes, name, member.problem)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield path, bytes and time of modification (ns) of every file below a folder; -1 for a link that leads nowhere.
+
+    Raises:
+        InputError: the folder is missing, or it or one below it can't be read.
+    """
     if not folder.is_dir():
         raise InputError(folder, "no such folder", expected="a folder with delivered items", do="correct scenes.folders")
 
@@ -51,4 +55,11 @@ def _files_below(folder: Path) -> Iterator[Path]:
             below.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        yield from (Path(place) / name for name in files)
+        for name in files:
+            path = f"{place}/{name}"
+            try:
+                stat = os.stat(path)  # noqa: PTH116 - a Path each takes longer than all else here
+            except OSError:
+                yield path, -1, -1
+            else:
+                yield path, stat.st_size, stat.st_mtime_ns
