@@ -51,10 +51,5 @@ rule crossvalidation:
         crossvalidation_files(),
 
 
-onstart:
-    if workflow.is_main_process:
-        project.write_batch_lists()
-
-
 onsuccess:
     print(f"rts-pipeline: {current_state()}", file=sys.stderr)

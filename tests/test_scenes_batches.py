@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from items import write_item
-from rts_pipeline.config import Usability
+from rts_pipeline.config import Scenes, Usability
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import sha256_file, write_json
+from rts_pipeline.io import sha256_file, write_json, write_text
 from rts_pipeline.options import ScenesOptions
-from rts_pipeline.scenes.batches import assign, measure_batch, write_lists
+from rts_pipeline.scenes.batches import assign, measure_batch, newest_record, version
 from rts_pipeline.scenes.failures import read_measured
+from rts_pipeline.scenes.overview import overview
 from scenes_case import CRS, PLACE, found, plain
 
 DAYS = ("20190801", "20190801", "20190801", "20190802")
@@ -32,14 +33,14 @@ def items(tmp_path):
 
 def run(folder, items, failed=()):
     """A run that measures all that is new; return the batch of each item."""
-    assigned = assign(folder, items.values(), new_run=True)
-    write_lists(folder, items, assigned)
-    for batch in set(assigned.values()):
+    batches = assign(folder, items.values(), newest_record(folder))
+    for batch in set(batches.of.values()):
+        write_text(folder / f"{batch}.items.txt", "\n".join(batches.versions[batch]))
+        mine = [item_id for item_id in items if batches.of[item_id] == batch]
         record = folder / f"{batch}.json"
-        mine = [item_id for item_id in assigned if assigned[item_id] == batch]
         if not record.exists() and not set(mine) <= set(failed):
             write_json(record, {"items": {}, "failed": {item_id: "broken" for item_id in mine if item_id in failed}})
-    return assigned
+    return batches.of
 
 
 def test_the_new_items_of_a_day_are_a_batch_and_stay_one(tmp_path, items):
@@ -62,7 +63,7 @@ def test_an_item_that_is_delivered_anew_gets_a_new_batch_each_time(tmp_path, ite
 
 def test_an_item_that_failed_is_tried_again_in_each_run_but_not_by_the_jobs_of_one(tmp_path, items):
     old = run(tmp_path / "b", items, failed={IDS[1]})
-    assert assign(tmp_path / "b", items.values(), new_run=False) == old
+    assert assign(tmp_path / "b", items.values(), records_until=0).of == old, "the record is of this run"
     assert run(tmp_path / "b", items, failed={IDS[1]}) == old | {IDS[1]: "20190801_2"}
     assert not (tmp_path / "b/20190801_2.json").exists(), "nothing of it could be measured"
     again = run(tmp_path / "b", items)
@@ -71,7 +72,7 @@ def test_an_item_that_failed_is_tried_again_in_each_run_but_not_by_the_jobs_of_o
 
 
 def test_a_plan_leaves_no_trace(tmp_path, items):
-    assign(tmp_path / "b", items.values(), new_run=True)
+    assign(tmp_path / "b", items.values(), 0)
     assert not (tmp_path / "b").exists()
 
 
@@ -106,18 +107,21 @@ def test_whatever_comes_and_goes_each_item_is_measured_once(tmp_path_factory, ru
         made |= assigned
 
 
-def lists(folder, items):
-    batch = folder / "batches/20190801_1.items.json"
-    write_lists(batch.parent, items, dict.fromkeys(items, "20190801_1"))
-    return batch, folder / "batches/20190801_1.json"
+@pytest.fixture
+def measure(tmp_path, items):
+    """Plan, and return what measures all items as one batch, and its record."""
+    overview([tmp_path / "in"], Scenes(folders=[str(tmp_path / "in")]), tmp_path / "out")
+    record = tmp_path / "out/batches/20190801_1.json"
+    names = [version(item) for item in items.values()]
+    return lambda: measure_batch(names, tmp_path / "out", record, OPTIONS), record
 
 
-def test_one_that_fails_spares_the_others_and_says_why_to_those_who_need_it(tmp_path, items):
+def test_one_that_fails_spares_the_others_and_says_why_to_those_who_need_it(tmp_path, items, measure):
+    run_it, record = measure
     raster = items[IDS[1]].reflectance
     whole = raster.read_bytes()
     raster.write_bytes(whole[: len(whole) // 2])
-    batch, record = lists(tmp_path / "out", items)
-    measure_batch(batch, tmp_path / "out", record, OPTIONS)
+    run_it()
     told = json.loads(record.read_text())
     assert sorted(told["items"]) == [IDS[0], IDS[2], IDS[3]]
     assert told["items"][IDS[0]]["usable"] == sha256_file(tmp_path / "out" / IDS[0] / "usable.tif")
@@ -126,22 +130,29 @@ def test_one_that_fails_spares_the_others_and_says_why_to_those_who_need_it(tmp_
         with pytest.raises(InputError, match=f"{IDS[1]}: could not be measured: .*{raster.name}"):
             read_measured(tmp_path / "out" / IDS[1] / name)
     raster.write_bytes(whole)
-    measure_batch(batch, tmp_path / "out", record, OPTIONS)
+    run_it()
     assert json.loads(record.read_text())["failed"] == {}
     assert read_measured(tmp_path / "out" / IDS[1] / "item.json")["id"] == IDS[1]
 
 
-def test_what_was_measured_before_is_no_answer_for_files_that_broke_since(tmp_path, items):
-    batch, record = lists(tmp_path / "out", items)
-    measure_batch(batch, tmp_path / "out", record, OPTIONS)
+def test_what_was_measured_before_is_no_answer_for_files_that_broke_since(tmp_path, items, measure):
+    measure[0]()
     items[IDS[1]].reflectance.unlink()
-    measure_batch(batch, tmp_path / "out", record, OPTIONS)
+    measure[0]()
     assert [path.name for path in (tmp_path / "out" / IDS[1]).iterdir()] == ["failed.json"]
 
 
-def test_a_batch_of_which_nothing_can_be_measured_fails(tmp_path, items):
-    batch, record = lists(tmp_path / "out", items)
+def test_files_that_changed_after_the_plan_are_not_measured_in_their_place(tmp_path, items, measure):
+    raster = items[IDS[1]].reflectance
+    raster.with_name(raster.name.replace("_SR.tif", "_SR_clip.tif")).write_bytes(raster.read_bytes())
+    raster.unlink()
+    overview([tmp_path / "in"], Scenes(folders=[str(tmp_path / "in")]), tmp_path / "out")  # another run's plan
+    measure[0]()
+    assert "changed after the run was planned" in json.loads(measure[1].read_text())["failed"][IDS[1]]
+
+
+def test_a_batch_of_which_nothing_can_be_measured_fails(tmp_path, measure):
     shutil.rmtree(tmp_path / "in")
     with pytest.raises(InputError, match=rf"no item could be measured: .*{IDS[0]}"):
-        measure_batch(batch, tmp_path / "out", record, OPTIONS)
-    assert not record.exists()
+        measure[0]()
+    assert not measure[1].exists()

@@ -31,7 +31,7 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.batches", "663e8146e3d3c04f"),
+    "scenes": Stage(2, "scenes.batches", "4ec650841fe3da15"),
     "catalog": Stage(2, "scenes.catalog", "b50755710f09c2ca"),
     "overlaps": Stage(1, "scenes.overlaps", "a08f78841049c25e"),
     "adjust": Stage(1, "scenes.adjust", "b5f47ee33c9ab89a"),

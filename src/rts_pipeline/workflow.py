@@ -23,6 +23,7 @@ from rts_pipeline.io import canonical_json, read_outlines, sha256_json
 from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
 
 if TYPE_CHECKING:
+    from rts_pipeline.scenes.batches import Batches
     from rts_pipeline.scenes.discover import Item
     from rts_pipeline.scenes.overview import Overview
     from rts_pipeline.scenes.select import Selection
@@ -79,19 +80,19 @@ def read_rounds(config: Config) -> Rounds:
 class Project:
     """Everything that the rules ask for."""
 
-    def __init__(self, config: Config, rounds: Rounds, source: str, *, new_run: bool = True) -> None:
+    def __init__(self, config: Config, rounds: Rounds, source: str, records_until: int | None = None) -> None:
         """Take the state as the main process knows it.
 
         Args:
             config: validated, with the grid resolved.
             rounds: the state of the rounds.
             source: the configuration's file.
-            new_run: not so in the jobs of a run, for which its start has decided what is tried again.
+            records_until: in the jobs of a run the time of the newest record of measured items when it began (ns).
         """
         self.config = config
         self.source = source
         self.rounds = rounds
-        self._new_run = new_run
+        self._records_until = records_until
         self.grid: Grid = config.grid.grid()
 
     # --- options -------------------------------------------------------------------------------------------------
@@ -128,7 +129,11 @@ class Project:
         from rts_pipeline.scenes.overview import overview
 
         folders = [Path(folder) for folder in self.config.scenes.folders]
-        return overview(folders, self.config.scenes, Path(self.config.results, "scenes"))
+        return overview(folders, self.config.scenes, self._scenes)
+
+    @property
+    def _scenes(self) -> Path:
+        return Path(self.config.results, "scenes")
 
     @cached_property
     def selection(self) -> Selection:
@@ -137,13 +142,22 @@ class Project:
         Raises:
             InputError: no item of the target year lies in the area.
         """
-        from rts_pipeline.scenes.select import area_cells, select
+        from rts_pipeline.scenes.memory import remembered, state_of, state_of_layer
+        from rts_pipeline.scenes.select import Selection, area_cells, select
 
-        config = self.config
-        cells = area_cells(Path(config.area.aoi), self.grid)
+        config, aoi = self.config, Path(self.config.area.aoi)
         moved_m = config.adjust.max_shift_m if config.adjust.shifts == "correct" else 0.0
         reach_m = max(config.mosaic.feather_m, moved_m)
-        selection = select(self.overview.items, cells, self.grid, config.time, config.evidence.years, reach_m)
+        items, years = self.overview.items, config.evidence.years
+
+        def chosen() -> dict[str, Any]:
+            found = select(items, area_cells(aoi, self.grid), self.grid, config.time, years, reach_m)
+            return {**vars(found), "items": list(found.items)}
+
+        state = state_of(self.overview.state, str(aoi), state_of_layer(aoi), self.grid, config.time, years, reach_m)
+        answer = remembered(self._scenes / ".selection.json", state, chosen)
+        by_id = {item.id: item for item in items}
+        selection = Selection(**answer | {"items": {item_id: by_id[item_id] for item_id in answer["items"]}})
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,
@@ -159,24 +173,20 @@ class Project:
         return self.selection.items
 
     @cached_property
-    def _batch_of(self) -> dict[str, str]:
-        from rts_pipeline.scenes.batches import assign
+    def _batches(self) -> Batches:
+        from rts_pipeline.scenes.batches import assign, newest_record
 
-        return assign(self._batches_folder, self.items.values(), new_run=self._new_run)
-
-    @property
-    def _batches_folder(self) -> Path:
-        return Path(self.config.results, "scenes", "batches")
+        folder = self._scenes / "batches"
+        until = newest_record(folder) if self._records_until is None else self._records_until
+        return assign(folder, self.items.values(), until)
 
     def batches(self, items: Iterable[str]) -> list[str]:
         """Return the sorted names of the batches that items (ids) are measured in."""
-        return sorted({self._batch_of[item] for item in items})
+        return sorted({self._batches.of[item] for item in items})
 
-    def write_batch_lists(self) -> None:
-        """Write what new batches consist of, once it is certain that they are made: a dry run leaves no trace."""
-        from rts_pipeline.scenes.batches import write_lists
-
-        write_lists(self._batches_folder, self.items, self._batch_of)
+    def batch_items(self, batch: str) -> list[str]:
+        """Return the items of a batch, each with the version of its files."""
+        return self._batches.versions[batch]
 
     @property
     def cells(self) -> list[str]:
@@ -233,8 +243,16 @@ class Project:
 
     @cached_property
     def _seed_cells(self) -> set[str]:
-        seeds = read_outlines(Path(self.config.labels.seeds), "seed outlines (labels.seeds)", crs=self.grid.crs)
-        return set(self.grid.cells_touching(seeds.geometry.to_numpy()))
+        from rts_pipeline.scenes.memory import remembered, state_of, state_of_layer
+
+        path = Path(self.config.labels.seeds)
+
+        def touched() -> dict[str, Any]:
+            seeds = read_outlines(path, "seed outlines (labels.seeds)", crs=self.grid.crs)
+            return {"cells": self.grid.cells_touching(seeds.geometry.to_numpy())}
+
+        state = state_of(str(path), state_of_layer(path), self.grid)
+        return set(remembered(self._scenes / ".seeds.json", state, touched)["cells"])
 
     def labelled_cells(self, k: str | None = None) -> list[str]:
         """Return the cells with a label before round `k` (before any further round when None)."""
@@ -310,7 +328,7 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
     try:
         own = _frozen_name(values)
         if not main_process and (frozen := os.environ.get(own, os.environ.get(FROZEN))):
-            return Project(*_thaw(frozen), source, new_run=False)
+            return _thaw(frozen, source)
         config = resolve_grid(validate_config(dict(values), source))
         rounds = read_rounds(config)
         os.environ[own] = os.environ[FROZEN] = _freeze(config, rounds)
@@ -330,15 +348,19 @@ def _frozen_name(values: Mapping[str, Any]) -> str:
 
 def _freeze(config: Config, rounds: Rounds) -> str:
     """Serialise the state; of the sign-offs only their number, since an environment variable holds 128 kB at most."""
+    from rts_pipeline.scenes.batches import newest_record
+
     state = {"signed": len(rounds.signed), "open": rounds.open, "draft": rounds.draft}
-    return canonical_json({"config": config.model_dump(mode="json"), "rounds": state})
+    newest = newest_record(Path(config.results, "scenes", "batches"))
+    return canonical_json({"config": config.model_dump(mode="json"), "rounds": state, "records_until": newest})
 
 
-def _thaw(text: str) -> tuple[Config, Rounds]:
+def _thaw(text: str, source: str) -> Project:
     frozen = json.loads(text)
     config, state = Config.model_validate(frozen["config"]), frozen["rounds"]
     signed = read_signoffs(Path(config.reviews))[: state["signed"]]
-    return config, Rounds(signed, state["open"], state["draft"])
+    rounds = Rounds(signed, state["open"], state["draft"])
+    return Project(config, rounds, source, frozen["records_until"])
 
 
 def stop(error: PipelineError) -> NoReturn:

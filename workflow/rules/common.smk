@@ -135,10 +135,6 @@ def mosaics_of(cells, kind=""):
     return expand(f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif", cell=cells, kind=kind)
 
 
-def batch_list(batch):
-    return f"{RESULTS}/scenes/batches/{batch}.items.json"
-
-
 def measured_of(items):
     """The records of the batches that hold the items."""
     return expand(

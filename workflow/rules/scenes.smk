@@ -2,8 +2,8 @@
 
 
 rule scenes:
-    # No input: raw files are too big for Snakemake to compare. A batch stays what it is, by its name: the list of its
-    # items, written when a run begins, holds names, sizes and checksums, and an item that changes makes another batch.
+    # No input: raw files are too big for Snakemake to compare. Each item comes with a digest of its files' places, names,
+    # sizes and checksums instead, and one that changes makes another batch.
     output:
         "<results>/scenes/batches/{batch}.json",
     log:
@@ -18,11 +18,11 @@ rule scenes:
         options=project.options("scenes"),
         code=project.code("scenes"),
         folder=subpath(output[0], ancestor=2),
-        listing=lambda wildcards: batch_list(wildcards.batch),
+        names=lambda wildcards: project.batch_items(wildcards.batch),
     message:
         "Measure the items of batch {wildcards.batch}"
     shell:
-        "rts-pipeline scenes measure {params.listing} --scenes {params.folder} --out {output}"
+        "rts-pipeline scenes measure @<(printf '%s\\n' {params.names:q}) --scenes {params.folder} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 

@@ -31,22 +31,22 @@ def register(app: typer.Typer) -> None:
 
 @scenes.command()
 def measure(
-    listing: Annotated[Path, typer.Argument(help="The list of a batch: its items and their files.")],
+    items: Annotated[list[str], typer.Argument(help="Ids of the items, or id:digest to be sure of their files.")],
     scenes_folder: Annotated[Path, typer.Option("--scenes", help="Folder for the measured items, one folder each.")],
     out: Annotated[Path, typer.Option(help="Record of what was measured, and what failed.")],
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Measure the items of a batch: for each its usable pixels and a STAC item.
+    """Measure items that a run of snakemake (or a dry run) has found: for each its usable pixels and a STAC item.
 
-    Example: rts-pipeline scenes measure results/scenes/batches/20190801_1.items.json --scenes results/scenes
+    Example: rts-pipeline scenes measure 20190801_041000_1003 20190801_041002_1003 --scenes results/scenes
     --out results/scenes/batches/20190801_1.json
     """
     parsed = stage_options("scenes", ScenesOptions, options, config, code)
     from rts_pipeline.scenes.batches import measure_batch
 
-    measure_batch(listing, scenes_folder, out, parsed)
+    measure_batch(items, scenes_folder, out, parsed)
 
 
 @scenes.command()

@@ -1,19 +1,19 @@
 """Stage `scenes` for many items: which are measured by one job, and that job.
 
 A batch is what was new of a day when a run began: "20190801_1", then "20190801_2" for what came later. It never changes: its
-list says which files of which items it is made from, its record what became of them. So an item that comes, or comes again,
-is in a new batch, and nothing else of its day is measured again. An item that failed is put into a new batch too: every run
-tries it again.
+list says which items it holds, and in which version, its record what became of them. So an item that comes, or comes again, is
+in a new batch, and nothing else of its day is measured again. An item that failed is put into a new batch too: every run tries
+it again.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
@@ -24,109 +24,126 @@ if TYPE_CHECKING:
     from rts_pipeline.options import ScenesOptions
     from rts_pipeline.scenes.discover import Item
 
-LIST = ".items.json"
-RECORD = ".json"
+LIST, RECORD = ".items.txt", ".json"
+
 NAMED = 5
 """Failed items whose messages a batch tells when none of its items could be measured."""
 
-Entry = dict[str, Any]
+
+def version(item: Item) -> str:
+    """Return an item's name with the digest of its files: their places, names, sizes and checksums, as far as known."""
+    files = [str(getattr(item, role)) for role in ("reflectance", "mask", "metadata", "xml")]
+    return f"{item.id}:{io.sha256_json([files, item.mask_kind, item.fingerprint])[:16]}"
 
 
-def assign(folder: Path, items: Iterable[Item], *, new_run: bool) -> dict[str, str]:
-    """Return the batch of each item, by id: the last one whose list holds it as it is now, else a new one of its day.
+@dataclass(frozen=True)
+class Batches:
+    """Who is measured where.
+
+    Attributes:
+        of: item id -> batch.
+        versions: batch -> its items, as `version` names them; also those that aren't wanted any more.
+    """
+
+    of: dict[str, str]
+    versions: dict[str, list[str]]
+
+
+def newest_record(folder: Path) -> int:
+    """Return when the newest record was written (ns), 0 without any: what is older is of earlier runs."""
+    return max((path.stat().st_mtime_ns for path in folder.glob(f"*{RECORD}")), default=0)
+
+
+def assign(folder: Path, items: Iterable[Item], records_until: int) -> Batches:
+    """Return the batch of each item: the last one whose list holds it in this version, else a new one of its day.
 
     Args:
         folder: the lists and records.
         items: the items to measure.
-        new_run: whether items that failed are tried again; not so in the jobs of a run, for which its start decides.
+        records_until: time of the newest record when the run began (ns): what failed by then is tried again. The jobs of a
+            run ask too, while it writes more.
 
     Raises:
-        InputError: a list or a record is damaged.
+        InputError: a record is damaged.
     """
-    listed: dict[str, tuple[str, Entry]] = {}
+    versions = {path.name.removesuffix(LIST): path.read_text().split() for path in folder.glob(f"*{LIST}")}
+    failed = {
+        (path.stem, item_id)
+        for path in folder.glob(f"*{RECORD}")
+        if path.stat().st_mtime_ns <= records_until
+        for item_id in io.read_json(path)["failed"]
+    }
     last: dict[str, int] = defaultdict(int)
-    failed: set[tuple[str, str]] = set()
-    for number, batch, is_list in sorted(_files(folder)):
-        day = batch.partition("_")[0]
-        last[day] = max(last[day], number)
-        if is_list:
-            listed.update({item_id: (batch, told) for item_id, told in io.read_json(folder / f"{batch}{LIST}").items()})
-        elif new_run:
-            failed |= {(batch, item_id) for item_id in io.read_json(folder / f"{batch}{RECORD}")["failed"]}
-    assigned = {}
+    listed: dict[str, tuple[str, str]] = {}
+    for day, number in sorted(_parts(batch) for batch in versions):
+        batch = f"{day}_{number}"
+        last[day] = number
+        listed.update({name.partition(":")[0]: (batch, name) for name in versions[batch]})
+    of: dict[str, str] = {}
+    new: dict[str, list[str]] = defaultdict(list)
     for item in items:
-        batch, told = listed.get(item.id, ("", {}))
-        if told != entry(item) or (batch, item.id) in failed:
+        batch, known = listed.get(item.id, ("", ""))
+        if known != (name := version(item)) or (batch, item.id) in failed:
             day = item.acquired[:10].replace("-", "")
             batch = f"{day}_{last[day] + 1}"
-        assigned[item.id] = batch
-    return assigned
+            new[batch].append(name)
+        of[item.id] = batch
+    return Batches(of, versions | {batch: sorted(names) for batch, names in new.items()})
 
 
-def _files(folder: Path) -> Iterable[tuple[int, str, bool]]:
-    """Yield number in its day, name of the batch, and whether it is a list, of all lists and records."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    for name in (name for name in names if name.endswith(RECORD) and not name.startswith(".")):
-        batch = name.removesuffix(LIST).removesuffix(RECORD)
-        yield int(batch.partition("_")[2]), batch, name.endswith(LIST)
+def _parts(batch: str) -> tuple[str, int]:
+    day, _, number = batch.partition("_")
+    return day, int(number)
 
 
-def entry(item: Item) -> Entry:
-    """Return what a list says of an item: its files, and their names, sizes and checksums as far as they are known."""
-    roles = ("reflectance", "mask", "metadata", "xml")
-    files = {role: str(path) for role in roles if (path := getattr(item, role)) is not None}
-    return {"files": files, "mask_kind": item.mask_kind, "fingerprint": item.fingerprint}
-
-
-def write_lists(folder: Path, items: Mapping[str, Item], assigned: Mapping[str, str]) -> None:
-    """Write the lists that aren't there, as `assign` arranged the items."""
-    lists: dict[str, dict[str, Entry]] = defaultdict(dict)
-    for item_id, batch in sorted(assigned.items()):
-        lists[batch][item_id] = entry(items[item_id])
-    for batch, entries in lists.items():
-        path = folder / f"{batch}{LIST}"
-        if not path.exists():
-            # ASCII, since the name of a folder need not be text that UTF-8 can hold
-            io.write_text(path, json.dumps(entries, indent=1))
-
-
-def measure_batch(listing: Path, scenes_folder: Path, out: Path, options: ScenesOptions) -> None:
-    """Measure the items of a list, one after the other, each into its own folder (see `measure`).
+def measure_batch(names: Sequence[str], scenes_folder: Path, out: Path, options: ScenesOptions) -> None:
+    """Measure the items of a batch, one after the other, each into its own folder (see `measure`).
 
     An item whose files can't be used gets failed.json instead of item.json, and holds up those that need it.
 
     Args:
-        listing: the list of a batch.
-        scenes_folder: where the items' folders are.
-        out: the record: `items`, id -> sha256 of item.json and usable.tif; `failed`, id -> why.
+        names: the items, by id or as `version` names them.
+        scenes_folder: where the items' folders are, and what planning remembers of the delivered folders.
+        out: the record: `items`, id -> sha256 of item.json and usable.tif; `failed`, id -> why. The list is written beside it.
         options: as for `measure`.
 
     Raises:
-        InputError: the list is damaged, or not one of its items could be measured.
+        InputError: not one of the items could be measured, or planning remembers nothing.
     """
-    from rts_pipeline.scenes.measure import measure
+    from rts_pipeline.scenes.overview import recall
 
-    entries: dict[str, Entry] = io.read_json(listing)
+    known = {item.id: item for item in recall(scenes_folder)}
+    io.write_text(out.with_name(out.stem + LIST), "".join(f"{name}\n" for name in names))
     made: dict[str, dict[str, str]] = {}
     failed: dict[str, str] = {}
-    for item_id in track(sorted(entries), len(entries), f"batch {out.stem}", "items"):
-        told, place = entries[item_id], scenes_folder / item_id
-        files = [Path(told["files"][role]) if role in told["files"] else None for role in ("mask", "metadata", "xml")]
-        mask, metadata, xml = files
-        item_json, usable, failure = place / "item.json", place / "usable.tif", place / FAILED
-        reflectance = Path(told["files"]["reflectance"])
+    for name in track(names, len(names), f"batch {out.stem}", "items"):
+        item_id = name.partition(":")[0]
         try:
-            measure(item_id, reflectance, mask, told["mask_kind"], metadata, xml, item_json, usable, options)
+            made[item_id] = _measure(name, known.get(item_id), scenes_folder / item_id, options)
         except InputError as error:
             failed[item_id] = str(error)
             print(f"rts-pipeline: {error}", file=sys.stderr)
-            io.write_json(failure, {"error": str(error)})
-            for path in (item_json, usable):
-                path.unlink(missing_ok=True)
-        else:
-            failure.unlink(missing_ok=True)
-            made[item_id] = {"item": io.sha256_file(item_json), "usable": io.sha256_file(usable)}
+            _say_failed(scenes_folder / item_id, str(error))
     if failed and not made:
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
-        raise InputError(listing, f"no item could be measured: {'; '.join([*failed.values()][:NAMED])}{more}")
+        raise InputError(out.stem, f"no item could be measured: {'; '.join([*failed.values()][:NAMED])}{more}")
     io.write_json(out, {"items": made, "failed": failed})
+
+
+def _measure(name: str, item: Item | None, place: Path, options: ScenesOptions) -> dict[str, str]:
+    from rts_pipeline.scenes.measure import measure
+
+    if item is None or name not in (item.id, version(item)):
+        raise InputError(name.partition(":")[0], "its files changed after the run was planned", do="run snakemake again")
+    item_json, usable = place / "item.json", place / "usable.tif"
+    files = (item.reflectance, item.mask, item.mask_kind, item.metadata, item.xml)
+    measure(item.id, *files, item_json, usable, options)
+    (place / FAILED).unlink(missing_ok=True)
+    return {"item": io.sha256_file(item_json), "usable": io.sha256_file(usable)}
+
+
+def _say_failed(place: Path, why: str) -> None:
+    """Put why an item failed in the place of what was measured of it before."""
+    io.write_json(place / FAILED, {"error": why})
+    for name in ("item.json", "usable.tif"):
+        (place / name).unlink(missing_ok=True)

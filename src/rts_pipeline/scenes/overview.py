@@ -6,10 +6,7 @@ cluster every job, asks for the same again.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 from rts_pipeline import io
 from rts_pipeline.config import Scenes
 from rts_pipeline.scenes.discover import Delivery, Item, discover
+from rts_pipeline.scenes.memory import Answer, remembered, state_of
 from rts_pipeline.scenes.walk import files_below
 from rts_pipeline.stages import STAGES
 
@@ -32,11 +30,13 @@ class Overview:
         items: the items that can be used, by id.
         known: digest of the items found, also those that can't be used.
         listing: digest of the paths and sizes of all files.
+        state: digest of all that this goes by.
     """
 
     items: list[Item]
     known: str
     listing: str
+    state: str
 
 
 def overview(folders: Sequence[Path], options: Scenes, scenes_folder: Path) -> Overview:
@@ -50,25 +50,33 @@ def overview(folders: Sequence[Path], options: Scenes, scenes_folder: Path) -> O
     Raises:
         InputError: as `discover`.
     """
-    path, state = scenes_folder / OVERVIEW, _state(folders, options)
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["state"] == state:
-            return Overview([_item(values) for values in stored["items"]], stored["known"], stored["listing"])
-    found = summary(discover(folders, options, cache=scenes_folder / HEADERS))
-    items = [asdict(item) | {role: _text(getattr(item, role)) for role in ROLES} for item in found.items]
-    stored = {"state": state, "known": found.known, "listing": found.listing, "items": items}
-    # ASCII, since the name of a folder need not be text that UTF-8 can hold
-    io.write_text(path, json.dumps(stored, separators=(",", ":")))
-    return found
+    state = _state(folders, options)
+
+    def look() -> Answer:
+        found = discover(folders, options, cache=scenes_folder / HEADERS)
+        items = [asdict(item) | {role: _text(getattr(item, role)) for role in ROLES} for item in found.items]
+        return {"items": items, **digests(found)}
+
+    answer = remembered(scenes_folder / OVERVIEW, state, look)
+    return Overview([_item(values) for values in answer["items"]], answer["known"], answer["listing"], state)
 
 
-def summary(delivery: Delivery) -> Overview:
-    """Return a delivery in short."""
+def recall(scenes_folder: Path) -> list[Item]:
+    """Return the items that planning found last.
+
+    Raises:
+        InputError: it remembers nothing.
+    """
+    stored = io.read_json(scenes_folder / OVERVIEW)
+    return [_item(values) for values in stored["answer"]["items"]]
+
+
+def digests(delivery: Delivery) -> dict[str, str]:
+    """Return `known` and `listing` of a delivery."""
     used = [(item.id, item.acquired, item.fingerprint) for item in delivery.items]
     rejected = [(item.id, item.acquired, item.reason) for item in delivery.rejected]
     listing = sorted((row.path, row.bytes) for row in delivery.files)
-    return Overview(delivery.items, io.sha256_json([used, rejected]), io.sha256_json(listing))
+    return {"known": io.sha256_json([used, rejected]), "listing": io.sha256_json(listing)}
 
 
 def _state(folders: Sequence[Path], options: Scenes) -> str:
@@ -77,11 +85,9 @@ def _state(folders: Sequence[Path], options: Scenes) -> str:
     Raises:
         InputError: a folder is missing or can't be read.
     """
-    digest = hashlib.sha256(repr((STAGES["catalog"], options.model_dump_json(), [str(folder) for folder in folders])).encode())
-    for folder in folders:
-        for line in sorted(f"{path}\0{size}\0{time}" for path, size, time in files_below(folder)):
-            digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()
+    places = [str(folder) for folder in folders]
+    files = (f"{path}\0{size}\0{time}" for folder in folders for path, size, time in sorted(files_below(folder)))
+    return state_of(STAGES["catalog"], options.model_dump_json(), places, lines=files)
 
 
 def _text(path: Path | None) -> str | None:
