@@ -46,6 +46,7 @@ SEEDS = 800
 STAND_IN = """#!/usr/bin/env bash
 # makes every output that a rule names, empty
 set -eu
+[ "$1 $2" = "scenes measure" ] && names=$(cat "${3#@}")
 while [ $# -gt 0 ]; do
   case "$1" in
     --out | --out-*)
@@ -55,7 +56,8 @@ while [ $# -gt 0 ]; do
           touch "$2"/{reliability,precision_recall,windows}.png ;;
         evidence) mkdir -p "$2" ;;
         candidates.parquet) mkdir -p "${2%/*}"; cp "$RTS_BENCH_ROWS" "$2" ;;
-        *_*.json) mkdir -p "${2%/*}"; echo '{"items": {}, "failed": {}}' > "$2" ;;
+        *_*.json) mkdir -p "${2%/*}"; echo '{"items": {}, "failed": {}}' > "$2"
+          echo "$names" > "${2%.json}.items.txt" ;;
         *) mkdir -p "${2%/*}"; touch "$2" ;;
       esac
       case "$2" in */outlines/*.parquet) touch "${2%.parquet}.json" ;; esac ;;

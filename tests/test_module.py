@@ -1,5 +1,7 @@
 """The workflow as a part of another one: each region with its own prefix of rules, configuration, results and reviews."""
 
+import re
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -84,9 +86,8 @@ def test_a_regions_items_are_measured_into_its_own_results(project):
     mosaics = sorted((project.folder / "north/results/mosaic").glob("*.tif"))
     assert len(mosaics) >= 2
     assert not (project.folder / "south/results/mosaic").exists()
-    plan = snakemake(project, "--until", "north_mosaic", "south_mosaic", "--dry-run", "--quiet", "rules").stdout
-    assert "south_mosaic" in plan
-    assert "north_mosaic" not in plan
+    text = snakemake(project, "--until", "north_mosaic", "south_mosaic", "--dry-run", "--quiet", "rules").stdout
+    assert set(re.findall(r"^(\w+) +\d+$", text, re.MULTILINE)) == {"south_scenes", "south_mosaic", "total"}
 
 
 def test_the_jobs_of_a_region_take_its_own_frozen_state(monkeypatch):

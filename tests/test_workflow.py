@@ -299,6 +299,24 @@ def test_a_second_round_and_the_inventory_so_far(case):
     assert case.plan()["train"] == 1, "only the open round is trained again"
 
 
+def test_history_is_verified_against_what_was_reviewed(case):
+    """A finished round can be rebuilt; candidates other than those that people judged are told, not taken."""
+    verified = "results/rounds/01/verified.json"
+    case.review("01")
+    case.snakemake(verified)
+    signoff = json.loads((case.reviews / "round_01/signoff.json").read_text())
+    assert json.loads((case.folder / verified).read_text())["candidates_sha256"] == signoff["candidates_sha256"]
+    assert case.plan(verified) == {}
+    case.configure(polygonize={"min_area_m2": 5000})
+    assert case.plan(verified) == {"polygonize": 4, "candidates": 1, "verify": 1}
+    failed = case.snakemake(verified, check=False)
+    assert failed.returncode == 1
+    assert "rounds/01/candidates.parquet" in failed.stdout + failed.stderr
+    assert signoff["candidates_sha256"] in failed.stdout + failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert not (case.folder / verified).exists()
+
+
 def test_a_job_that_fails_in_a_rerun_is_not_taken_for_done(case):
     mosaic = sorted((case.results / "mosaic").glob("*_source.tif"))[0]
     cell = mosaic.name.removesuffix("_source.tif")
