@@ -13,7 +13,7 @@ from rts_pipeline.config import Scenes, Usability
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import sha256_file, write_json, write_text
 from rts_pipeline.options import ScenesOptions
-from rts_pipeline.scenes.batches import assign, measure_batch, newest_record, version
+from rts_pipeline.scenes.batches import assign, measure_batch, newest_record
 from rts_pipeline.scenes.failures import read_measured
 from rts_pipeline.scenes.overview import overview
 from scenes_case import CRS, PLACE, found, plain
@@ -112,7 +112,7 @@ def measure(tmp_path, items):
     """Plan, and return what measures all items as one batch, and its record."""
     overview([tmp_path / "in"], Scenes(folders=[str(tmp_path / "in")]), tmp_path / "out")
     record = tmp_path / "out/batches/20190801_1.json"
-    names = [version(item) for item in items.values()]
+    names = [item.version for item in items.values()]
     return lambda: measure_batch(names, tmp_path / "out", record, OPTIONS), record
 
 

@@ -10,7 +10,7 @@ from rts_pipeline.config import Scenes
 from rts_pipeline.errors import InputError
 from rts_pipeline.scenes import overview as module
 from rts_pipeline.scenes.discover import discover
-from rts_pipeline.scenes.overview import digests, overview
+from rts_pipeline.scenes.overview import Known, digests, overview, recall
 from scenes_case import CRS, ITEM, PLACE, plain
 
 OTHER = "20190802_041000_1003"
@@ -29,7 +29,8 @@ def seen(orders, **options):
     scenes = Scenes(folders=[str(orders)], **options)
     remembered = overview([orders], scenes, orders.parent / "scenes")
     found = discover([orders], scenes)
-    assert remembered.items == found.items
+    assert recall(orders.parent / "scenes") == found.items
+    assert remembered.items == [Known(item.id, item.acquired, item.version) for item in found.items]
     assert {"known": remembered.known, "listing": remembered.listing} == digests(found)
     return remembered
 

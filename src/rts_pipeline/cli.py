@@ -43,7 +43,7 @@ def with_files(arguments: Sequence[str]) -> list[str]:
     expanded: list[str] = []
     for argument in arguments:
         path = Path(argument[1:])
-        if argument.startswith("@") and path.exists():
+        if argument.startswith("@") and path.exists() and not path.is_dir():
             expanded += [line for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n") if line]
         else:
             expanded.append(argument)

@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.batches", "4ec650841fe3da15"),
-    "catalog": Stage(2, "scenes.catalog", "b50755710f09c2ca"),
-    "overlaps": Stage(1, "scenes.overlaps", "a08f78841049c25e"),
-    "adjust": Stage(1, "scenes.adjust", "b5f47ee33c9ab89a"),
+    "scenes": Stage(2, "scenes.batches", "ded8b4c56fa661ef"),
+    "catalog": Stage(2, "scenes.catalog", "a4ea64b90d62987a"),
+    "overlaps": Stage(1, "scenes.overlaps", "b06c255a98ffa226"),
+    "adjust": Stage(1, "scenes.adjust", "8b0a741c4db36d70"),
     "mosaic": Stage(2, "mosaic", "c47011432e0565c2"),
     "coverage": Stage(1, "coverage", "dc4dc791edf33845"),
     "observed": Stage(1, "coverage", "dc4dc791edf33845"),
-    "ledger": Stage(1, "scenes.ledger", "fd5eaf354e7a3e22"),
+    "ledger": Stage(1, "scenes.ledger", "60c6041c997cad96"),
     "labels": Stage(2, "labels", "db23991f3287295a"),
     "chips": Stage(2, "chips", "f0558787df7f4b00"),
     "train": Stage(4, "learning.train", "21641d34b371ee6d"),

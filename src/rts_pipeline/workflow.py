@@ -24,7 +24,6 @@ from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signof
 
 if TYPE_CHECKING:
     from rts_pipeline.scenes.batches import Batches
-    from rts_pipeline.scenes.discover import Item
     from rts_pipeline.scenes.overview import Overview
     from rts_pipeline.scenes.select import Selection
 
@@ -143,21 +142,20 @@ class Project:
             InputError: no item of the target year lies in the area.
         """
         from rts_pipeline.scenes.memory import remembered, state_of, state_of_layer
+        from rts_pipeline.scenes.overview import recall
         from rts_pipeline.scenes.select import Selection, area_cells, select
 
         config, aoi = self.config, Path(self.config.area.aoi)
         moved_m = config.adjust.max_shift_m if config.adjust.shifts == "correct" else 0.0
         reach_m = max(config.mosaic.feather_m, moved_m)
-        items, years = self.overview.items, config.evidence.years
+        years = config.evidence.years
 
         def chosen() -> dict[str, Any]:
-            found = select(items, area_cells(aoi, self.grid), self.grid, config.time, years, reach_m)
-            return {**vars(found), "items": list(found.items)}
+            items = recall(self._scenes)
+            return vars(select(items, area_cells(aoi, self.grid), self.grid, config.time, years, reach_m))
 
         state = state_of(self.overview.state, str(aoi), state_of_layer(aoi), self.grid, config.time, years, reach_m)
-        answer = remembered(self._scenes / ".selection.json", state, chosen)
-        by_id = {item.id: item for item in items}
-        selection = Selection(**answer | {"items": {item_id: by_id[item_id] for item_id in answer["items"]}})
+        selection = Selection(**remembered(self._scenes / ".selection.json", state, chosen))
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,
@@ -168,8 +166,8 @@ class Project:
         return selection
 
     @property
-    def items(self) -> dict[str, Item]:
-        """The items to measure, by id."""
+    def items(self) -> list[str]:
+        """Ids of the items to measure."""
         return self.selection.items
 
     @cached_property
@@ -178,7 +176,8 @@ class Project:
 
         folder = self._scenes / "batches"
         until = newest_record(folder) if self._records_until is None else self._records_until
-        return assign(folder, self.items.values(), until)
+        wanted = set(self.items)
+        return assign(folder, [item for item in self.overview.items if item.id in wanted], until)
 
     def batches(self, items: Iterable[str]) -> list[str]:
         """Return the sorted names of the batches that items (ids) are measured in."""

@@ -23,17 +23,12 @@ from rts_pipeline.scenes.failures import FAILED
 if TYPE_CHECKING:
     from rts_pipeline.options import ScenesOptions
     from rts_pipeline.scenes.discover import Item
+    from rts_pipeline.scenes.overview import Known
 
 LIST, RECORD = ".items.txt", ".json"
 
 NAMED = 5
 """Failed items whose messages a batch tells when none of its items could be measured."""
-
-
-def version(item: Item) -> str:
-    """Return an item's name with the digest of its files: their places, names, sizes and checksums, as far as known."""
-    files = [str(getattr(item, role)) for role in ("reflectance", "mask", "metadata", "xml")]
-    return f"{item.id}:{io.sha256_json([files, item.mask_kind, item.fingerprint])[:16]}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Batches:
 
     Attributes:
         of: item id -> batch.
-        versions: batch -> its items, as `version` names them; also those that aren't wanted any more.
+        versions: batch -> its items, as `Item.version` names them; also those that aren't wanted any more.
     """
 
     of: dict[str, str]
@@ -54,7 +49,7 @@ def newest_record(folder: Path) -> int:
     return max((path.stat().st_mtime_ns for path in folder.glob(f"*{RECORD}")), default=0)
 
 
-def assign(folder: Path, items: Iterable[Item], records_until: int) -> Batches:
+def assign(folder: Path, items: Iterable[Known], records_until: int) -> Batches:
     """Return the batch of each item: the last one whose list holds it in this version, else a new one of its day.
 
     Args:
@@ -83,7 +78,7 @@ def assign(folder: Path, items: Iterable[Item], records_until: int) -> Batches:
     new: dict[str, list[str]] = defaultdict(list)
     for item in items:
         batch, known = listed.get(item.id, ("", ""))
-        if known != (name := version(item)) or (batch, item.id) in failed:
+        if known != (name := item.version) or (batch, item.id) in failed:
             day = item.acquired[:10].replace("-", "")
             batch = f"{day}_{last[day] + 1}"
             new[batch].append(name)
@@ -102,7 +97,7 @@ def measure_batch(names: Sequence[str], scenes_folder: Path, out: Path, options:
     An item whose files can't be used gets failed.json instead of item.json, and holds up those that need it.
 
     Args:
-        names: the items, by id or as `version` names them.
+        names: the items, by id or as `Item.version` names them.
         scenes_folder: where the items' folders are, and what planning remembers of the delivered folders.
         out: the record: `items`, id -> sha256 of item.json and usable.tif; `failed`, id -> why. The list is written beside it.
         options: as for `measure`.
@@ -133,7 +128,7 @@ def measure_batch(names: Sequence[str], scenes_folder: Path, out: Path, options:
 def _measure(name: str, item: Item | None, place: Path, options: ScenesOptions) -> dict[str, str]:
     from rts_pipeline.scenes.measure import measure
 
-    if item is None or name not in (item.id, version(item)):
+    if item is None or name not in (item.id, item.version):
         raise InputError(name.partition(":")[0], "its files changed after the run was planned", do="run snakemake again")
     item_json, usable = place / "item.json", place / "usable.tif"
     files = (item.reflectance, item.mask, item.mask_kind, item.metadata, item.xml)

@@ -6,6 +6,7 @@ cluster every job, asks for the same again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,17 @@ from rts_pipeline.scenes.memory import Answer, remembered, state_of
 from rts_pipeline.scenes.walk import files_below
 from rts_pipeline.stages import STAGES
 
-HEADERS, OVERVIEW = ".headers.json", ".overview.json"
+HEADERS, OVERVIEW, ITEMS = ".headers.json", ".overview.json", ".items.json"
 ROLES = ("reflectance", "mask", "metadata", "xml")
+
+
+@dataclass(frozen=True)
+class Known:
+    """An item that can be used, as far as planning asks: see `Item`."""
+
+    id: str
+    acquired: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Overview:
         state: digest of all that this goes by.
     """
 
-    items: list[Item]
+    items: list[Known]
     known: str
     listing: str
     state: str
@@ -51,24 +61,26 @@ def overview(folders: Sequence[Path], options: Scenes, scenes_folder: Path) -> O
         InputError: as `discover`.
     """
     state = _state(folders, options)
+    if not (scenes_folder / ITEMS).exists():
+        (scenes_folder / OVERVIEW).unlink(missing_ok=True)
 
     def look() -> Answer:
         found = discover(folders, options, cache=scenes_folder / HEADERS)
         items = [asdict(item) | {role: _text(getattr(item, role)) for role in ROLES} for item in found.items]
-        return {"items": items, **digests(found)}
+        io.write_text(scenes_folder / ITEMS, json.dumps(items, separators=(",", ":")))
+        return {"items": [[item.id, item.acquired, item.version] for item in found.items], **digests(found)}
 
     answer = remembered(scenes_folder / OVERVIEW, state, look)
-    return Overview([_item(values) for values in answer["items"]], answer["known"], answer["listing"], state)
+    return Overview([Known(*values) for values in answer["items"]], answer["known"], answer["listing"], state)
 
 
 def recall(scenes_folder: Path) -> list[Item]:
-    """Return the items that planning found last.
+    """Return the items that `overview` found last, with their files.
 
     Raises:
         InputError: it remembers nothing.
     """
-    stored = io.read_json(scenes_folder / OVERVIEW)
-    return [_item(values) for values in stored["answer"]["items"]]
+    return [_item(values) for values in io.read_json(scenes_folder / ITEMS)]
 
 
 def digests(delivery: Delivery) -> dict[str, str]:

@@ -27,7 +27,7 @@ class Selection:
     """Items to measure, and what for.
 
     Attributes:
-        items: item id -> item, for all wanted years.
+        items: ids of the items, for all wanted years.
         by_cell: name of a cell of the area -> ids of the target year's items that reach it; cells without any are left
             out.
         by_block: name of a block that holds a cell of the area -> ids of the items of all wanted years that touch such a
@@ -36,7 +36,7 @@ class Selection:
         ignored: item id -> why it isn't needed.
     """
 
-    items: dict[str, Item]
+    items: list[str]
     by_cell: dict[str, list[str]]
     by_block: dict[str, list[str]]
     block_cells: dict[str, list[str]]
@@ -89,7 +89,7 @@ def select(
     in_season = [item for item in ordered if any(time.in_season(item.acquired, year) for year in wanted)]
     extents = _extents(in_season, grid)
     touched, near = _pairs(boxes, extents), _pairs(reached, extents)
-    selected: dict[str, Item] = {}
+    selected: list[str] = []
     by_cell: dict[str, list[str]] = {}
     ignored = {item.id: out_of_season for item in ordered}
     for number, item in enumerate(in_season):
@@ -97,7 +97,7 @@ def select(
             ignored[item.id] = "outside the area of interest"
             continue
         del ignored[item.id]
-        selected[item.id] = item
+        selected.append(item.id)
         for block in {block_of[index] for index in touched[number]}:
             by_block[block].append(item.id)
         if time.in_season(item.acquired, time.target_year):
