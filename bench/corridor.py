@@ -56,6 +56,7 @@ while [ $# -gt 0 ]; do
           touch "$2"/{reliability,precision_recall,windows}.png ;;
         evidence) mkdir -p "$2" ;;
         candidates.parquet) mkdir -p "${2%/*}"; cp "$RTS_BENCH_ROWS" "$2" ;;
+        candidates.json) echo '{"outlines": {"cut": 0}}' > "$2" ;;
         *_*.json) mkdir -p "${2%/*}"; echo '{"items": {}, "failed": {}}' > "$2"
           echo "$names" > "${2%.json}.items.txt" ;;
         *) mkdir -p "${2%/*}"; touch "$2" ;;
@@ -249,13 +250,17 @@ def sign_off(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where to lay the project out; kept, and taken as it is when it is there")
+    parser.add_argument(
+        "folder", type=Path, help="where to lay the project out; its orders are kept and taken when they are there"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="part of the corridor's length")
     parser.add_argument("--plan-only", action="store_true", help="only the first plan")
     args = parser.parse_args()
     folder = args.folder.absolute()
     if not folder.exists():
         make(folder, args.share)
+    for made in ("results", "reviews", ".snakemake"):
+        shutil.rmtree(folder / made, ignore_errors=True)
     plan = ("--dry-run", "--quiet", "rules")
     first = snakemake(folder, *plan)
     jobs = planned(first.text)
@@ -264,7 +269,7 @@ def main() -> None:
     figures |= {"plan_cpu_s": again.cpu_s, "plan_peak_rss_mb": again.peak_mb}
     print(json.dumps(figures))
     if not args.plan_only:
-        snakemake(folder, "--quiet", "all")
+        snakemake(folder, "--quiet", "rules")
         noop = snakemake(folder, *plan)
         assert not planned(noop.text), planned(noop.text)
         sign_off(folder)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
-from rts_pipeline.grid import Grid
+from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_json
 from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
 
@@ -224,7 +224,11 @@ class Project:
 
     def _cells_within(self, block: str, halo_px: int) -> list[str]:
         reach = self.grid.neighbours(block, halo_px)
-        return [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
+        return [cell for cell, box in self._boxes.items() if box.intersection(reach)]
+
+    @cached_property
+    def _boxes(self) -> dict[str, GeoBox]:
+        return {cell: self.grid.cell(cell) for cell in self.cells}
 
     @property
     def listing(self) -> str:
