@@ -232,6 +232,7 @@ def sign_off(folder: Path) -> None:
     """Sign off round 01 as if one of its candidates were a new slump."""
     review = folder / "reviews/round_01"
     review.mkdir(parents=True)
+    shutil.copytree(folder / "results/rounds/01/model", review / "model")
     rows = folder / "rows.parquet"
     shutil.copy(rows, review / "reviewed.parquet")
     signoff = Signoff(
@@ -250,9 +251,7 @@ def sign_off(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "folder", type=Path, help="where to lay the project out; its orders are kept and taken when they are there"
-    )
+    parser.add_argument("folder", type=Path, help="where to lay the project out; orders that are there are taken")
     parser.add_argument("--share", type=float, default=1.0, help="part of the corridor's length")
     parser.add_argument("--plan-only", action="store_true", help="only the first plan")
     args = parser.parse_args()

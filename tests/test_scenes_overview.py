@@ -38,7 +38,7 @@ def seen(orders, **options):
 def test_it_is_read_again_as_it_was_without_a_second_look(orders, monkeypatch):
     first = seen(orders)
     assert [item.id for item in first.items] == [ITEM, OTHER]
-    monkeypatch.setattr(module, "discover", None)
+    monkeypatch.setattr("rts_pipeline.scenes.discover.discover", None)
     assert overview([orders], Scenes(folders=[str(orders)]), orders.parent / "scenes") == first
 
 
@@ -72,7 +72,7 @@ def test_other_options_are_other_items(orders):
 def test_another_version_of_our_code_looks_again(orders, monkeypatch):
     seen(orders)
     monkeypatch.setitem(module.STAGES, "catalog", "another")
-    monkeypatch.setattr(module, "discover", lambda *_, **__: pytest.fail("looked again"))
+    monkeypatch.setattr("rts_pipeline.scenes.discover.discover", lambda *_, **__: pytest.fail("looked again"))
     with pytest.raises(pytest.fail.Exception, match="looked again"):
         overview([orders], Scenes(folders=[str(orders)]), orders.parent / "scenes")
 

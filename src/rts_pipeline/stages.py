@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.batches", "ded8b4c56fa661ef"),
-    "catalog": Stage(2, "scenes.catalog", "a4ea64b90d62987a"),
-    "overlaps": Stage(1, "scenes.overlaps", "b06c255a98ffa226"),
-    "adjust": Stage(1, "scenes.adjust", "8b0a741c4db36d70"),
+    "scenes": Stage(2, "scenes.batches", "f46c3ccc3f98bdca"),
+    "catalog": Stage(2, "scenes.catalog", "030a5767382f74ac"),
+    "overlaps": Stage(1, "scenes.overlaps", "0e77cc9e73c1e66d"),
+    "adjust": Stage(1, "scenes.adjust", "90e17af7c67d4797"),
     "mosaic": Stage(2, "mosaic", "c47011432e0565c2"),
     "coverage": Stage(1, "coverage", "dc4dc791edf33845"),
     "observed": Stage(1, "coverage", "dc4dc791edf33845"),
-    "ledger": Stage(1, "scenes.ledger", "60c6041c997cad96"),
+    "ledger": Stage(1, "scenes.ledger", "b7f48b0761bae21b"),
     "labels": Stage(2, "labels", "db23991f3287295a"),
     "chips": Stage(2, "chips", "f0558787df7f4b00"),
     "train": Stage(4, "learning.train", "21641d34b371ee6d"),

@@ -10,14 +10,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rts_pipeline import io
 from rts_pipeline.config import Scenes
-from rts_pipeline.scenes.discover import Delivery, Item, discover
+from rts_pipeline.scenes.files import files_below
 from rts_pipeline.scenes.memory import Answer, remembered, state_of
-from rts_pipeline.scenes.walk import files_below
 from rts_pipeline.stages import STAGES
+
+if TYPE_CHECKING:
+    from rts_pipeline.scenes.discover import Delivery, Item
 
 HEADERS, OVERVIEW, ITEMS = ".headers.json", ".overview.json", ".items.json"
 ROLES = ("reflectance", "mask", "metadata", "xml")
@@ -65,6 +67,9 @@ def overview(folders: Sequence[Path], options: Scenes, scenes_folder: Path) -> O
         (scenes_folder / OVERVIEW).unlink(missing_ok=True)
 
     def look() -> Answer:
+        # late: what is remembered needs no GDAL
+        from rts_pipeline.scenes.discover import discover
+
         found = discover(folders, options, cache=scenes_folder / HEADERS)
         items = [asdict(item) | {role: _text(getattr(item, role)) for role in ROLES} for item in found.items]
         io.write_text(scenes_folder / ITEMS, json.dumps(items, separators=(",", ":")))
@@ -107,5 +112,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _item(values: dict[str, Any]) -> Item:
+    from rts_pipeline.scenes.discover import Item
+
     paths = {role: values[role] and Path(values[role]) for role in ROLES}
     return Item(**values | paths | {"bounds": tuple(values["bounds"]), "shape": tuple(values["shape"])})
