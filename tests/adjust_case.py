@@ -121,7 +121,7 @@ def measure(folder: Path, items: Sequence[Path], block: GeoBox = PLACE, **adjust
 
 def adjusted(folder: Path, items: Sequence[Path], block: GeoBox = PLACE, **adjust: Any) -> list[dict[str, Any]]:
     """Run both stages; return the properties of each item."""
-    adjust_items([measure(folder, items, block, **adjust)], items, adjust_options(**adjust))
+    adjust_items([measure(folder, items, block, **adjust)], items, folder / "record.json", adjust_options(**adjust))
     return [told(path) for path in items]
 
 

@@ -177,7 +177,7 @@ def test_a_single_item_and_items_without_overlap_stay_as_they_are(tmp_path):
     assert same(adjusted(tmp_path, [alone])[0], nothing | IDENTITY | {"rts:status": "used", "rts:reason": ""})
     apart = item(tmp_path, 2, seen(gain=GAIN), columns=slice(530, 1024))
     assert all(same(properties, nothing | IDENTITY) for properties in adjusted(tmp_path, [alone, apart]))
-    adjust_items([], [alone], adjust_options())
+    adjust_items([], [alone], tmp_path / "record.json", adjust_options())
     assert same(told(alone), nothing | IDENTITY)
 
 
@@ -270,7 +270,7 @@ def test_gains_are_multiplied_with_those_that_items_bring(five, tmp_path):
     scaled = tmp_path / "scaled" / name(1) / "item.json"
     scaled.parent.mkdir(parents=True)
     scaled.write_text(json.dumps(document))
-    adjust_items([tmp_path / "plain" / "overlaps" / "place.parquet"], [scaled], adjust_options())
+    adjust_items([tmp_path / "plain" / "overlaps" / "place.parquet"], [scaled], tmp_path / "record.json", adjust_options())
     expected = {band: plain["rts:gain"][band] * by for band, by in zip(BANDS, (2.0, 0.5, 1.0, 3.0), strict=True)}
     assert told(scaled)["rts:gain"] == pytest.approx(expected, abs=3e-6)
     assert told(scaled)["rts:offset"] == plain["rts:offset"]

@@ -1,6 +1,7 @@
 """The program as a user meets it: help, mistakes, exit codes."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from typer.main import get_command
 
 import review_case
 from items import write_item
-from rts_pipeline.cli import app
+from rts_pipeline.cli import app, with_files
+from rts_pipeline.grid import Grid
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import open_round, read_round
-from workflow_case import BIN, Case
+from workflow_case import BIN, ROOT, Case
 
 CRS = "EPSG:32646"
 WEST, NORTH = 480_000.0, 3_860_001.0
@@ -140,17 +142,17 @@ def test_the_case_is_right(case):
 def test_an_item_in_a_zip_is_measured_by_the_workflow(case):
     order = case.folder / "orders/2019"
     item_json = "results/scenes/20190801_040000_0f0f/item.json"
-    case.snakemake(item_json)
+    case.snakemake("--until", "scenes")
     usable = case.folder / item_json.replace("item.json", "usable.tif")
     before = usable.read_bytes()
     shutil.make_archive(str(case.folder / "orders/order 1"), "zip", order)
     shutil.rmtree(order)
-    assert case.plan(item_json)["scenes"] == 1  # another place of the files, which item.json names
-    case.snakemake(item_json)
+    assert case.plan("--until", "scenes") == {"scenes": 1}  # another place of the files, which item.json names
+    case.snakemake("--until", "scenes")
     assert usable.read_bytes() == before
     told = json.loads((case.folder / item_json).read_text())
     assert told["assets"]["reflectance"]["href"].startswith("../../../orders/order 1.zip/")
-    assert case.plan(item_json) == {}
+    assert case.plan("--until", "scenes") == {}
 
 
 def test_no_scene_folder(case):
@@ -213,10 +215,12 @@ def case_snakemake(case):
 
 
 def test_a_failed_stage_ends_with_its_own_code(case):
+    case.plan()
     path = next((case.folder / "orders").rglob("*SR*.tif"))
     path.write_bytes(path.read_bytes()[:4000])
-    command = ("rts-pipeline", "scenes", "measure", "20190801_040000_0f0f", "--reflectance", path, "--config", case.config)
-    refused(case, 3, path.name, command=(*command, "--out-item", "item.json", "--out-usable", "usable.tif"))
+    command = ("rts-pipeline", "scenes", "measure", "20190801_040000_0f0f", "--scenes", "results/scenes", "--out", "batch.json")
+    refused(case, 3, path.name, command=(*command, "--config", case.config))
+    assert not (case.folder / "batch.json").exists()
 
 
 def test_another_version_is_refused(case):
@@ -243,6 +247,40 @@ def test_full_disk_is_told_in_one_line(case):
     assert not (case.folder / "x.parquet").exists()
 
 
+def test_more_paths_than_any_command_line_holds(case):
+    """A string of a shell command holds 128 kB, and the arguments of a process 2 MB: rules give long lists by a file."""
+    case.snakemake("--until", "scenes")
+    item = json.loads((case.results / "scenes/20190801_040000_0f0f/item.json").read_text())
+    raster = next((case.folder / "orders").rglob("*SR*.tif"))
+    item["assets"]["reflectance"]["href"] = str(raster)
+    deep = case.folder / "many" / "/".join(["and deeper" * 20] * 3)
+    deep.mkdir(parents=True)
+    shutil.copy(case.results / "scenes/20190801_040000_0f0f/usable.tif", deep)
+    (deep / "0.json").write_text(json.dumps(item))
+    names = [deep / f"{n}.json" for n in range(3400)]
+    for name in names[1:]:
+        name.hardlink_to(names[0])
+    assert sum(len(str(name)) for name in names) > 2 * 2**20
+    cell = Grid(CRS, 3.0, 512, 2).cell_at(WEST + 10, NORTH - 10)
+    (case.folder / "many.smk").write_text(
+        f"""
+rule many:
+    input: [f"{deep}/{{n}}.json" for n in range({len(names)})]
+    output: "cell.tif", "source.tif"
+    shell:
+        "rts-pipeline mosaic {cell} @<(printf '%s\\n' {{input:q}})"
+        " --out {{output[0]}} --out-source {{output[1]}} -c config.yaml"
+"""
+    )
+    case.run("snakemake", "--snakefile", "many.smk", "--cores", 1)
+    assert (case.folder / "cell.tif").stat().st_size > 10_000
+
+
+def test_what_begins_like_a_file_of_arguments_and_is_none_stays_as_it_is(tmp_path):
+    (tmp_path / "lines").write_text("one two\n\n--three\n")
+    assert with_files(["a", f"@{tmp_path / 'lines'}", "@ada", "@"]) == ["a", "one two", "--three", "@ada", "@"]
+
+
 def test_program_starts_without_the_repository(tmp_path):
     done = subprocess.run([BIN / "rts-pipeline", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip()
@@ -250,6 +288,23 @@ def test_program_starts_without_the_repository(tmp_path):
 
 def test_status_before_anything_ran(case):
     assert "Round 01: to be computed" in case.cli("status", "--config", case.config).stdout
+
+
+def test_status_tells_what_would_run_and_why(case):
+    at = ("--config", case.config, "--snakefile", ROOT / "Snakefile")
+    told = case.cli("status", *at).stdout
+    assert re.search(r"The next run of snakemake: \d+ jobs: .*scenes 1, ", told)
+    assert "output files have to be generated:" in told
+    assert len(told.splitlines()) < 24
+    case.configure(train={"learningrate": 0.1})
+    refused(case, 2, "unknown key 'train.learningrate'", command=("rts-pipeline", "status", *at))
+
+
+def test_status_tells_whom_a_review_waits_for(open_review):
+    at = ("--config", open_review.config)
+    told = open_review.cli("status", *at).stdout
+    assert "01  review open: 4 candidates; judged by nobody yet; waits for 4 without a verdict" in told
+    assert "there is no Snakefile here" in told
 
 
 @pytest.fixture

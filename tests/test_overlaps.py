@@ -261,7 +261,7 @@ def test_items_of_other_years_are_held_against_the_mosaics(tmp_path):
     measure_overlaps(PLACE, [far, displaced], out, compared, mosaics)
     table = gpd.read_parquet(out)
     assert set(zip(table.a, table.b, strict=True)) == {(name(1), "mosaic"), (name(2), "mosaic")}
-    adjust_items([out], [displaced, far], adjust_options())
+    adjust_items([out], [displaced, far], tmp_path / "record.json", adjust_options())
     properties = told(displaced)
     assert properties["rts:shift_m"] == pytest.approx([4.5, -2.4], abs=0.3)
     assert properties["rts:shift_corrected"]

@@ -1,6 +1,5 @@
 """The real snakemake on a small project: what runs after which change, and what a user is told."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -8,25 +7,10 @@ import shutil
 import geopandas as gpd
 import pandas as pd
 import pytest
-import shapely
 
 from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import Grid
-from workflow_case import Case, make_case
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory, worker_id):
-    """The project with the candidates of round 01 waiting; made once for all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    with (shared / "case.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = shared / "case.done"
-        if not done.exists():
-            make_case(shared / "case")
-            done.touch()
-    return Case(shared / "case")
+from workflow_case import add_item, deliver_over_one_cell, touch_later
 
 
 @pytest.fixture
@@ -34,32 +18,7 @@ def case(made, tmp_path):
     return made.copy(tmp_path / "case")
 
 
-def touch_later(path):
-    stat = path.stat()
-    os.utime(path, (stat.st_atime + 3600, stat.st_mtime + 3600))
-
-
 ROUND = {"labels": 1, "chips": 1, "train": 1, "validate": 1, "predict": 4, "polygonize": 4, "candidates": 1, "evidence": 1}
-
-
-def test_nothing_changed_nothing_planned(case):
-    assert case.plan() == {}
-
-
-def test_touched_seeds_and_area_change_nothing(case):
-    touch_later(case.folder / "corridor/seeds.gpkg")
-    touch_later(case.folder / "corridor/aoi.gpkg")
-    assert case.plan() == {}
-
-
-def test_minimum_area_redoes_outlines_only(case):
-    case.configure(polygonize={"min_area_m2": 1200})
-    assert case.plan() == {"polygonize": 4, "candidates": 1, "evidence": 1}
-
-
-def test_another_recall_redoes_the_choice_and_what_follows(case):
-    case.configure(choice={"recall": 0.9})
-    assert case.plan() == {"validate": 1, "polygonize": 4, "candidates": 1, "evidence": 1}
 
 
 def test_int8_and_necks_train_nothing(case):
@@ -101,37 +60,12 @@ def test_an_audit_is_a_sample_more_with_its_pictures(case):
     assert audit["added"] == (reviewed["decision"] == "missed").sum()
 
 
-def test_learning_rate_redoes_training_and_below(case):
-    case.configure(train={"learning_rate": 5e-4})
-    assert case.plan() == {rule: count for rule, count in ROUND.items() if rule not in {"labels", "chips"}}
-
-
-def test_training_or_predicting_elsewhere_makes_nothing_stale(case):
-    case.configure(train={"device": "cuda", "workers": 3}, predict={"device": "cuda:0", "batch_size": 2})
-    assert case.plan() == {}
-
-
 def test_values_that_change_places_are_noticed(case):
     # Snakemake compares params as a set of values without names: a section travels as one JSON text instead
     case.configure(evidence={"margin_m": 96.0, "min_size_px": 150})
     case.snakemake()
     case.configure(evidence={"margin_m": 150.0, "min_size_px": 96})
     assert case.plan() == {"evidence": 1}
-
-
-def add_item(case, like, new_id, year):
-    """Deliver an item again under another id, as another satellite's."""
-    source = next((case.folder / f"corridor/orders/{year}/PSScene").glob(like))
-    target = source.with_name(new_id)
-    target.mkdir()
-    for file in source.iterdir():
-        copy = target / file.name.replace(source.name, new_id)
-        shutil.copyfile(file, copy)
-        if copy.name.endswith("_metadata.json"):
-            values = json.loads(copy.read_text())
-            values["id"] = new_id
-            copy.write_text(json.dumps(values))
-    return target
 
 
 def test_a_new_scene_redoes_what_it_touches(case):
@@ -164,11 +98,6 @@ def test_a_file_of_no_item_renews_the_ledger_alone(case):
     assert case.plan() == {}
 
 
-def test_another_year_of_evidence_is_counted(case):
-    case.configure(evidence={"years": [2019]})
-    assert case.plan() == {"catalog": 1, "coverage": 4, "observed": 1, "ledger": 1, "evidence": 1}
-
-
 def test_evidence_is_made_anew_only_where_it_changes(case):
     def kept():
         return {path.name: path.stat().st_ino for path in (case.results / "evidence_cache").glob("*/*.zip")}
@@ -183,13 +112,6 @@ def test_evidence_is_made_anew_only_where_it_changes(case):
     assert len(after) == 3 * number, "the numbers are new"
     shutil.rmtree(case.results / "evidence_cache")
     assert case.plan() == {}
-
-
-def test_a_touched_elevation_model_changes_nothing_and_another_one_the_evidence(case):
-    touch_later(case.folder / "corridor/dem.tif")
-    assert case.plan() == {}
-    case.configure(attributes={"dem": None})
-    assert case.plan() == {"evidence": 1}
 
 
 def test_a_covariate_concerns_the_attributes_and_what_follows(case):
@@ -234,29 +156,6 @@ def test_a_wider_area_is_covered_also_where_no_item_lies(case):
     assert len(unseen) > 0
     assert (unseen.observed_pixels == 0).all()
     assert not (case.results / f"mosaic/{unseen.cell.iloc[0]}.tif").exists()
-
-
-def deliver_over_one_cell(case):
-    """Deliver a small item over a cell without labels, away from the seeds in the west; return the cell and the raster."""
-    import numpy as np
-    from affine import Affine
-
-    from items import write_item
-
-    labelled = set(case_labelled_cells(case))
-    cell, bounds = next((cell, bounds) for cell, bounds in case_cells(case).items() if cell not in labelled)
-    west, south, east, north = bounds
-    rng = np.random.default_rng(0)
-    centre_x, centre_y = (west + east) / 2, (south + north) / 2
-    folder = write_item(
-        case.folder / "corridor/orders/extra",
-        "20190801_040000_0f0f",
-        rng.integers(400, 900, (4, 100, 100)).astype(np.uint16),
-        crs="EPSG:32646",
-        transform=Affine(3, 0, centre_x - 150, 0, -3, centre_y + 150),
-        acquired="2019-08-01T04:00:00.000000Z",
-    )
-    return cell, next(folder.glob("*_SR.tif"))
 
 
 def test_a_new_scene_in_a_cell_without_labels_spares_the_training(case):
@@ -373,21 +272,6 @@ def test_without_agreement_nothing_of_it_is_left_in_use(agreed, tmp_path):
     assert set(catalog.item_json.dropna().str.rsplit("/").str[-1]) == {"item.json"}
 
 
-def case_cells(case):
-    import rasterio
-
-    cells = {}
-    for path in sorted((case.results / "mosaic").glob("*_source.tif")):
-        with rasterio.open(path) as dataset:
-            cells[path.name.removesuffix("_source.tif")] = tuple(dataset.bounds)
-    return cells
-
-
-def case_labelled_cells(case):
-    seeds = gpd.read_file(case.folder / "corridor/seeds.gpkg").to_crs("EPSG:32646")
-    return [cell for cell, bounds in case_cells(case).items() if seeds.intersects(shapely.box(*bounds)).any()]
-
-
 def test_a_scene_removed_redoes_what_it_touched(case):
     folder = sorted((case.folder / "corridor/orders/2019/PSScene").iterdir())[0]
     shutil.rmtree(folder)
@@ -456,6 +340,24 @@ def test_a_second_round_and_the_inventory_so_far(case):
     assert case.plan() == {}, "a finished round is a leaf: its files aren't needed any more"
     case.configure(chips={"stride_px": 32})
     assert case.plan()["train"] == 1, "only the open round is trained again"
+
+
+def test_history_is_verified_against_what_was_reviewed(case):
+    """A finished round can be rebuilt; candidates other than those that people judged are told, not taken."""
+    verified = "results/rounds/01/verified.json"
+    case.review("01")
+    case.snakemake(verified)
+    signoff = json.loads((case.reviews / "round_01/signoff.json").read_text())
+    assert json.loads((case.folder / verified).read_text())["candidates_sha256"] == signoff["candidates_sha256"]
+    assert case.plan(verified) == {}
+    case.configure(polygonize={"min_area_m2": 5000})
+    assert case.plan(verified) == {"polygonize": 4, "candidates": 1, "verify": 1}
+    failed = case.snakemake(verified, check=False)
+    assert failed.returncode == 1
+    assert "rounds/01/candidates.parquet" in failed.stdout + failed.stderr
+    assert signoff["candidates_sha256"] in failed.stdout + failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    assert not (case.folder / verified).exists()
 
 
 def test_a_job_that_fails_in_a_rerun_is_not_taken_for_done(case):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import geopandas as gpd
+import shapely
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -21,11 +24,14 @@ class Case:
     """A project folder with corridor/, config.yaml, results/ and reviews/."""
 
     folder: Path
+    package: Path | None = None
+    """Where the package is imported from, if not from the repository."""
 
     @property
     def environment(self):
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "RTS_TEST_CASE": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"PYTHONPATH": str(self.package)} if self.package else {}
+        return {**os.environ, "PATH": path, "RTS_TEST_CASE": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", **own}
 
     @property
     def config(self):
@@ -94,3 +100,61 @@ def make_case(folder: Path) -> Case:
     case.cli("simulate", "corridor", "--width-km", 3, "--height-km", 3, "--slumps", 8)
     case.snakemake()
     return case
+
+
+def touch_later(path):
+    stat = path.stat()
+    os.utime(path, (stat.st_atime + 3600, stat.st_mtime + 3600))
+
+
+def add_item(case, like, new_id, year):
+    """Deliver an item again under another id, as another satellite's."""
+    source = next((case.folder / f"corridor/orders/{year}/PSScene").glob(like))
+    target = source.with_name(new_id)
+    target.mkdir()
+    for file in source.iterdir():
+        copy = target / file.name.replace(source.name, new_id)
+        shutil.copyfile(file, copy)
+        if copy.name.endswith("_metadata.json"):
+            values = json.loads(copy.read_text())
+            values["id"] = new_id
+            copy.write_text(json.dumps(values))
+    return target
+
+
+def deliver_over_one_cell(case):
+    """Deliver a small item over a cell without labels, away from the seeds in the west; return the cell and the raster."""
+    import numpy as np
+    from affine import Affine
+
+    from items import write_item
+
+    labelled = set(case_labelled_cells(case))
+    cell, bounds = next((cell, bounds) for cell, bounds in case_cells(case).items() if cell not in labelled)
+    west, south, east, north = bounds
+    rng = np.random.default_rng(0)
+    centre_x, centre_y = (west + east) / 2, (south + north) / 2
+    folder = write_item(
+        case.folder / "corridor/orders/extra",
+        "20190801_040000_0f0f",
+        rng.integers(400, 900, (4, 100, 100)).astype(np.uint16),
+        crs="EPSG:32646",
+        transform=Affine(3, 0, centre_x - 150, 0, -3, centre_y + 150),
+        acquired="2019-08-01T04:00:00.000000Z",
+    )
+    return cell, next(folder.glob("*_SR.tif"))
+
+
+def case_cells(case):
+    import rasterio
+
+    cells = {}
+    for path in sorted((case.results / "mosaic").glob("*_source.tif")):
+        with rasterio.open(path) as dataset:
+            cells[path.name.removesuffix("_source.tif")] = tuple(dataset.bounds)
+    return cells
+
+
+def case_labelled_cells(case):
+    seeds = gpd.read_file(case.folder / "corridor/seeds.gpkg").to_crs("EPSG:32646")
+    return [cell for cell, bounds in case_cells(case).items() if seeds.intersects(shapely.box(*bounds)).any()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -33,10 +35,25 @@ def _program(version: bool = typer.Option(False, "--version", help="Print the ve
         raise typer.Exit
 
 
+def with_files(arguments: Sequence[str]) -> list[str]:
+    """Put the lines of the file in the place of an argument `@file`, since a command line is too short for many paths.
+
+    Empty lines don't count. What begins with @ and names no file stays as it is.
+    """
+    expanded: list[str] = []
+    for argument in arguments:
+        path = Path(argument[1:])
+        if argument.startswith("@") and path.exists() and not path.is_dir():
+            expanded += [line for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n") if line]
+        else:
+            expanded.append(argument)
+    return expanded
+
+
 def main() -> None:
     """Run the program; a user's mistake is told in one line and gives its own exit code."""
     try:
-        app()
+        app(with_files(sys.argv[1:]))
     except PipelineError as error:
         print(f"rts-pipeline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -19,12 +19,13 @@ from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
 from rts_pipeline.export.files import release_files
-from rts_pipeline.grid import Grid
+from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_json
 from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
 
 if TYPE_CHECKING:
-    from rts_pipeline.scenes.discover import Delivery, Item
+    from rts_pipeline.scenes.batches import Batches
+    from rts_pipeline.scenes.overview import Overview
     from rts_pipeline.scenes.select import Selection
 
 FROZEN = "RTS_PIPELINE_FROZEN"
@@ -79,11 +80,19 @@ def read_rounds(config: Config) -> Rounds:
 class Project:
     """Everything that the rules ask for."""
 
-    def __init__(self, config: Config, rounds: Rounds, source: str) -> None:
-        """Take a validated configuration (with the grid resolved), the state of the rounds, and the configuration's file."""
+    def __init__(self, config: Config, rounds: Rounds, source: str, records_until: int | None = None) -> None:
+        """Take the state as the main process knows it.
+
+        Args:
+            config: validated, with the grid resolved.
+            rounds: the state of the rounds.
+            source: the configuration's file.
+            records_until: in the jobs of a run the time of the newest record of measured items when it began (ns).
+        """
         self.config = config
         self.source = source
         self.rounds = rounds
+        self._records_until = records_until
         self.grid: Grid = config.grid.grid()
 
     # --- options -------------------------------------------------------------------------------------------------
@@ -115,12 +124,16 @@ class Project:
     # --- scenes, cells, blocks -----------------------------------------------------------------------------------
 
     @cached_property
-    def delivery(self) -> Delivery:
+    def overview(self) -> Overview:
         """What the configured folders hold."""
-        from rts_pipeline.scenes.discover import discover
+        from rts_pipeline.scenes.overview import overview
 
         folders = [Path(folder) for folder in self.config.scenes.folders]
-        return discover(folders, self.config.scenes, cache=Path(self.config.results, "scenes", ".headers.json"))
+        return overview(folders, self.config.scenes, self._scenes)
+
+    @property
+    def _scenes(self) -> Path:
+        return Path(self.config.results, "scenes")
 
     @cached_property
     def selection(self) -> Selection:
@@ -129,26 +142,51 @@ class Project:
         Raises:
             InputError: no item of the target year lies in the area.
         """
-        from rts_pipeline.scenes.select import area_cells, select
+        from rts_pipeline.scenes.memory import remembered, state_of, state_of_layer
+        from rts_pipeline.scenes.overview import recall
+        from rts_pipeline.scenes.select import Selection, area_cells, select
 
-        config = self.config
-        cells = area_cells(Path(config.area.aoi), self.grid)
+        config, aoi = self.config, Path(self.config.area.aoi)
         moved_m = config.adjust.max_shift_m if config.adjust.shifts == "correct" else 0.0
         reach_m = max(config.mosaic.feather_m, moved_m)
-        selection = select(self.delivery.items, cells, self.grid, config.time, config.evidence.years, reach_m)
+        years = config.evidence.years
+
+        def chosen() -> dict[str, Any]:
+            items = recall(self._scenes)
+            return vars(select(items, area_cells(aoi, self.grid), self.grid, config.time, years, reach_m))
+
+        state = state_of(self.overview.state, str(aoi), state_of_layer(aoi), self.grid, config.time, years, reach_m)
+        selection = Selection(**remembered(self._scenes / ".selection.json", state, chosen))
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,
-                f"none of the {len(self.delivery.items)} usable items lies in it in the season of {config.time.target_year}",
+                f"none of the {len(self.overview.items)} usable items lies in it in the season of {config.time.target_year}",
                 expected="items that cover the area of interest",
                 do="check area.aoi, time and scenes.folders",
             )
         return selection
 
     @property
-    def items(self) -> dict[str, Item]:
-        """The items to measure, by id."""
+    def items(self) -> list[str]:
+        """Ids of the items to measure."""
         return self.selection.items
+
+    @cached_property
+    def _batches(self) -> Batches:
+        from rts_pipeline.scenes.batches import assign, newest_record
+
+        folder = self._scenes / "batches"
+        until = newest_record(folder) if self._records_until is None else self._records_until
+        wanted = set(self.items)
+        return assign(folder, [item for item in self.overview.items if item.id in wanted], until)
+
+    def batches(self, items: Iterable[str]) -> list[str]:
+        """Return the sorted names of the batches that items (ids) are measured in."""
+        return sorted({self._batches.of[item] for item in items})
+
+    def batch_items(self, batch: str) -> list[str]:
+        """Return the items of a batch, each with the version of its files."""
+        return self._batches.versions[batch]
 
     @property
     def cells(self) -> list[str]:
@@ -187,18 +225,21 @@ class Project:
 
     def _cells_within(self, block: str, halo_px: int) -> list[str]:
         reach = self.grid.neighbours(block, halo_px)
-        return [cell for cell in self.cells if self.grid.cell(cell).intersection(reach)]
+        return [cell for cell, box in self._boxes.items() if box.intersection(reach)]
 
     @cached_property
+    def _boxes(self) -> dict[str, GeoBox]:
+        return {cell: self.grid.cell(cell) for cell in self.cells}
+
+    @property
     def listing(self) -> str:
         """Digest of all files below the folders, so that the ledger is renewed when one comes or goes."""
-        return sha256_json(sorted((str(row.path), row.bytes) for row in self.delivery.files))
+        return self.overview.listing
 
-    @cached_property
+    @property
     def known(self) -> str:
         """Digest of the items found, so that the table of items is renewed when one comes, goes or changes."""
-        used = [(item.id, item.acquired, item.fingerprint) for item in self.delivery.items]
-        return sha256_json([used, [(item.id, item.acquired, item.reason) for item in self.delivery.rejected]])
+        return self.overview.known
 
     def cells_near(self, block: str) -> list[str]:
         """Return the cells that a block's prediction reads: its own and those within a window around it."""
@@ -206,8 +247,16 @@ class Project:
 
     @cached_property
     def _seed_cells(self) -> set[str]:
-        seeds = read_outlines(Path(self.config.labels.seeds), "seed outlines (labels.seeds)", crs=self.grid.crs)
-        return set(self.grid.cells_touching(seeds.geometry.to_numpy()))
+        from rts_pipeline.scenes.memory import remembered, state_of, state_of_layer
+
+        path = Path(self.config.labels.seeds)
+
+        def touched() -> dict[str, Any]:
+            seeds = read_outlines(path, "seed outlines (labels.seeds)", crs=self.grid.crs)
+            return {"cells": self.grid.cells_touching(seeds.geometry.to_numpy())}
+
+        state = state_of(str(path), state_of_layer(path), self.grid)
+        return set(remembered(self._scenes / ".seeds.json", state, touched)["cells"])
 
     def labelled_cells(self, k: str | None = None) -> list[str]:
         """Return the cells with a label before round `k` (before any further round when None)."""
@@ -311,11 +360,12 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
     that parse the Snakefile again take that. A user's mistake ends the process with one line and its exit code.
     """
     try:
-        if not main_process and FROZEN in os.environ:
-            return Project(*_thaw(os.environ[FROZEN]), source)
+        own = _frozen_name(values)
+        if not main_process and (frozen := os.environ.get(own, os.environ.get(FROZEN))):
+            return _thaw(frozen, source)
         config = resolve_grid(validate_config(dict(values), source))
         rounds = read_rounds(config)
-        os.environ[FROZEN] = _freeze(config, rounds)
+        os.environ[own] = os.environ[FROZEN] = _freeze(config, rounds)
         project = Project(config, rounds, source)
         # every mistake that can be known now is told now, before any job runs
         project.labelled_cells()
@@ -326,17 +376,26 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         stop(error)
 
 
+def _frozen_name(values: Mapping[str, Any]) -> str:
+    """Return the variable of this project's state: another workflow may hold several, with a results folder each."""
+    return f"{FROZEN}_{sha256_json(str(values.get('results')))[:8]}"
+
+
 def _freeze(config: Config, rounds: Rounds) -> str:
     """Serialise the state; of the sign-offs only their number, since an environment variable holds 128 kB at most."""
+    from rts_pipeline.scenes.batches import newest_record
+
     state = {"signed": len(rounds.signed), "open": rounds.open, "draft": rounds.draft}
-    return canonical_json({"config": config.model_dump(mode="json"), "rounds": state})
+    newest = newest_record(Path(config.results, "scenes", "batches"))
+    return canonical_json({"config": config.model_dump(mode="json"), "rounds": state, "records_until": newest})
 
 
-def _thaw(text: str) -> tuple[Config, Rounds]:
+def _thaw(text: str, source: str) -> Project:
     frozen = json.loads(text)
     config, state = Config.model_validate(frozen["config"]), frozen["rounds"]
     signed = read_signoffs(Path(config.reviews))[: state["signed"]]
-    return config, Rounds(signed, state["open"], state["draft"])
+    rounds = Rounds(signed, state["open"], state["draft"])
+    return Project(config, rounds, source, frozen["records_until"])
 
 
 def stop(error: PipelineError) -> NoReturn:

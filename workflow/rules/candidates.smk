@@ -99,7 +99,7 @@ rule candidates:
     message:
         "Round {wildcards.k}: candidates for review"
     shell:
-        "rts-pipeline candidates {wildcards.k} {input.outlines} --labels {input.labels} --aoi {input.aoi:q}"
+        "rts-pipeline candidates {wildcards.k} @<(printf '%s\\n' {input.outlines:q}) --labels {input.labels} --aoi {input.aoi:q}"
         " --choice {input.choice} --out-outlines {output.outlines} --out {output.candidates} --out-gpkg {output.gpkg}"
         " --out-summary {output.summary} {params.probability}"
         " --options {params.options:q} --code {params.code} 2> {log}"
@@ -134,7 +134,7 @@ rule audit:
     message:
         "Round {wildcards.k}: sample of windows for the audit"
     shell:
-        "rts-pipeline audit {wildcards.k} {input.probabilities} --outlines {input.outlines} --labels {input.labels}"
+        "rts-pipeline audit {wildcards.k} @<(printf '%s\\n' {input.probabilities:q}) --outlines {input.outlines} --labels {input.labels}"
         " --aoi {input.aoi:q} {params.dem} --out {output.frame} --out-summary {output.summary}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
@@ -149,7 +149,7 @@ rule evidence:
         ),
         candidates="<results>/rounds/{k}/candidates.parquet",
         catalog="<results>/scenes/catalog.parquet",
-        usable=masks_of(project.items),
+        measured=measured_of(project.items),
         quantised=quantised("<results>/rounds/{k}/model"),
         network="<results>/rounds/{k}/model/network.onnx",
         model="<results>/rounds/{k}/model/model.json",

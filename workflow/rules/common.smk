@@ -5,9 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from rts_pipeline.io import canonical_json
 from rts_pipeline.review.rounds import CHANGE, YEARS
-from rts_pipeline.scenes.delivered import on_disk
 from rts_pipeline.workflow import load_project, read_rounds, Project
 
 CONFIG_SOURCE = os.path.relpath(
@@ -28,12 +26,14 @@ wildcard_constraints:
     k=r"\d\d+",
     cell=r"[ew]\d+_[ns]\d+",
     block=r"b_[ew]\d+_[ns]\d+",
-    item=r"[0-9A-Za-z_-]+",
+    batch=r"\d{8}_\d+",
     fold=r"\d+",
 
 
 RESULTS = project.config.results
 REVIEWS = project.config.reviews
+ADJUSTED = f"{RESULTS}/scenes/adjusted.json"
+ADJUSTED_YEARS = f"{RESULTS}/scenes/adjusted_years.json"
 MODEL = ["weights.pt", "network.onnx", "model.json", "metrics.csv", "curves.png"]
 INT8 = (
     ["int8.xml", "int8.bin", "int8.json"]
@@ -68,13 +68,9 @@ def scene_files():
         f"{RESULTS}/scenes/catalog.parquet",
         f"{RESULTS}/scenes/ledger.parquet",
         f"{RESULTS}/scenes/ledger.html",
-        *expand(
-            f"{RESULTS}/scenes/{{item}}/{{file}}",
-            item=project.items,
-            file=["item.json", "usable.tif"],
-        ),
+        *measured_of(project.items),
         *(overlaps_of(project.blocks, ["", "_years"]) if project.adjusted else []),
-        *adjusted_jsons(project.adjusted),
+        *adjusted_of(project.adjusted),
         *expand(
             f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif",
             cell=project.cells,
@@ -147,52 +143,44 @@ def mosaics_of(cells, kind=""):
     return expand(f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif", cell=cells, kind=kind)
 
 
-def measured_jsons(items):
-    return expand(f"{RESULTS}/scenes/{{item}}/item.json", item=sorted(items))
+def measured_of(items):
+    """The records of the batches that hold the items."""
+    return expand(
+        f"{RESULTS}/scenes/batches/{{batch}}.json", batch=project.batches(items)
+    )
 
 
-def adjusted_jsons(items):
-    return expand(f"{RESULTS}/scenes/{{item}}/adjusted.json", item=sorted(items))
+def adjusted_of(items):
+    """The records of what made the items agree."""
+    target = project.selection.target
+    return [
+        *([ADJUSTED] if target.intersection(items) else []),
+        *([ADJUSTED_YEARS] if not target.issuperset(items) else []),
+    ]
+
+
+def known_of(items):
+    """The records of what is known of items in the end."""
+    return adjusted_of(items) if project.adjusted else measured_of(items)
+
+
+def item_jsons(items, name="item"):
+    """The items themselves, which the records stand for: for commands, as a param, and never as an input."""
+    return [f"{RESULTS}/scenes/{item}/{name}.json" for item in sorted(items)]
+
+
+def known_jsons(items):
+    return item_jsons(items, "adjusted" if project.adjusted else "item")
 
 
 def coverage_of(blocks, kind):
     return expand(f"{RESULTS}/coverage/{{block}}.{{kind}}", block=blocks, kind=kind)
 
 
-def item_jsons(items):
-    """What is known of items in the end."""
-    return adjusted_jsons(items) if project.adjusted else measured_jsons(items)
-
-
 def overlaps_of(blocks, kind=""):
     return expand(
         f"{RESULTS}/overlaps/{{block}}{{kind}}.parquet", block=blocks, kind=kind
     )
-
-
-def masks_of(items):
-    return expand(f"{RESULTS}/scenes/{{item}}/usable.tif", item=sorted(items))
-
-
-def delivered_files(wildcards):
-    files = [path for _, path in item_files(project.items[wildcards.item])]
-    # what lies in an archive is read in place, and Snakemake sees the archive
-    return ancient(sorted({str(on_disk(Path(path))) for path in files}))
-
-
-def item_files(item):
-    named = [
-        ("reflectance", item.reflectance),
-        ("mask", item.mask),
-        ("metadata", item.metadata),
-        ("xml", item.xml),
-    ]
-    return [(name, str(path)) for name, path in named if path is not None]
-
-
-def item_arguments(item):
-    files = " ".join(f"--{name} {shlex.quote(path)}" for name, path in item_files(item))
-    return f"{files} --mask-kind {item.mask_kind}"
 
 
 def option_for_each(option, files):

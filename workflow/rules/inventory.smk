@@ -96,7 +96,7 @@ rule attributes:
     message:
         "Attributes of the inventory"
     shell:
-        "rts-pipeline attributes {input.sources} --inventory {input.inventory} {params.ancillary} --out {output}"
+        "rts-pipeline attributes @<(printf '%s\\n' {input.sources:q}) --inventory {input.inventory} {params.ancillary} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 

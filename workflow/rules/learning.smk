@@ -47,7 +47,7 @@ rule chips:
     message:
         "Round {wildcards.k}: training and validation windows"
     shell:
-        "rts-pipeline chips {input.mosaics} --labels {input.labels} {params.fold} --out {output}"
+        "rts-pipeline chips @<(printf '%s\\n' {input.mosaics:q}) --labels {input.labels} {params.fold} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -87,7 +87,7 @@ rule train:
     message:
         "Round {wildcards.k}: train the network"
     shell:
-        "rts-pipeline train {wildcards.k} {input.mosaics} --chips {input.chips} --labels {input.labels}"
+        "rts-pipeline train {wildcards.k} @<(printf '%s\\n' {input.mosaics:q}) --chips {input.chips} --labels {input.labels}"
         " {params.previous} --out {params.folder} --device {resources.device} --devices {resources.devices}"
         " --workers {resources.workers} --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 
@@ -157,7 +157,7 @@ rule validate:
     message:
         "Round {wildcards.k}: judge the network on the blocks kept for it"
     shell:
-        "rts-pipeline validate {input.mosaics} --model {params.model} --chips {input.chips} --labels {input.labels}"
+        "rts-pipeline validate @<(printf '%s\\n' {input.mosaics:q}) --model {params.model} --chips {input.chips} --labels {input.labels}"
         " --out {params.folder} --device {resources.device} --batch-size {resources.batch_size}"
         " --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 

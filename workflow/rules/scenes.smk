@@ -2,15 +2,14 @@
 
 
 rule scenes:
-    input:
-        delivered_files,
+    # No input: raw files are too big for Snakemake to compare. Each item comes with a digest of its files' places, names,
+    # sizes and checksums instead, and one that changes makes another batch.
     output:
-        item="<results>/scenes/{item}/item.json",
-        usable="<results>/scenes/{item}/usable.tif",
+        "<results>/scenes/batches/{batch}.json",
     log:
-        "<logs>/scenes/{item}.log",
+        "<logs>/scenes/{batch}.log",
     benchmark:
-        "<benchmarks>/scenes/{item}.tsv"
+        "<benchmarks>/scenes/{batch}.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
@@ -18,21 +17,18 @@ rule scenes:
     params:
         options=project.options("scenes"),
         code=project.code("scenes"),
-        # names, sizes and checksums: raw files are too big for Snakemake to compare by content
-        delivered=lambda wildcards: canonical_json(
-            project.items[wildcards.item].fingerprint
-        ),
-        files=lambda wildcards: item_arguments(project.items[wildcards.item]),
+        folder=subpath(output[0], ancestor=2),
+        names=lambda wildcards: project.batch_items(wildcards.batch),
     message:
-        "Measure item {wildcards.item}"
+        "Measure the items of batch {wildcards.batch}"
     shell:
-        "rts-pipeline scenes measure {wildcards.item} {params.files} --out-item {output.item} --out-usable {output.usable}"
+        "rts-pipeline scenes measure @<(printf '%s\\n' {params.names:q}) --scenes {params.folder} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule catalog:
     input:
-        item_jsons(project.items),
+        known_of(project.items),
     output:
         "<results>/scenes/catalog.parquet",
     log:
@@ -58,8 +54,7 @@ rule catalog:
 
 rule overlaps:
     input:
-        measured=lambda wildcards: measured_jsons(project.items_near(wildcards.block)),
-        usable=lambda wildcards: masks_of(project.items_near(wildcards.block)),
+        measured=lambda wildcards: measured_of(project.items_near(wildcards.block)),
         reference=project.config.adjust.reference or [],
     output:
         "<results>/overlaps/{block}.parquet",
@@ -74,20 +69,21 @@ rule overlaps:
     params:
         options=project.options("overlaps"),
         code=project.code("overlaps"),
+        paths=lambda wildcards: item_jsons(project.items_near(wildcards.block)),
         mosaics="",
     message:
         "Compare the items that overlap in block {wildcards.block}"
     shell:
-        "rts-pipeline overlaps {wildcards.block} {input.measured} {params.mosaics} --out {output}"
+        "rts-pipeline overlaps {wildcards.block} @<(printf '%s\\n' {params.paths:q}) {params.mosaics} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule adjust:
     input:
         overlaps=overlaps_of(project.blocks),
-        measured=measured_jsons(project.selection.target),
+        measured=measured_of(project.selection.target),
     output:
-        adjusted_jsons(project.selection.target),
+        ADJUSTED,
     log:
         "<logs>/adjust.log",
     benchmark:
@@ -99,21 +95,19 @@ rule adjust:
     params:
         options=project.options("adjust"),
         code=project.code("adjust"),
-        folder=lambda wildcards: f"{RESULTS}/scenes",
-        # ids, not paths: a command line holds 128 kB
-        ids=" ".join(sorted(project.selection.target)),
+        folder=subpath(output[0], parent=True),
+        ids=sorted(project.selection.target),
         overlaps=option_for_each("overlaps", "overlaps"),
     message:
         "Make the items of the target year agree"
     shell:
-        "rts-pipeline adjust {params.folder:q} {params.ids} {params.overlaps}"
+        "rts-pipeline adjust {params.folder:q} @<(printf '%s\\n' {params.ids:q}) {params.overlaps} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule mosaic:
     input:
-        measured=lambda wildcards: item_jsons(project.selection.by_cell[wildcards.cell]),
-        usable=lambda wildcards: masks_of(project.selection.by_cell[wildcards.cell]),
+        lambda wildcards: known_of(project.selection.by_cell[wildcards.cell]),
     output:
         mosaic="<results>/mosaic/{cell}.tif",
         source="<results>/mosaic/{cell}_source.tif",
@@ -128,17 +122,17 @@ rule mosaic:
     params:
         options=project.options("mosaic"),
         code=project.code("mosaic"),
+        paths=lambda wildcards: known_jsons(project.selection.by_cell[wildcards.cell]),
     message:
         "Mosaic of cell {wildcards.cell}"
     shell:
-        "rts-pipeline mosaic {wildcards.cell} {input.measured} --out {output.mosaic} --out-source {output.source}"
+        "rts-pipeline mosaic {wildcards.cell} @<(printf '%s\\n' {params.paths:q}) --out {output.mosaic} --out-source {output.source}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 use rule overlaps as overlaps_years with:
     input:
-        measured=lambda wildcards: measured_jsons(project.years_near(wildcards.block)),
-        usable=lambda wildcards: masks_of(project.years_near(wildcards.block)),
+        measured=lambda wildcards: measured_of(project.years_near(wildcards.block)),
         mosaics=lambda wildcards: mosaics_of(project.cells_sampled(wildcards.block)),
     output:
         "<results>/overlaps/{block}_years.parquet",
@@ -149,6 +143,7 @@ use rule overlaps as overlaps_years with:
     params:
         options=project.options("overlaps"),
         code=project.code("overlaps"),
+        paths=lambda wildcards: item_jsons(project.years_near(wildcards.block)),
         mosaics=option_for_each("mosaic", "mosaics"),
     message:
         "Compare the other years' items with the mosaics in block {wildcards.block}"
@@ -157,9 +152,9 @@ use rule overlaps as overlaps_years with:
 use rule adjust as adjust_years with:
     input:
         overlaps=overlaps_of(project.blocks, "_years"),
-        measured=measured_jsons(project.adjusted_years),
+        measured=measured_of(project.adjusted_years),
     output:
-        adjusted_jsons(project.adjusted_years),
+        ADJUSTED_YEARS,
     log:
         "<logs>/adjust_years.log",
     benchmark:
@@ -167,8 +162,8 @@ use rule adjust as adjust_years with:
     params:
         options=project.options("adjust"),
         code=project.code("adjust"),
-        folder=lambda wildcards: f"{RESULTS}/scenes",
-        ids=" ".join(sorted(project.adjusted_years)),
+        folder=subpath(output[0], parent=True),
+        ids=sorted(project.adjusted_years),
         overlaps=option_for_each("overlaps", "overlaps"),
     message:
         "Make the other years' items agree with the mosaics"
@@ -176,10 +171,7 @@ use rule adjust as adjust_years with:
 
 rule coverage:
     input:
-        measured=lambda wildcards: item_jsons(
-            project.selection.by_block[wildcards.block]
-        ),
-        usable=lambda wildcards: masks_of(project.selection.by_block[wildcards.block]),
+        lambda wildcards: known_of(project.selection.by_block[wildcards.block]),
     output:
         counts="<results>/coverage/{block}.tif",
         table="<results>/coverage/{block}.parquet",
@@ -194,13 +186,14 @@ rule coverage:
     params:
         options=project.options("coverage"),
         code=project.code("coverage"),
+        paths=lambda wildcards: known_jsons(project.selection.by_block[wildcards.block]),
         cells=lambda wildcards: " ".join(
             f"--cell {cell}" for cell in project.selection.block_cells[wildcards.block]
         ),
     message:
         "Observations of block {wildcards.block}"
     shell:
-        "rts-pipeline coverage {wildcards.block} {input.measured} {params.cells} --out {output.counts}"
+        "rts-pipeline coverage {wildcards.block} @<(printf '%s\\n' {params.paths:q}) {params.cells} --out {output.counts}"
         " --out-table {output.table} --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -223,7 +216,7 @@ rule observed:
     message:
         "What was observed of each cell in each year"
     shell:
-        "rts-pipeline observed {input} --out {output} --options {params.options:q} --code {params.code} 2> {log}"
+        "rts-pipeline observed @<(printf '%s\\n' {input:q}) --out {output} --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule ledger:
@@ -249,5 +242,5 @@ rule ledger:
     message:
         "Account for every delivered file"
     shell:
-        "rts-pipeline scenes ledger {input.sources} --catalog {input.catalog} --out {output.ledger}"
+        "rts-pipeline scenes ledger @<(printf '%s\\n' {input.sources:q}) --catalog {input.catalog} --out {output.ledger}"
         " --out-html {output.page} --options {params.options:q} --code {params.code} 2> {log}"

@@ -23,15 +23,30 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def status(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Tell where the project stands and what comes next.
+def status(
+    config: ConfigFile = DEFAULT_CONFIG,
+    snakefile: Annotated[Path, typer.Option(help="The workflow, for what the next run would do.")] = Path("Snakefile"),
+) -> None:
+    """Tell where the project stands, whom it waits for, and what the next run would do and why.
 
     Example: rts-pipeline status
     """
+    from rts_pipeline.review.status import status
+    from rts_pipeline.standing import due
     from rts_pipeline.workflow import Project, read_rounds
 
     settings = load_config(config)
     typer.echo(Project(settings, read_rounds(settings), str(config)).state_line())
+    for row in status(Path(settings.reviews), Path(settings.results)):
+        typer.echo(f"  {row.round}  {row.line()}")
+    if not snakefile.exists():
+        typer.echo(f"What the next run would do: unknown, there is no {snakefile} here.")
+        return
+    plan = due(snakefile, config)
+    jobs = ", ".join(f"{rule} {number}" for rule, number in plan.jobs.items())
+    typer.echo(f"The next run of snakemake: {sum(plan.jobs.values())} jobs" + (f": {jobs}" if jobs else ", nothing to do"))
+    for reason in plan.reasons:
+        typer.echo(f"  {reason}")
 
 
 def config(reference: Annotated[bool, typer.Option("--reference", help="Print a table of all keys.")] = False) -> None:

@@ -31,27 +31,22 @@ def register(app: typer.Typer) -> None:
 
 @scenes.command()
 def measure(
-    item: Annotated[str, typer.Argument(help="Item id.")],
-    reflectance: Annotated[Path, typer.Option(help="GeoTIFF of surface reflectance, or of radiance with its XML.")],
-    out_item: Annotated[Path, typer.Option(help="STAC item to write.")],
-    out_usable: Annotated[Path, typer.Option(help="Mask of usable pixels to write.")],
-    mask: Annotated[Path | None, typer.Option(help="udm2 or udm GeoTIFF.")] = None,
-    mask_kind: Annotated[str, typer.Option(help="udm2, udm or none.")] = "none",
-    metadata: Annotated[Path | None, typer.Option(help="The item's JSON.")] = None,
-    xml: Annotated[Path | None, typer.Option(help="The item's XML.")] = None,
+    items: Annotated[list[str], typer.Argument(help="Ids of the items, or id:digest to be sure of their files.")],
+    scenes_folder: Annotated[Path, typer.Option("--scenes", help="Folder for the measured items, one folder each.")],
+    out: Annotated[Path, typer.Option(help="Record of what was measured, and what failed.")],
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
     code: Code = None,
 ) -> None:
-    """Measure one item: usable pixels and a STAC item.
+    """Measure items that a run of snakemake (or a dry run) has found: for each its usable pixels and a STAC item.
 
-    Example: rts-pipeline scenes measure 20190801_041000_1004 --reflectance 20190801_041000_1004_3B_AnalyticMS_SR.tif
-    --mask 20190801_041000_1004_3B_udm2.tif --mask-kind udm2 --out-item item.json --out-usable usable.tif
+    Example: rts-pipeline scenes measure 20190801_041000_1003 20190801_041002_1003 --scenes results/scenes
+    --out results/scenes/batches/20190801_1.json
     """
     parsed = stage_options("scenes", ScenesOptions, options, config, code)
-    from rts_pipeline.scenes.measure import measure
+    from rts_pipeline.scenes.batches import measure_batch
 
-    measure(item, reflectance, mask, mask_kind, metadata, xml, out_item, out_usable, parsed)
+    measure_batch(items, scenes_folder, out, parsed)
 
 
 @scenes.command()
@@ -146,6 +141,7 @@ def overlaps(
 def adjust(
     scenes_folder: Annotated[Path, typer.Argument(help="Folder with the measured items; adjusted.json is written into each.")],
     items: Annotated[list[str], typer.Argument(help="Ids of the items.")],
+    out: Annotated[Path, typer.Option(help="Record of what was written.")],
     overlaps: Annotated[list[Path] | None, typer.Option(help="What overlaps wrote; once for each block.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
@@ -154,12 +150,12 @@ def adjust(
     """Make items agree: where each one really lies, and a gain and an offset for each band.
 
     Example: rts-pipeline adjust results/scenes 20190801_041000_1003 20190804_041200_0f28
-    --overlaps results/overlaps/b_e0015_n0125.parquet
+    --overlaps results/overlaps/b_e0015_n0125.parquet --out results/scenes/adjusted.json
     """
     parsed = stage_options("adjust", AdjustOptions, options, config, code)
     from rts_pipeline.scenes.adjust import adjust_items
 
-    adjust_items(overlaps or [], [scenes_folder / item / "item.json" for item in items], parsed)
+    adjust_items(overlaps or [], [scenes_folder / item / "item.json" for item in items], out, parsed)
 
 
 def mosaic(

@@ -51,6 +51,22 @@ class RoundStatus:
         """Whether the round is open and nothing in it is."""
         return self.state == "open" and not (self.undecided or self.forks or self.disagreements or self.once)
 
+    def line(self) -> str:
+        """Say in a line what was judged by whom, and what is waited for."""
+        if self.state == "ready":
+            return f"{self.n_candidates} candidates wait for a review to be started"
+        people = ", ".join(f"{reviewer} ({role}) {number}" for (reviewer, role), number in sorted(self.decided.items()))
+        if self.state == "signed off":
+            return f"signed off: {self.n_candidates} candidates, {self.n_new} new slumps; judged by {people or 'nobody'}"
+        missing = {
+            "without a verdict": self.undecided,
+            "with two standing verdicts of one person": len(self.forks),
+            "on which reviewers differ": len(self.disagreements),
+            "that lack a second reading": len(self.once),
+        }
+        waits = ", ".join(f"{number} {what}" for what, number in missing.items() if number) or "none: it can be signed off"
+        return f"review open: {self.n_candidates} candidates; judged by {people or 'nobody yet'}; waits for {waits}"
+
 
 def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
     """Return the state of all finished rounds, of the open one, and of the one that is ready for review.

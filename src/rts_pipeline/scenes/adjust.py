@@ -15,6 +15,7 @@ from rts_pipeline.config import BANDS, Adjust
 from rts_pipeline.errors import InputError
 from rts_pipeline.options import AdjustOptions
 from rts_pipeline.progress import track
+from rts_pipeline.scenes.failures import read_measured
 from rts_pipeline.scenes.network import Samples, solve_radiometry, solve_shifts
 from rts_pipeline.scenes.overlaps import COLUMNS
 from rts_pipeline.scenes.radiometry import MOMENTS
@@ -44,7 +45,7 @@ Radiometry = dict[str, tuple[float, float]]
 """Gain and offset by band."""
 
 
-def adjust_items(overlaps: Sequence[Path], items: Sequence[Path], options: AdjustOptions) -> None:
+def adjust_items(overlaps: Sequence[Path], items: Sequence[Path], out: Path, options: AdjustOptions) -> None:
     """Solve for all items together and write, beside each item.json, adjusted.json: the same STAC item with what was found.
 
     Added or changed properties:
@@ -59,6 +60,7 @@ def adjust_items(overlaps: Sequence[Path], items: Sequence[Path], options: Adjus
     Args:
         overlaps: what `overlaps` wrote, of all blocks, in any order.
         items: item.json files of `scenes`, in any order.
+        out: the record: item id -> sha256 of its adjusted.json.
         options: what is corrected, and from when on.
 
     Raises:
@@ -69,8 +71,12 @@ def adjust_items(overlaps: Sequence[Path], items: Sequence[Path], options: Adjus
     places = _places(table) if what.shifts != "none" else {}
     radiometry = _radiometry(table) if what.radiometry == "overlaps" else {}
     paths = sorted(set(items))
+    record = {}
     for path in track(paths, len(paths), "adjust", "items"):
-        io.write_json(path.with_name("adjusted.json"), _adjusted(path, places, radiometry, what))
+        adjusted = path.with_name("adjusted.json")
+        io.write_json(adjusted, _adjusted(path, places, radiometry, what))
+        record[path.parent.name] = io.sha256_file(adjusted)
+    io.write_json(out, record)
 
 
 def _read(paths: Sequence[Path]) -> pd.DataFrame:
@@ -128,7 +134,7 @@ def _radiometry(table: pd.DataFrame) -> dict[str, Radiometry]:
 
 
 def _adjusted(path: Path, places: dict[str, Place], radiometry: dict[str, Radiometry], what: Adjust) -> dict[str, Any]:
-    item: dict[str, Any] = io.read_json(path)
+    item: dict[str, Any] = read_measured(path)
     try:
         name, told = item["id"], item["properties"]
         status, given = told["rts:status"], told.get("rts:gain", {})

@@ -15,6 +15,7 @@ from rts_pipeline import io
 from rts_pipeline.options import CatalogOptions
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import Delivery, Item, Rejected, discover
+from rts_pipeline.scenes.failures import read_measured
 from rts_pipeline.scenes.select import area_cells, select
 
 LATE = "arrived while the workflow ran: run it again"
@@ -33,7 +34,7 @@ def catalog(scenes_folder: Path, out: Path, options: CatalogOptions) -> None:
         options: the delivered folders, and which of the items are needed.
 
     Raises:
-        InputError: as `discover`; the area can't be read; an item.json is damaged.
+        InputError: as `discover`; the area can't be read; an item could not be measured, or its item.json is damaged.
     """
     delivery = discover([Path(folder) for folder in options.scenes.folders], options.scenes, scenes_folder / ".headers.json")
     grid = options.grid.grid()
@@ -56,7 +57,7 @@ def write_items(delivery: Delivery, measured: Mapping[str, Path], ignored: Mappi
     rows = [_rejected_row(item) for item in delivery.rejected]
     for item in delivery.items:
         path = measured.get(item.id)
-        rows.append(_measured_row(path) if path and path.exists() else _ignored_row(item, ignored.get(item.id, LATE)))
+        rows.append(_measured_row(path) if path and path.parent.exists() else _ignored_row(item, ignored.get(item.id, LATE)))
     table = gpd.GeoDataFrame(sorted(rows, key=lambda row: row["item_id"]), columns=COLUMNS, geometry="geometry", crs=4326)
     for column in ("valid_fraction", "usable_fraction"):
         table[column] = table[column].astype("float64")
@@ -64,7 +65,7 @@ def write_items(delivery: Delivery, measured: Mapping[str, Path], ignored: Mappi
 
 
 def _measured_row(path: Path) -> dict[str, Any]:
-    item = io.read_json(path)
+    item = read_measured(path)
     told = item["properties"]
     return {
         "item_id": item["id"],

@@ -22,11 +22,11 @@ from shapely import box as rectangle
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from rts_pipeline import io
 from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.scenes.delivered import opened, read
+from rts_pipeline.scenes.failures import read_measured
 from rts_pipeline.scenes.source_part import SourcePart
 from rts_pipeline.scenes.usable import USABLE
 
@@ -63,9 +63,9 @@ class MeasuredItem:
         """Read an item.json of ours.
 
         Raises:
-            InputError: missing, not JSON, or not written by `scenes`.
+            InputError: the item could not be measured, or the file is missing, not JSON, or not written by `scenes`.
         """
-        item = io.read_json(path)
+        item = read_measured(path)
         try:
             told, assets = item["properties"], item["assets"]
             return cls(

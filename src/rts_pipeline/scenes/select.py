@@ -8,12 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rts_pipeline.config import Season
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_outlines
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pyproj import Transformer
+    from shapely import STRtree
 
     from rts_pipeline.scenes.discover import Item
 
@@ -23,7 +27,7 @@ class Selection:
     """Items to measure, and what for.
 
     Attributes:
-        items: item id -> item, for all wanted years.
+        items: ids of the items, for all wanted years.
         by_cell: name of a cell of the area -> ids of the target year's items that reach it; cells without any are left
             out.
         by_block: name of a block that holds a cell of the area -> ids of the items of all wanted years that touch such a
@@ -32,7 +36,7 @@ class Selection:
         ignored: item id -> why it isn't needed.
     """
 
-    items: dict[str, Item]
+    items: list[str]
     by_cell: dict[str, list[str]]
     by_block: dict[str, list[str]]
     block_cells: dict[str, list[str]]
@@ -81,34 +85,47 @@ def select(
     wanted = sorted({time.target_year, *years})
     # the same for all, without the day, so that accounts can count the items by reason
     out_of_season = f"acquired outside the season of {', '.join(map(str, wanted))}"
-    selected: dict[str, Item] = {}
+    ordered = sorted(items, key=lambda item: item.id)
+    in_season = [item for item in ordered if any(time.in_season(item.acquired, year) for year in wanted)]
+    extents = _extents(in_season, grid)
+    touched, near = _pairs(boxes, extents), _pairs(reached, extents)
+    selected: list[str] = []
     by_cell: dict[str, list[str]] = {}
-    ignored: dict[str, str] = {}
-    for item in sorted(items, key=lambda item: item.id):
-        if not any(time.in_season(item.acquired, year) for year in wanted):
-            ignored[item.id] = out_of_season
-            continue
-        extent = _extent(item, grid)
-        touched = boxes.query(extent, predicate="intersects")
-        if len(touched) == 0:
+    ignored = {item.id: out_of_season for item in ordered}
+    for number, item in enumerate(in_season):
+        if number not in touched:
             ignored[item.id] = "outside the area of interest"
             continue
-        selected[item.id] = item
-        for block in {block_of[index] for index in touched}:
+        del ignored[item.id]
+        selected.append(item.id)
+        for block in {block_of[index] for index in touched[number]}:
             by_block[block].append(item.id)
         if time.in_season(item.acquired, time.target_year):
-            for index in reached.query(extent, predicate="intersects"):
+            for index in near[number]:
                 by_cell.setdefault(cells[index], []).append(item.id)
     return Selection(selected, dict(sorted(by_cell.items())), by_block, block_cells, ignored)
 
 
-def _extent(item: Item, grid: Grid) -> Any:
-    """Return the item's raster extent in the grid's CRS (edges densified, since they bend between zones)."""
+def _pairs(tree: STRtree, extents: NDArray[np.object_]) -> dict[int, list[int]]:
+    """Return the indexes of what each extent touches; extents that touch nothing are left out."""
+    pairs: dict[int, list[int]] = {}
+    for number, index in zip(*tree.query(extents, predicate="intersects").tolist(), strict=True):
+        pairs.setdefault(number, []).append(index)
+    return pairs
+
+
+def _extents(items: Sequence[Item], grid: Grid) -> NDArray[np.object_]:
+    """Return the items' raster extents in the grid's CRS (edges densified, since they bend between zones)."""
     import shapely
 
-    outline = shapely.segmentize(shapely.box(*item.bounds), max(1.0, (item.bounds[2] - item.bounds[0]) / 16))
-    to_grid: Any = _transformer(item.crs, grid.crs).transform
-    return shapely.transform(outline, to_grid, interleaved=False)
+    bounds = np.array([item.bounds for item in items]).reshape(-1, 4)
+    outlines = shapely.segmentize(shapely.box(*bounds.T), np.maximum(1.0, (bounds[:, 2] - bounds[:, 0]) / 16))
+    crs = np.array([item.crs for item in items], dtype=object)
+    for source in set(crs.tolist()):
+        of_zone = crs == source
+        to_grid: Any = _transformer(source, grid.crs).transform
+        outlines[of_zone] = shapely.transform(outlines[of_zone], to_grid, interleaved=False)
+    return outlines
 
 
 @cache
