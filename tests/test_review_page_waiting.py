@@ -156,7 +156,8 @@ def test_an_answer_from_before_the_verdict_is_not_shown_after_it(reader, project
     reader.shows(SECOND)
     reader.press("k")
     reader.see("current", FIRST)
-    waiting.let_go()
+    with reader.page.expect_event("requestfinished", lambda request: request.url.endswith(FIRST)):
+        waiting.let_go()
     reader.saved()
     (route, answer) = late[0]
     assert answer.json()["mine"]["decision"] == "accept"
