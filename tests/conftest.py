@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import pytest
+
+pytest.register_assert_rewrite("browser_case")
+
 
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Say how a worker of pytest-xdist ended that didn't end by itself: a negative code is the signal that killed it."""
