@@ -10,6 +10,8 @@ import pytest
 
 from workflow_case import Case, make_case
 
+pytest.register_assert_rewrite("browser_case")
+
 
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Say how a worker of pytest-xdist ended that didn't end by itself: a negative code is the signal that killed it."""

@@ -142,35 +142,6 @@ def test_over_a_crash_of_server_and_browser(reader, project, browser):
     assert again.problems == []
 
 
-def test_an_answer_from_before_the_verdict_is_not_shown_after_it(reader, project, waiting):
-    late = []
-
-    def hold_first(route):
-        if late:
-            route.continue_()
-        else:
-            late.append((route, route.fetch()))
-
-    reader.context.route(f"**/api/candidate/{FIRST}", hold_first)
-    reader.page.reload()
-    reader.shows(SECOND)
-    reader.press("k")
-    reader.see("current", FIRST)
-    waiting.let_go()
-    reader.saved()
-    (route, answer) = late[0]
-    assert answer.json()["mine"]["decision"] == "accept"
-    with reader.page.expect_event("requestfinished", lambda request: request.url.endswith(FIRST)):
-        route.fulfill(response=answer)
-    # a question that is asked later is answered later
-    reader.page.evaluate("(url) => fetch(url).then(answer => answer.json())", "/api/round")
-    reader.shows(FIRST)
-    note(reader, "flat")
-    reader.saved()
-    assert project.decisions() == {FIRST: "reject"}
-    assert standing(project).note == "flat"
-
-
 def test_another_tab_sends_what_this_one_could_not(reader, project, browser):
     decide(reader, "1")
     back(reader)

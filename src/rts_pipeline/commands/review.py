@@ -114,10 +114,9 @@ def package(
     name = _opened(settings.reviews, round)
     packed = write_package(settings, name, reviewer, out, role=role)
     years = f"years {', '.join(map(str, packed.years))}" if packed.years else "no pictures: the evidence isn't there"
-    windows = f", {packed.windows} windows" if packed.windows else ""
+    judged = f"{packed.candidates} candidates" + (f", {packed.windows} windows" if packed.windows else "")
     typer.echo(
-        f"{out}: {packed.candidates} candidates{windows}, {years}, {packed.cells} cells of the mosaic,"
-        f" {packed.size / 1e6:.1f} MB; "
+        f"{out}: {judged}, {years}, {packed.cells} cells of the mosaic, {packed.size / 1e6:.1f} MB; "
         f"then {_import_command(name, out / VERDICTS, reviewer, role)}"
     )
 
