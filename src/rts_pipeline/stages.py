@@ -52,7 +52,7 @@ STAGES = {
     "inventory": Stage(3, "inventory.build", "05ca0b5722657b6d"),
     "completeness": Stage(1, "completeness", "7e7b90dbf7423ebd"),
     "attributes": Stage(3, "inventory.attributes", "485247d2bae12135"),
-    "export": Stage(2, "export.build", "de84e592e4ba047b"),
+    "export": Stage(2, "export.build", "d00090472a348122"),
     "report": Stage(10, "report.build", "11646ca3010a43e8"),
 }
 
