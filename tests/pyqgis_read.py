@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from qgis.core import NULL, QgsApplication, QgsVectorLayer
-from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtCore import QDateTime, Qt
 
 
 def main(release: Path) -> dict:
@@ -32,7 +32,9 @@ def main(release: Path) -> dict:
 def plain(value):
     if value == NULL:
         return None
-    return value if isinstance(value, (int, float, str, bool)) else value.toUTC().toString(Qt.ISODateWithMs)
+    if isinstance(value, (int, float, str, bool)):
+        return value
+    return (value.toUTC() if isinstance(value, QDateTime) else value).toString(Qt.ISODateWithMs)
 
 
 if __name__ == "__main__":

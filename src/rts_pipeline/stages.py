@@ -52,7 +52,7 @@ STAGES = {
     "inventory": Stage(4, "inventory.build", "6d77526f18c18600"),
     "completeness": Stage(1, "completeness", "ece5176e0bdd5b6e"),
     "attributes": Stage(4, "inventory.attributes", "210b69ea2b8a87ae"),
-    "export": Stage(3, "export.build", "771c7c064dbc5242"),
+    "export": Stage(3, "export.build", "5a0fd36179ad265f"),
     "report": Stage(10, "report.build", "e742738119e134da"),
     "quantise": Stage(1, "quantise", "67b363616988b6d6"),
 }

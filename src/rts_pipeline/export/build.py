@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from rts_pipeline.export.arts import arts_table, lacking
 from rts_pipeline.export.card import write_card
 from rts_pipeline.export.citation import write_citation
@@ -90,7 +92,7 @@ def _tables(source: Source, wanted: set[str]) -> list[Table]:
     return [*([inventory] if INVENTORY in wanted else []), *others]
 
 
-def _dictionaries(tables: dict[str, Table], options: ExportOptions) -> dict[str, object]:
+def _dictionaries(tables: dict[str, Table], options: ExportOptions) -> dict[str, pd.DataFrame]:
     """Return the data dictionary of the inventory, and those of the other layouts that are written."""
     others = {
         file: dictionary([tables[name] for name in dict.fromkeys(data_files([kind]).values())])

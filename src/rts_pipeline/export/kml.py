@@ -61,7 +61,8 @@ def write_kml(path: Path, frame: gpd.GeoDataFrame, title: str) -> None:
 
 
 def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
+    # GDAL before 3.7 reads "true" as 0
+    return str(int(value)) if isinstance(value, bool | np.bool_) else str(value)
 
 
 def _text(parent: Xml.Element, tag: str, text: str) -> Xml.Element:

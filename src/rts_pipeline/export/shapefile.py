@@ -86,7 +86,9 @@ def write_shapefile(path: Path, frame: gpd.GeoDataFrame, columns: Sequence[Colum
     """
     short = short_names([column.name for column in columns if column.type != "geometry"])
     texts = long_texts(frame)
-    cut = frame.copy()
+    # GDAL before 3.7 reads a logical field as text, with "?" for null
+    logical = frame.columns[frame.dtypes == "boolean"]
+    cut = frame.astype(dict.fromkeys(logical, "Int64"))
     for name, rows in texts.groupby("name"):
         cut.loc[cut["rts_id"].isin(rows["rts_id"]), name] = cut.loc[cut["rts_id"].isin(rows["rts_id"]), name].map(cut_text)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:

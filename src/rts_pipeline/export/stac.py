@@ -116,8 +116,9 @@ def _item(source: Source, table: Table, files: Sequence[str], listed: pd.DataFra
         "assets": {file: _asset(file, table.title, "data", listed) for file in files},
     }
     if len(frame):
-        bounds = [round(float(side), DEGREE_DECIMALS) for side in frame.geometry.to_crs(WGS84).total_bounds]
-        item |= {"bbox": bounds, "geometry": shapely.geometry.mapping(shapely.box(*bounds))}
+        west, south, east, north = (round(float(side), DEGREE_DECIMALS) for side in frame.geometry.to_crs(WGS84).total_bounds)
+        item["bbox"] = [west, south, east, north]
+        item["geometry"] = shapely.geometry.mapping(shapely.box(west, south, east, north))
         item["properties"]["proj:bbox"] = [float(side) for side in frame.total_bounds]
     return item
 
@@ -138,8 +139,8 @@ def _asset(file: str, title: str, role: str, listed: pd.DataFrame) -> Json:
         "title": title,
         "type": MEDIA[Path(file).suffix],
         "roles": [role],
-        "file:checksum": f"{SHA256}{listed.loc[file, 'sha256']}",
-        "file:size": int(listed.loc[file, "bytes"]),
+        "file:checksum": SHA256 + str(listed["sha256"][file]),
+        "file:size": int(listed["bytes"][file]),
     }
 
 

@@ -226,8 +226,16 @@ def _follows(row: tuple[object, ...]) -> bool:
         pixel = float(str(resolution))
     except ValueError:
         return False
-    kinds = {"base_map_source": str(source), "train_class": str(train_class), "label_type": str(label_type)}
-    return arts_uid(*place, str(region), str(creator), str(dates), pixel, **kinds) == uid
+    return uid == arts_uid(
+        *place,
+        str(region),
+        str(creator),
+        str(dates),
+        pixel,
+        base_map_source=str(source),
+        train_class=str(train_class),
+        label_type=str(label_type),
+    )
 
 
 def _relations(features: gpd.GeoDataFrame) -> Iterator[Finding]:
