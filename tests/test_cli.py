@@ -9,6 +9,7 @@ import sys
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 import yaml
 from affine import Affine
@@ -273,7 +274,8 @@ rule many:
 """
     )
     case.run("snakemake", "--snakefile", "many.smk", "--cores", 1)
-    assert (case.folder / "cell.tif").stat().st_size > 10_000
+    with rasterio.open(case.folder / "cell.tif") as dataset:
+        assert dataset.read(1).any()
 
 
 def test_what_begins_like_a_file_of_arguments_and_is_none_stays_as_it_is(tmp_path):
