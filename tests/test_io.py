@@ -108,3 +108,7 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     (tmp_path / "x.parquet").write_text("not parquet")
     with pytest.raises(InputError, match="not a GeoParquet"):
         io.read_geoparquet(tmp_path / "x.parquet")
+
+
+def test_the_same_process_id_on_another_machine_is_no_clash(tmp_path):
+    assert len({io.temporary_beside(tmp_path / "x") for _ in range(100)}) == 100

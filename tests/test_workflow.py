@@ -1,6 +1,5 @@
 """The real snakemake on a small project: what runs after which change, and what a user is told."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -11,21 +10,12 @@ import pytest
 import shapely
 
 from rts_pipeline.grid import Grid
-from workflow_case import Case, make_case
+from workflow_case import shared_case
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, worker_id):
-    """The project with the candidates of round 01 waiting; made once for all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    with (shared / "case.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = shared / "case.done"
-        if not done.exists():
-            make_case(shared / "case")
-            done.touch()
-    return Case(shared / "case")
+    return shared_case(tmp_path_factory, worker_id)
 
 
 @pytest.fixture

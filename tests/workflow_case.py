@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -94,3 +95,18 @@ def make_case(folder: Path) -> Case:
     case.cli("simulate", "corridor", "--width-km", 3, "--height-km", 3, "--slumps", 8)
     case.snakemake()
     return case
+
+
+def shared_case(tmp_path_factory, worker_id: str, name: str = "case", change=None) -> Case:
+    """Return the project with the candidates of round 01 waiting, after `change(case)`; made once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = shared / f"{name}.done"
+        if not done.exists() and change is None:
+            make_case(shared / name)
+        elif not done.exists():
+            change(shared_case(tmp_path_factory, worker_id).copy(shared / name))
+        done.touch()
+    return Case(shared / name)

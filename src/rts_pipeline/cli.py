@@ -9,9 +9,10 @@ import typer
 
 from rts_pipeline import __version__
 from rts_pipeline.commands import candidates, inventory, learning, project, review, scenes
+from rts_pipeline.commands.common import write_record
 from rts_pipeline.errors import PipelineError
 
-ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
 
 app = typer.Typer(
     name="rts-pipeline",
@@ -21,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    result_callback=write_record,
 )
 for group in (project, scenes, learning, candidates, review, inventory):
     group.register(app)

@@ -20,6 +20,7 @@ from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_json
+from rts_pipeline.leftovers import check_clock, sweep
 from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
 
 if TYPE_CHECKING:
@@ -292,6 +293,17 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         return project
     except PipelineError as error:
         stop(error)
+
+
+def begin(results: Path) -> None:
+    """Prepare a results folder for a run; end the process with one line where that can't be done."""
+    try:
+        check_clock(results)
+        sweep(results)
+    except PipelineError as error:
+        stop(error)
+    except OSError as error:
+        stop(InputError(error.filename or results, str(error.strerror), do="free space or mend permissions"))
 
 
 def _freeze(config: Config, rounds: Rounds) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rts_pipeline.io import canonical_json
 from rts_pipeline.scenes.delivered import on_disk
-from rts_pipeline.workflow import load_project, read_rounds, Project
+from rts_pipeline.workflow import begin, load_project, read_rounds, Project
 
 CONFIG_SOURCE = os.path.relpath(
     next(iter(workflow.overwrite_configfiles), "config/config.yaml")
