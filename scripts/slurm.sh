@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real SLURM on this machine alone, with accounting, for tests/test_slurm.py: munge, MariaDB, slurmdbd, slurmctld and two nodes,
-# each said to have 8 cores, 16 GB and 4 GPUs (which nothing opens). Without systemd and cgroups, on 127.0.0.1 only.
+# each said to have 16 cores, 16 GB and 4 GPUs (which nothing opens). Without systemd and cgroups, on 127.0.0.1 only.
 #   scripts/slurm.sh install   the packages, from apt (root)
 #   scripts/slurm.sh start     safe to run again; prints the line that points SLURM's commands to it
 #   scripts/slurm.sh stop      ends what it started, by process id
@@ -57,6 +57,8 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort=26819
 AccountingStoragePass=$base/run/munge.socket
 AccountingStorageTRES=gres/gpu
+# the comment says which job of the workflow it is
+AccountingStoreFlags=job_comment
 # believe the numbers below also on a smaller machine
 SlurmdParameters=config_overrides
 ReturnToService=2
@@ -79,7 +81,7 @@ JobRequeue=0
 # a job that can never run is refused instead of waiting for ever
 EnforcePartLimits=ALL
 GresTypes=gpu
-NodeName=one,two NodeHostname=$host NodeAddr=127.0.0.1 Port=[27001-27002] CPUs=8 Boards=1 SocketsPerBoard=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=16000 Gres=gpu:4 State=UNKNOWN
+NodeName=one,two NodeHostname=$host NodeAddr=127.0.0.1 Port=[27001-27002] CPUs=16 Boards=1 SocketsPerBoard=1 CoresPerSocket=16 ThreadsPerCore=1 RealMemory=16000 Gres=gpu:4 State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
 EOF

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 
+import pandas as pd
 import pytest
 from harness import Disk, Job, jobs_of
 
@@ -36,19 +37,29 @@ def disk(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def jobs(finished, disk):
-    """A job of every stage, by name, on the small disk."""
+def jobs(finished, disk, tmp_path_factory):
+    """A job of every stage, by name, on the small disk; what they say lies elsewhere."""
     case = finished.copy(disk.folder / "case")
     found = {**jobs_of(case, "results/rounds/01/evidence"), **jobs_of(case, "preliminary")}
     agreeing = finished.copy(disk.folder / "agreeing")
     agreeing.configure(adjust={"shifts": "correct", "radiometry": "overlaps"})
     planned = jobs_of(agreeing, "--until", "adjust")
     shutil.rmtree(agreeing.folder)
-    made = {name: Job(case, name, arguments) for name, arguments in {**planned, **found}.items()}
-    blocks = "results/rounds/01/validation/blocks.parquet"
+    measured = planned["overlaps"][planned["overlaps"].index("--out") + 1]
+    only = planned["adjust"].index("--overlaps")
+    planned["adjust"] = [
+        *planned["adjust"][:only],
+        "--overlaps",
+        measured,
+        *planned["adjust"][planned["adjust"].index("--options") :],
+    ]
+    # the tests' project has no block that every fold leaves out
+    blocks = pd.read_parquet(case.results / "rounds/01/validation/blocks.parquet").assign(split="test")
+    blocks.to_parquet(case.results / "blocks.parquet")
     out = ["--out", "results/crossvalidation.json", "--out-figure", "results/crossvalidation.png", "--options", "{}"]
-    made["crossvalidate"] = Job(case, "crossvalidate", ["crossvalidate", blocks, *out])
-    return made
+    planned["crossvalidate"] = ["crossvalidate", "results/blocks.parquet", *out]
+    logs = tmp_path_factory.mktemp("said")
+    return {name: Job(case, name, arguments, logs / f"{name}.log") for name, arguments in {**planned, **found}.items()}
 
 
 @pytest.fixture

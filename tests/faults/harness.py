@@ -73,9 +73,13 @@ class Result:
 
     @property
     def clear(self):
-        """Whether it stopped with one line of ours and an exit code for a user's problem, or one GDAL warning before it."""
-        own = [line for line in self.said.splitlines() if line.startswith("rts-pipeline: ")]
+        """Whether it stopped with one line of ours, or one complaint about the command line, and a user's exit code."""
+        own = [line for line in self.said.splitlines() if line.startswith(("rts-pipeline: ", "Usage: "))]
         return self.code in {2, 3, 4} and len(own) == 1 and "Traceback" not in self.said
+
+    def names(self, path: Path):
+        """Whether what it said names a file; a complaint about the command line is broken into the lines of a box."""
+        return path.name in re.sub(r"[\s│]", "", self.said)
 
 
 @dataclass
@@ -85,20 +89,20 @@ class Job:
     case: Case
     rule: str
     arguments: list[str]
+    log: Path
     outputs: dict[Path, str] | None = None
     seconds: float = 0.0
 
     def run(self, *, kill_after=None, prepare: Callable[[], None] | None = None):
         """Run it once."""
-        log = self.case.folder.parent / f"{self.rule}.log"
-        process = fork.Process(target=work, args=(self.arguments, self.case.folder, log, prepare))
+        process = fork.Process(target=work, args=(self.arguments, self.case.folder, self.log, prepare))
         start = time.monotonic()
         process.start()
         process.join(GIVE_UP_S if kill_after is None else kill_after)
         if process.is_alive():
             process.kill()
             process.join()
-        said = log.read_text(errors="replace") if log.exists() else ""
+        said = self.log.read_text(errors="replace") if self.log.exists() else ""
         return Result(process.exitcode, said, time.monotonic() - start)
 
     def learn(self):
@@ -120,7 +124,7 @@ class Job:
         paths = [Path(argument) for argument in self.arguments if Path(argument).suffix in FILES]
         return [path for path in dict.fromkeys(paths) if path not in self.outputs and (self.case.folder / path).is_file()]
 
-    def clear(self):
+    def remove(self):
         """Remove the results, as Snakemake does before it runs a job."""
         for path in self.outputs:
             (self.case.folder / path).unlink(missing_ok=True)
@@ -129,6 +133,11 @@ class Job:
         """Return the results that are there and aren't what they should be."""
         present = [path for path in self.outputs if (self.case.folder / path).exists()]
         return [path for path in present if content(self.case.folder / path) != self.outputs[path]]
+
+    def restore(self):
+        """Make what is missing after a test that failed, for the jobs that read it."""
+        if any(not (self.case.folder / path).exists() for path in self.outputs):
+            self.run()
 
     def ends_equal(self):
         """Run it undisturbed after a fault; tell whether all is as if there had been none, nothing left over."""

@@ -16,13 +16,14 @@ def job(request, jobs):
     found = jobs[request.param]
     if found.outputs is None:
         found.learn()
-    return found
+    yield found
+    found.restore()
 
 
 def test_killed_at_any_moment(job, count):
     draw = random.Random(job.rule)
     for _ in range(SEEDS):
-        job.clear()
+        job.remove()
         job.run(kill_after=draw.uniform(0, 1.1 * job.seconds))
         assert not job.half_made()
         count("kill -9 of a stage", "equal" if job.ends_equal() else "lost", job.rule)
@@ -32,7 +33,7 @@ def test_on_a_full_disk(job, disk, count):
     draw = random.Random(job.rule)
     size = sum((job.case.folder / path).stat().st_size for path in job.outputs)
     for _ in range(SEEDS):
-        job.clear()
+        job.remove()
         disk.leave(draw.randrange(size))
         try:
             done = job.run()
@@ -54,19 +55,19 @@ def test_with_broken_inputs(job, count):
         if kind != "missing input":
             path.write_bytes(whole[: draw.randrange(len(whole))] if kind == "truncated input" else whole)
             path.chmod(0 if kind == "unreadable input" else 0o644)
-        job.clear()
+        job.remove()
         done = job.run(prepare=heed_permissions)
         half = job.half_made()
         path.unlink(missing_ok=True)
         kept.rename(path)
-        assert done.code == 0 or (done.clear and path.name in done.said), f"{job.rule}, {kind} {path}: {done.code} {done.said}"
+        assert done.code == 0 or (done.clear and done.names(path)), f"{job.rule}, {kind} {path}: {done.code} {done.said}"
         assert not half, f"{job.rule} took a {kind} {path} for whole: {half} differ"
         count(kind, "told" if done.code else "equal")
         assert job.ends_equal()
 
 
 def test_where_it_may_not_write(job, disk, count):
-    job.clear()
+    job.remove()
     disk.read_only()
     try:
         done = job.run()
@@ -75,7 +76,7 @@ def test_where_it_may_not_write(job, disk, count):
     assert done.clear, f"{job.rule}: {done.code} {done.said}"
     count("read-only results", "told" if job.ends_equal() else "lost", job.rule)
     folder = (job.case.folder / next(iter(job.outputs))).parent
-    job.clear()
+    job.remove()
     mode = folder.stat().st_mode
     folder.chmod(0o555)
     try:

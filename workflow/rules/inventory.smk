@@ -3,7 +3,7 @@
 
 rule inventory:
     input:
-        seeds=project.config.labels.seeds,
+        seeds=ancient(project.config.labels.seeds),
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
     output:
@@ -15,10 +15,12 @@ rule inventory:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("inventory"),
         code=project.code("inventory"),
+        given=given(["seeds"], project.rounds.finished),
     message:
         "Inventory of the accepted slumps"
     shell:
@@ -45,10 +47,12 @@ rule completeness:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("completeness"),
         code=project.code("completeness"),
+        given=given([], project.rounds.finished),
         rounds=" ".join(project.rounds.finished),
         reviews=lambda wildcards: REVIEWS,
         detectors=" ".join(
@@ -64,7 +68,7 @@ rule completeness:
 
 rule attributes:
     input:
-        **project.ancillary,
+        **{name: ancient(path) for name, path in project.ancillary.items()},
         inventory="<results>/inventory/outlines.parquet",
         sources=mosaics_of(project.labelled_cells(), kind="_source"),
     output:
@@ -76,10 +80,12 @@ rule attributes:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=project.options("attributes"),
         code=project.code("attributes"),
+        given=given(project.ancillary),
         ancillary=" ".join(
             f"--{name} {shlex.quote(path)}" for name, path in project.ancillary.items()
         ),
@@ -105,7 +111,8 @@ rule export:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("export"),
         code=project.code("export"),
@@ -127,7 +134,7 @@ rule report:
         coverage=coverage_of(project.selection.by_block, "tif"),
         observed="<results>/coverage/observed.parquet",
         signoffs=signoffs(project.rounds.finished),
-        aoi=project.config.area.aoi,
+        aoi=ancient(project.config.area.aoi),
     output:
         "<results>/report/report.html",
     log:
@@ -137,10 +144,12 @@ rule report:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=project.options("report"),
         code=project.code("report"),
+        given=given(["aoi"], project.rounds.finished),
         rounds=" ".join(project.rounds.finished),
         results=subpath(input.attributes, ancestor=2),
         reviews=lambda wildcards: REVIEWS,

@@ -14,7 +14,8 @@ rule scenes:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("scenes"),
         code=project.code("scenes"),
@@ -42,7 +43,8 @@ rule catalog:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("catalog"),
         code=project.code("catalog"),
@@ -60,7 +62,7 @@ rule overlaps:
     input:
         measured=lambda wildcards: measured_jsons(project.items_near(wildcards.block)),
         usable=lambda wildcards: masks_of(project.items_near(wildcards.block)),
-        reference=project.config.adjust.reference or [],
+        reference=ancient(project.config.adjust.reference or []),
     output:
         "<results>/overlaps/{block}.parquet",
     log:
@@ -70,10 +72,12 @@ rule overlaps:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         options=project.options("overlaps"),
         code=project.code("overlaps"),
+        given=given(["reference"]),
         mosaics="",
     message:
         "Compare the items that overlap in block {wildcards.block}"
@@ -95,7 +99,8 @@ rule adjust:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=project.options("adjust"),
         code=project.code("adjust"),
@@ -124,7 +129,8 @@ rule mosaic:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         options=project.options("mosaic"),
         code=project.code("mosaic"),
@@ -190,7 +196,8 @@ rule coverage:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         options=project.options("coverage"),
         code=project.code("coverage"),
@@ -216,7 +223,8 @@ rule observed:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("observed"),
         code=project.code("observed"),
@@ -240,7 +248,8 @@ rule ledger:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("ledger"),
         code=project.code("ledger"),
