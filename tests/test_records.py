@@ -44,7 +44,7 @@ def test_a_result_says_what_made_it(project):
 def test_what_is_as_it_was_made_passes(project):
     done = cli(project, "verify", "results")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1 jobs: 0 results changed or missing, 0 from other versions or files\n"
+    assert done.stdout == "1 jobs: 0 results changed or missing, 0 from other versions or files, or without a record\n"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,13 @@ def test_another_version_is_named(project):
     done = cli(project, "verify", "results")
     assert done.returncode == 4
     assert f"was made by another version (labels-1; this rts-pipeline holds {code('labels')})" in done.stdout
+
+
+def test_a_file_that_no_record_names_is_named(project):
+    (project / "results/rounds/01/chips.parquet").write_bytes(b"from somewhere")
+    done = cli(project, "verify", "results")
+    assert done.returncode == 4
+    assert done.stdout.splitlines()[0] == "results/rounds/01/chips.parquet: has no record of what made it"
 
 
 def test_a_damaged_record_is_named(project):

@@ -52,11 +52,11 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """A project of one block and two images, run to its inventory without a cluster."""
+    """A project of two cells and the images of one year, not run yet."""
     case = Case(tmp_path_factory.mktemp("slurm") / "local")
     case.folder.mkdir()
     case.config.write_text((ROOT / "tests/config.yaml").read_text().replace("$RTS_TEST_CASE/", ""))
-    case.configure(grid={"cell_px": 2048, "block_cells": 4}, evidence={"years": [2019]}, time={"season": ["07-20", "07-26"]})
+    case.configure(grid={"cell_px": 2048, "block_cells": 4}, evidence={"years": [2019]})
     case.cli("simulate", "corridor", "--width-km", 3, "--height-km", 3, "--slumps", 8)
     return case
 

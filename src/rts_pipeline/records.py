@@ -25,6 +25,11 @@ INSIDE = ["model.json", "*/item.json", "round_*/signoff.json"]
 LONGEST_PATH = 4096
 NO_INPUT = {"--config", "--cache", "--results", "--options"}
 
+PLACES = ["scenes", "overlaps", "mosaic", "coverage", "rounds", "inventory", "report"]
+"""Folders of results; beside them lie logs, benchmarks and what is kept for the next run."""
+BY_THE_WAY = {"tensorboard", "verified.json"}
+"""Written there for people; no result."""
+
 
 class Job:
     """A run of a stage's command."""
@@ -119,8 +124,9 @@ def _is_record(parent: str, name: str) -> bool:
     return Path(parent).name == FOLDER and name.endswith(".json") and not name.startswith(".")
 
 
-def verify(records: list[Path]) -> Iterator[Finding]:
+def verify(results: Path, records: list[Path]) -> Iterator[Finding]:
     """Compare results, and what they were made from, with their records; each file is read once."""
+    recorded: set[Path] = set()
     known: dict[Path, str | None] = {}
 
     def sha256(path: Path) -> str | None:
@@ -138,6 +144,7 @@ def verify(records: list[Path]) -> Iterator[Finding]:
             yield Finding(record, f"the record is damaged ({error})", damaged=True)
             continue
         paths = {Path(os.path.normpath(record.parent.parent / name)): wanted for name, wanted in outputs.items()}
+        recorded.update(paths)
         for path, wanted in paths.items():
             found = sha256(path)
             if found != wanted:
@@ -153,3 +160,13 @@ def verify(records: list[Path]) -> Iterator[Finding]:
             if found != wanted:
                 problem = f"was made from {name}, which is gone" if found is None else f"was made from another {name}"
                 yield Finding(next(iter(paths)), problem, damaged=False)
+    for path in _unrecorded(results, recorded):
+        yield Finding(path, "has no record of what made it", damaged=False)
+
+
+def _unrecorded(results: Path, recorded: set[Path]) -> Iterator[Path]:
+    for place in PLACES:
+        for parent, folders, names in os.walk(results / place):
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in BY_THE_WAY)
+            paths = (Path(os.path.normpath(Path(parent, name))) for name in sorted(names))
+            yield from (path for path in paths if path not in recorded and path.name not in BY_THE_WAY and path.name[0] != ".")

@@ -45,10 +45,11 @@ def verify(results: Annotated[Path, typer.Argument(help="The results folder.")])
     from rts_pipeline.records import verify as compare
 
     records, damaged, outdated = find_records(results), 0, 0
-    for finding in compare(records):
+    for finding in compare(results, records):
         damaged, outdated = damaged + finding.damaged, outdated + (not finding.damaged)
         typer.echo(f"{finding.path}: {finding.problem}")
-    typer.echo(f"{len(records)} jobs: {damaged} results changed or missing, {outdated} from other versions or files")
+    said = f"{damaged} results changed or missing, {outdated} from other versions or files, or without a record"
+    typer.echo(f"{len(records)} jobs: {said}")
     if damaged or outdated:
         raise typer.Exit(3 if damaged else 4)
 
