@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real SLURM on this machine alone, with accounting, for tests/test_slurm.py: munge, MariaDB, slurmdbd, slurmctld and two nodes,
 # each said to have 16 cores, 16 GB and 4 GPUs (which nothing opens). Without systemd and cgroups, on 127.0.0.1 only.
-#   scripts/slurm.sh install   the packages, from apt (root)
+#   scripts/slurm.sh install   the packages from apt (root), and Snakemake's plugin into .venv
 #   scripts/slurm.sh start     safe to run again; prints the line that points SLURM's commands to it
 #   scripts/slurm.sh stop      ends what it started, by process id
 #   scripts/slurm.sh controller-kill | controller-start
@@ -166,6 +166,9 @@ case ${1:-} in
   install)
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge slurmdbd mariadb-server
+    # not among the locked requirements: with it, and SLURM's commands but no cluster, every start of snakemake waits
+    cd "$(dirname "$0")/.."
+    .venv/bin/uv pip install --quiet --python .venv/bin/python 'snakemake-executor-plugin-slurm>=2.8,<3'
     ;;
   start)
     configure

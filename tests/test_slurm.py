@@ -42,6 +42,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster():
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="scripts/slurm.sh install")
     if shutil.which("sbatch") is None:
         pytest.skip("no SLURM here: scripts/slurm.sh install")
     said = subprocess.run([SCRIPT, "start"], check=True, capture_output=True, text=True).stdout
