@@ -89,7 +89,7 @@ def submit(case, *arguments, start_only=False):
         )
     if start_only:
         return process
-    assert process.wait(timeout=1800) == 0, log.read_text()
+    assert process.wait(timeout=3600) == 0, log.read_text()
     return process
 
 

@@ -227,13 +227,23 @@ def _read_table(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
 
 
 def write_gpkg(path: Path, layers: Mapping[str, gpd.GeoDataFrame]) -> None:
-    """Write a GeoPackage 1.3 (which QGIS 3.22 can read) with one table a layer, atomically."""
+    """Write a GeoPackage 1.3 (which QGIS 3.22 can read) with one table a layer, atomically.
+
+    Raises:
+        OSError: the disk is full, or failed.
+    """
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
     with atomic(path) as temporary:
         for number, (layer, frame) in enumerate(layers.items()):
             options = {"VERSION": "1.3"} if number == 0 else {}
             # A table without rows would get no geometry type, and GIS programs couldn't draw polygons into it.
             kind = {} if len(frame) else {"geometry_type": "MultiPolygon"}
-            frame.to_file(temporary, layer=layer, driver="GPKG", engine="pyogrio", dataset_options=options, **kind)
+            try:
+                frame.to_file(temporary, layer=layer, driver="GPKG", engine="pyogrio", dataset_options=options, **kind)
+            except (DataSourceError, DataLayerError, FeatureError) as error:
+                # SQLite says no more than that when the disk is full
+                raise OSError(errno.ENOSPC, f"can't be written in full ({error})", str(path)) from None
 
 
 def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDataFrame:
