@@ -55,6 +55,18 @@ def _abandoned(path: Path) -> bool:
     return found is not None and time.time() - newest > ABANDONED_S
 
 
+def check_writable(folder: Path) -> None:
+    """Write something into a folder and remove it, so that a run doesn't fail job by job.
+
+    Raises:
+        OSError: that is impossible.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = io.temporary_beside(folder / "trial")
+    trial.write_text("")
+    trial.unlink()
+
+
 CLOCKS_DIFFER_S = 60
 """The clocks of a file server and of this machine may differ by so much."""
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
-from rts_pipeline.errors import InputError, PipelineError
+from rts_pipeline.errors import InputError, PipelineError, environment_error
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_file, sha256_json
-from rts_pipeline.leftovers import check_clock, sweep
+from rts_pipeline.leftovers import check_clock, check_writable, sweep
 from rts_pipeline.review.rounds import (
     SIGNOFF,
     SUMMARY,
@@ -321,23 +321,27 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         return project
     except PipelineError as error:
         stop(error)
-    except PermissionError as error:
-        stop(_unwritable(error))
+    except OSError as error:
+        stop(_told(error))
 
 
 def begin(results: Path) -> None:
     """Prepare a results folder for a run; end the process with one line where that can't be done."""
     try:
+        check_writable(results)
         check_clock(results)
         sweep(results)
     except PipelineError as error:
         stop(error)
     except OSError as error:
-        stop(_unwritable(error))
+        stop(_told(error))
 
 
-def _unwritable(error: OSError) -> InputError:
-    return InputError(error.filename or "results", str(error.strerror), do="free space or mend permissions")
+def _told(error: OSError) -> PipelineError:
+    told = environment_error(error)
+    if told is None:
+        raise error
+    return told
 
 
 def _freeze(config: Config, rounds: Rounds) -> str:

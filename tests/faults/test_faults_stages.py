@@ -44,6 +44,7 @@ def test_on_a_full_disk(job, disk, count):
         count("full disk", "equal" if job.ends_equal() else "lost", job.rule)
 
 
+@pytest.mark.slow
 def test_with_broken_inputs(job, count):
     draw = random.Random(job.rule)
     inputs = job.inputs()
@@ -66,6 +67,7 @@ def test_with_broken_inputs(job, count):
         assert job.ends_equal()
 
 
+@pytest.mark.slow
 def test_where_it_may_not_write(job, disk, count):
     job.remove()
     disk.read_only()
