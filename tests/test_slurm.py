@@ -185,6 +185,8 @@ def test_a_node_that_goes_down_and_a_controller_that_is_away(outdated, undisturb
     cluster.do("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     try:
         wait_until("a job at work elsewhere", lambda: at_work(cluster))
+        # killed like that it forgets its last seconds: jobs submitted then are lost, and retried by snakemake
+        time.sleep(10)
         cluster.do(SCRIPT, "controller-kill")
         time.sleep(OUTAGE_S)
         cluster.do(SCRIPT, "controller-start")
