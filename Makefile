@@ -2,13 +2,14 @@
 # make test   the tests that are not slow
 # make lint   all static checks
 # make docs   the documentation as a site, results/site/index.html
+# make faults kills, full disks, broken inputs at every stage
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # as in learning/__init__.py, for tests that import torch themselves
 export GOMP_SPINCOUNT := 100000
 WORKERS ?= auto
 
-.PHONY: setup demo demo-small test test-slow lint digests config page docs lock
+.PHONY: setup demo demo-small test test-slow test-slurm faults lint digests config page docs lock
 
 setup:
 	@scripts/setup.sh
@@ -23,7 +24,15 @@ test: setup
 	pytest -n $(WORKERS) -m "not slow"
 
 test-slow: setup
-	pytest -n $(WORKERS) -m slow
+	pytest -n $(WORKERS) -m "slow and not slurm"
+
+# every fault at every stage with 20 seeds, and whole runs (as root: it makes a small disk); some hours
+faults: setup
+	RTS_FAULT_SEEDS=$${RTS_FAULT_SEEDS:-20} pytest -n 0 tests/faults
+
+# a real SLURM on this machine (as root, once: scripts/slurm.sh install)
+test-slurm: setup
+	pytest -n 0 -m slurm tests/test_slurm.py
 
 lint: setup
 	ruff check

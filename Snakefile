@@ -54,5 +54,9 @@ rule crossvalidation:
         crossvalidation_files(),
 
 
+onstart:
+    begin(Path(RESULTS))
+
+
 onsuccess:
     print(f"rts-pipeline: {current_state()}", file=sys.stderr)

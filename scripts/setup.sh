@@ -3,6 +3,7 @@
 # Safe to run again: when nothing changed it ends in well under a second and needs no network.
 #   PYTHON             the interpreter (default python3; 3.11 or newer)
 #   RTS_TORCH_BACKEND  cpu, cu126, ...: take torch from the index of that backend (smaller; not hash-locked)
+#   RTS_BROWSER        no: without Chromium
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -51,7 +52,7 @@ for program in gdaldem gdalbuildvrt gdalinfo; do
   command -v $program >/dev/null || { install_gdal_programs; break; }
 done
 # the tests of the review page drive it; nothing else needs a browser on this machine
-if ! command -v chromium >/dev/null; then
+if [ "${RTS_BROWSER:-yes}" != no ] && ! command -v chromium >/dev/null; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "Chromium from apt, for the tests of the review page"
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 ||

@@ -28,3 +28,32 @@ def test_lock_file_names_no_index_and_hashes_everything():
     blocks = re.split(r"\n(?=[a-z0-9])", text)
     assert len(pinned) > 100
     assert all("--hash=sha256:" in block for block in blocks if "==" in block.split("\n")[0])
+
+
+def copied_into_docker():
+    lines = (ROOT / "envs/Dockerfile").read_text().splitlines()
+    return {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+
+
+def copied_into_apptainer():
+    files = (ROOT / "envs/rts-pipeline.def").read_text().split("%files\n")[1].split("\n\n")[0]
+    return {line.split()[0] for line in files.splitlines()}
+
+
+def test_both_images_copy_the_same_files_and_these_exist():
+    assert copied_into_docker() == copied_into_apptainer()
+    assert all((ROOT / name).exists() for name in copied_into_docker())
+
+
+def test_both_images_are_set_up_as_every_machine_is():
+    for name in ("Dockerfile", "rts-pipeline.def"):
+        assert "scripts/setup.sh" in (ROOT / "envs" / name).read_text()
+    # what the package and the workflow are made from is among what is copied
+    needed = {"pyproject.toml", "requirements.txt", "README.md", "scripts", "src", "workflow", "envs", "Snakefile"}
+    assert needed <= copied_into_docker()
+
+
+def test_catalog_entry_is_what_the_catalog_reads():
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["software-stack-deployment"]["conda"] is True

@@ -108,3 +108,23 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     (tmp_path / "x.parquet").write_text("not parquet")
     with pytest.raises(InputError, match="not a GeoParquet"):
         io.read_geoparquet(tmp_path / "x.parquet")
+
+
+def test_the_same_process_id_on_another_machine_is_no_clash(tmp_path):
+    assert len({io.temporary_beside(tmp_path / "x") for _ in range(100)}) == 100
+
+
+def test_a_geopackage_that_there_is_no_space_for_is_told(tmp_path):
+    # a limit on the size of files, as of a quota: SQLite fails as on a full disk
+    script = (
+        "import resource, sys; from pathlib import Path; import geopandas as gpd; import shapely; from rts_pipeline import io\n"
+        "frame = gpd.GeoDataFrame(geometry=[shapely.Point(i, 0).buffer(9) for i in range(500)], crs='EPSG:32646')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        "try:\n    io.write_gpkg(Path(sys.argv[1]), {'outlines': frame})\n"
+        "except OSError as error:\n    print(error.filename, error.strerror)"
+    )
+    path = tmp_path / "x.gpkg"
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    assert str(path) in done.stdout
+    assert "can't be written in full" in done.stdout
+    assert list(tmp_path.iterdir()) == []

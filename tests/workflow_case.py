@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -158,3 +159,18 @@ def case_cells(case):
 def case_labelled_cells(case):
     seeds = gpd.read_file(case.folder / "corridor/seeds.gpkg").to_crs("EPSG:32646")
     return [cell for cell, bounds in case_cells(case).items() if seeds.intersects(shapely.box(*bounds)).any()]
+
+
+def shared_case(tmp_path_factory, worker_id: str, name: str = "case", change=None) -> Case:
+    """Return the project with the candidates of round 01 waiting, after `change(case)`; made once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = shared / f"{name}.done"
+        if not done.exists() and change is None:
+            make_case(shared / name)
+        elif not done.exists():
+            change(shared_case(tmp_path_factory, worker_id).copy(shared / name))
+        done.touch()
+    return Case(shared / name)

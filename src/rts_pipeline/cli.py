@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ import typer
 
 from rts_pipeline import __version__
 from rts_pipeline.commands import candidates, inventory, learning, project, review, scenes
-from rts_pipeline.errors import PipelineError
-
-ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+from rts_pipeline.commands.common import write_record
+from rts_pipeline.errors import PipelineError, environment_error
 
 app = typer.Typer(
     name="rts-pipeline",
@@ -23,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    result_callback=write_record,
 )
 for group in (project, scenes, learning, candidates, review, inventory):
     group.register(app)
@@ -58,10 +57,11 @@ def main() -> None:
         print(f"rts-pipeline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in ENVIRONMENT_ERRORS:
+        told = environment_error(error)
+        if told is None:
             raise
-        print(f"rts-pipeline: {error.filename or 'output'}: {error.strerror}; free space or mend permissions", file=sys.stderr)
-        sys.exit(3)
+        print(f"rts-pipeline: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
 
 
 if __name__ == "__main__":

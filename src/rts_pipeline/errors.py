@@ -3,7 +3,11 @@
 Exit codes: 2 usage or configuration, 3 bad input data, 4 refused, 1 a defect of ours (any other exception).
 """
 
+import errno
 from pathlib import Path
+
+ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
+"""What the machine refuses us: space, or the permission to read or write."""
 
 
 class PipelineError(Exception):
@@ -37,6 +41,13 @@ class RefusedError(PipelineError):
     """A request that would lose or contradict something: unfinished review, other version, rows changed after sign-off."""
 
     exit_code = 4
+
+
+def environment_error(error: OSError) -> InputError | None:
+    """Return what to tell of a full disk or a missing permission; None for any other error."""
+    if error.errno not in ENVIRONMENT_ERRORS:
+        return None
+    return InputError(error.filename or "output", str(error.strerror), do="free space or mend permissions")
 
 
 def error_of(traceback: str) -> PipelineError | None:

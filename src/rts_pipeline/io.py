@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import hashlib
 import json
 import logging
 import os
+import platform
+import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +39,30 @@ BLOCK_PX = 512
 """Edge of a block of the rasters that we write."""
 
 
+_written: set[Path] = set()
+
+
+def note_written() -> set[Path]:
+    """Return a set, empty now, that every file joins which this process puts in its place from now on."""
+    global _written
+    _written = set()
+    return _written
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` (same suffix); on success sync it and rename it to `path`, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
+        _written.add(path)
     finally:
-        for leftover in path.parent.glob(f"{temporary.name}*"):
+        # what GDAL and SQLite lay beside it, too
+        for leftover in path.parent.glob(f"{glob.escape(temporary.name)}*"):
             leftover.unlink()
 
 
@@ -54,16 +70,18 @@ def atomic(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success sync its files and put it in the place of `path`, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (path.with_name(f".{kind}-{os.getpid()}-{path.name}") for kind in ("tmp", "old"))
+    temporary, old = temporary_beside(path), temporary_beside(path)
     temporary.mkdir()
     try:
         yield temporary
-        for file in (*temporary.iterdir(), temporary):
-            _sync(file)
+        files = [file for file in temporary.rglob("*") if file.is_file()]
+        for place in (*files, *{file.parent for file in files}, temporary):
+            _sync(place)
         if path.exists():
             path.rename(old)
         temporary.rename(path)
         _sync(path.parent)
+        _written.update(path / file.relative_to(temporary) for file in files)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -75,6 +93,22 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+TEMPORARY = re.compile(r"\.tmp-(?P<machine>.+?-\d+)-(?P<pid>\d+)-[0-9a-f]{8}-")
+"""What `temporary_beside` names begin with."""
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a name that nobody else uses, also on other machines, and that says which process it belongs to."""
+    return path.with_name(f".tmp-{machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def machine() -> str:
+    """Return where a process id means something: the host and, since containers may share its name, the space of ids."""
+    with suppress(OSError):
+        return f"{platform.node()}-{re.sub(r'[^0-9]', '', str(Path('/proc/self/ns/pid').readlink()))}"
+    return f"{platform.node()}-0"
 
 
 def canonical_json(value: Any) -> str:
@@ -208,22 +242,31 @@ def write_gpkg(
         path: file to write.
         layers: name -> table.
         metadata: of layers, by name; programs that change tables in place keep it.
+
+    Raises:
+        OSError: the disk is full, or failed.
     """
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+
     with atomic(path) as temporary:
         for number, (layer, frame) in enumerate(layers.items()):
             options = {"VERSION": "1.3"} if number == 0 else {}
             # A table without rows would get no geometry type, and GIS programs couldn't draw polygons into it.
             kind = {} if len(frame) else {"geometry_type": "MultiPolygon"}
             about = dict((metadata or {}).get(layer, {})) or None
-            frame.to_file(
-                temporary,
-                layer=layer,
-                driver="GPKG",
-                engine="pyogrio",
-                dataset_options=options,
-                layer_metadata=about,
-                **kind,
-            )
+            try:
+                frame.to_file(
+                    temporary,
+                    layer=layer,
+                    driver="GPKG",
+                    engine="pyogrio",
+                    dataset_options=options,
+                    layer_metadata=about,
+                    **kind,
+                )
+            except (DataSourceError, DataLayerError, FeatureError) as error:
+                # SQLite says no more than that when the disk is full
+                raise OSError(errno.ENOSPC, f"can't be written in full ({error})", str(path)) from None
 
 
 def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDataFrame:

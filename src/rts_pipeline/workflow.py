@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
-from rts_pipeline.errors import InputError, PipelineError
+from rts_pipeline.errors import InputError, PipelineError, environment_error
 from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.io import canonical_json, read_outlines, sha256_json
-from rts_pipeline.review.rounds import SUMMARY, Signoff, open_draft, read_signoffs, round_name, waiting_outlines
+from rts_pipeline.io import canonical_json, read_outlines, sha256_file, sha256_json
+from rts_pipeline.leftovers import check_clock, check_writable, sweep
+from rts_pipeline.review.rounds import (
+    SIGNOFF,
+    SUMMARY,
+    Signoff,
+    open_draft,
+    read_signoffs,
+    round_folder,
+    round_name,
+    waiting_outlines,
+)
 
 if TYPE_CHECKING:
     from rts_pipeline.scenes.batches import Batches
@@ -276,6 +286,25 @@ class Project:
         previous = {} if inventory.previous is None else {"previous": inventory.previous, "aoi": area}
         return {**previous, **({} if inventory.decisions is None else {"decisions": inventory.decisions})}
 
+    @cached_property
+    def checksums(self) -> dict[str, str]:
+        """The sha256 of each file that the configuration names, by its key; remembered by size and time of modification.
+
+        Snakemake sees a file that is newer than a result, and not one that was put back, or copied with its time.
+        """
+        from rts_pipeline.scenes.headers import Headers
+
+        named = {"aoi": self.config.area.aoi, "seeds": self.config.labels.seeds, **self.ancillary}
+        named |= {} if self.config.adjust.reference is None else {"reference": self.config.adjust.reference}
+        headers = Headers(Path(self.config.results, "scenes", ".checksums.json"))
+        found = {name: headers.of(Path(path), "sha256").get("sha256", "") for name, path in named.items()}
+        headers.save()
+        return found
+
+    def signoffs_sha256(self, rounds: Sequence[str]) -> str:
+        """Return a digest of the sign-offs of rounds, for the same reason."""
+        return sha256_json([sha256_file(round_folder(Path(self.config.reviews), k) / SIGNOFF) for k in rounds])
+
     @property
     def ancillary(self) -> dict[str, str]:
         """Files of terrain and setting that the configuration names."""
@@ -370,10 +399,31 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         # every mistake that can be known now is told now, before any job runs
         project.labelled_cells()
         project.check_files()
-        _ = project.listing
+        _ = project.listing, project.checksums
         return project
     except PipelineError as error:
         stop(error)
+    except OSError as error:
+        stop(_told(error))
+
+
+def begin(results: Path) -> None:
+    """Prepare a results folder for a run; end the process with one line where that can't be done."""
+    try:
+        check_writable(results)
+        check_clock(results)
+        sweep(results)
+    except PipelineError as error:
+        stop(error)
+    except OSError as error:
+        stop(_told(error))
+
+
+def _told(error: OSError) -> PipelineError:
+    told = environment_error(error)
+    if told is None:
+        raise error
+    return told
 
 
 def _frozen_name(values: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ rule predict:
         "../../envs/rts-pipeline.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
+        runtime=minutes(120),
         gpu=project.inference_gpus,
         # where to predict is no parameter: another machine must not make probabilities stale
         device=project.inference.device,
@@ -48,7 +49,8 @@ rule polygonize:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         options=project.options("polygonize"),
         code=project.code("polygonize"),
@@ -78,7 +80,7 @@ rule candidates:
         ),
         labels="<results>/rounds/{k}/labels.parquet",
         choice="<results>/rounds/{k}/validation/validation.json",
-        aoi=project.config.area.aoi,
+        aoi=ancient(project.config.area.aoi),
     output:
         outlines="<results>/rounds/{k}/outlines.parquet",
         candidates="<results>/rounds/{k}/candidates.parquet",
@@ -91,11 +93,13 @@ rule candidates:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(120),
     params:
         options=project.options("candidates"),
         code=project.code("candidates"),
         probability=option_for_each("probability", "probability"),
+        given=given(["aoi"]),
     message:
         "Round {wildcards.k}: candidates for review"
     shell:
@@ -112,8 +116,8 @@ rule audit:
         ),
         outlines="<results>/rounds/{k}/outlines.parquet",
         labels="<results>/rounds/{k}/labels.parquet",
-        aoi=project.config.area.aoi,
-        dem=project.ancillary.get("dem", []),
+        aoi=ancient(project.config.area.aoi),
+        dem=ancient(project.ancillary.get("dem", [])),
     output:
         frame="<results>/rounds/{k}/audit.parquet",
         summary="<results>/rounds/{k}/audit.json",
@@ -124,10 +128,12 @@ rule audit:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=project.options("audit"),
         code=project.code("audit"),
+        given=given(["aoi", "dem"]),
         dem=lambda wildcards, input: (
             f"--dem {shlex.quote(input.dem)}" if input.dem else ""
         ),
@@ -141,7 +147,11 @@ rule audit:
 
 rule evidence:
     input:
-        **({"dem": project.ancillary["dem"]} if "dem" in project.ancillary else {}),
+        **(
+            {"dem": ancient(project.ancillary["dem"])}
+            if "dem" in project.ancillary
+            else {}
+        ),
         **(
             {"audit": "<results>/rounds/{k}/audit.parquet"}
             if project.config.audit.windows
@@ -164,7 +174,8 @@ rule evidence:
         "../../envs/rts-pipeline.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
+        runtime=minutes(240),
         gpu=project.inference_gpus,
         # as in predict
         device=project.inference.device,
@@ -172,6 +183,7 @@ rule evidence:
     params:
         options=project.options("evidence"),
         code=project.code("evidence"),
+        given=given(["dem"]),
         folder=subpath(input.model, parent=True),
         dem=lambda wildcards, input: (
             f"--dem {shlex.quote(input.dem)}" if "dem" in input.keys() else ""
@@ -202,6 +214,9 @@ rule verify:
         "<benchmarks>/rounds/{k}/verify.tsv"
     conda:
         "../../envs/rts-pipeline.yaml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         reviews=subpath(input.signoff, ancestor=2),
         results=subpath(input.candidates, ancestor=3),

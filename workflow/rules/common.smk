@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rts_pipeline.review.rounds import CHANGE, YEARS
-from rts_pipeline.workflow import load_project, read_rounds, Project
+from rts_pipeline.workflow import begin, load_project, read_rounds, Project
 
 CONFIG_SOURCE = os.path.relpath(
     next(iter(workflow.overwrite_configfiles), "config/config.yaml")
@@ -136,6 +136,18 @@ def inventory_files():
     ]
 
 
+# --- resources: what a cluster gives a job, and more of it with each attempt ---
+
+
+def memory(mb):
+    """At least twice what the largest job measured took (docs/results.md), and 250 MB for Snakemake in the job."""
+    return lambda wildcards, attempt: mb * attempt
+
+
+def minutes(number):
+    return lambda wildcards, attempt: number * attempt
+
+
 # --- inputs ---
 
 
@@ -208,6 +220,12 @@ def kept_evidence(rounds):
 
 def signoffs(rounds):
     return expand(f"{REVIEWS}/round_{{k}}/signoff.json", k=rounds)
+
+
+def given(names, rounds=()):
+    """A digest of users' files and sign-offs, which may come back with an older time: such inputs are ancient()."""
+    files = [project.checksums.get(name, "") for name in names]
+    return " ".join([*files, *([project.signoffs_sha256(rounds)] if rounds else [])])
 
 
 def rounds_before(k):

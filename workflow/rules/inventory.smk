@@ -4,7 +4,7 @@
 rule inventory:
     input:
         **project.lineage,
-        seeds=project.config.labels.seeds,
+        seeds=ancient(project.config.labels.seeds),
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
         evidence=kept_evidence(project.rounds.finished),
@@ -19,13 +19,15 @@ rule inventory:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("inventory"),
         code=project.code("inventory"),
         lineage=" ".join(
             f"--{name} {shlex.quote(path)}" for name, path in project.lineage.items()
         ),
+        given=given(["seeds"], project.rounds.finished),
     message:
         "Inventory of the accepted slumps"
     shell:
@@ -52,10 +54,12 @@ rule completeness:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("completeness"),
         code=project.code("completeness"),
+        given=given([], project.rounds.finished),
         rounds=" ".join(project.rounds.finished),
         reviews=lambda wildcards: REVIEWS,
         detectors=" ".join(
@@ -71,7 +75,7 @@ rule completeness:
 
 rule attributes:
     input:
-        **project.ancillary,
+        **{name: ancient(path) for name, path in project.ancillary.items()},
         inventory="<results>/inventory/outlines.parquet",
         sources=mosaics_of(
             project.cells_around(project.labelled_cells()), kind="_source"
@@ -86,10 +90,12 @@ rule attributes:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=project.options("attributes"),
         code=project.code("attributes"),
+        given=given(project.ancillary),
         ancillary=" ".join(
             f"--{name} {shlex.quote(path)}" for name, path in project.ancillary.items()
         ),
@@ -115,7 +121,8 @@ rule export:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes(30),
     params:
         options=project.options("export"),
         code=project.code("export"),
@@ -141,8 +148,8 @@ rule report:
         coverage=coverage_of(project.selection.by_block, "tif"),
         observed="<results>/coverage/observed.parquet",
         signoffs=signoffs(project.rounds.finished),
-        aoi=project.config.area.aoi,
-        dem=project.ancillary.get("dem", []),
+        aoi=ancient(project.config.area.aoi),
+        dem=ancient(project.ancillary.get("dem", [])),
     output:
         html=report(
             "<results>/report/report.html",
@@ -163,10 +170,12 @@ rule report:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=project.options("report"),
         code=project.code("report"),
+        given=given(["aoi", "dem"], project.rounds.finished),
         rounds=" ".join(project.rounds.finished),
         results=subpath(input.attributes, ancestor=2),
         reviews=lambda wildcards: REVIEWS,

@@ -3,7 +3,7 @@
 
 rule labels:
     input:
-        seeds=project.config.labels.seeds,
+        seeds=ancient(project.config.labels.seeds),
         signoffs=lambda wildcards: signoffs(rounds_before(wildcards.k)),
         reviewed=lambda wildcards: reviewed(rounds_before(wildcards.k)),
     output:
@@ -15,10 +15,12 @@ rule labels:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("labels"),
         code=project.code("labels"),
+        given=lambda wildcards: given(["seeds"], rounds_before(wildcards.k)),
     message:
         "Round {wildcards.k}: labels"
     shell:
@@ -39,7 +41,8 @@ rule chips:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("chips"),
         code=project.code("chips"),
@@ -71,7 +74,8 @@ rule train:
         "../../envs/rts-pipeline.yaml"
     threads: 16
     resources:
-        mem_mb=8000,
+        mem_mb=memory(8000),
+        runtime=minutes(1440),
         gpu=project.placement.gpus,
         # where to train is no parameter: another machine must not make a network stale
         device=project.placement.device,
@@ -144,7 +148,8 @@ rule validate:
         "../../envs/rts-pipeline.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
+        runtime=minutes(120),
         gpu=project.inference_gpus,
         # as in predict
         device=project.inference.device,
@@ -256,7 +261,8 @@ rule crossvalidate:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("crossvalidate"),
         code=project.code("crossvalidate"),

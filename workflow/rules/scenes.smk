@@ -13,7 +13,8 @@ rule scenes:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("scenes"),
         code=project.code("scenes"),
@@ -38,7 +39,8 @@ rule catalog:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("catalog"),
         code=project.code("catalog"),
@@ -55,7 +57,7 @@ rule catalog:
 rule overlaps:
     input:
         measured=lambda wildcards: measured_of(project.items_near(wildcards.block)),
-        reference=project.config.adjust.reference or [],
+        reference=ancient(project.config.adjust.reference or []),
     output:
         "<results>/overlaps/{block}.parquet",
     log:
@@ -65,11 +67,13 @@ rule overlaps:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         options=project.options("overlaps"),
         code=project.code("overlaps"),
         paths=lambda wildcards: item_jsons(project.items_near(wildcards.block)),
+        given=given(["reference"]),
         mosaics="",
     message:
         "Compare the items that overlap in block {wildcards.block}"
@@ -91,7 +95,8 @@ rule adjust:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
+        runtime=minutes(60),
     params:
         options=project.options("adjust"),
         code=project.code("adjust"),
@@ -118,7 +123,8 @@ rule mosaic:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         options=project.options("mosaic"),
         code=project.code("mosaic"),
@@ -182,7 +188,8 @@ rule coverage:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
+        runtime=minutes(60),
     params:
         options=project.options("coverage"),
         code=project.code("coverage"),
@@ -209,7 +216,8 @@ rule observed:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(30),
     params:
         options=project.options("observed"),
         code=project.code("observed"),
@@ -233,7 +241,8 @@ rule ledger:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         options=project.options("ledger"),
         code=project.code("ledger"),

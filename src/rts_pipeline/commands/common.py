@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -11,9 +13,12 @@ from pydantic import ValidationError
 from rts_pipeline.config import Section, first_problem, load_config
 from rts_pipeline.errors import UsageError
 from rts_pipeline.options import options_json, parse_options
+from rts_pipeline.records import Job
 from rts_pipeline.stages import check_code
 
 S = TypeVar("S", bound=Section)
+job: ContextVar[Job | None] = ContextVar("job", default=None)
+"""The stage that this process runs, once its options are known."""
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 
@@ -33,12 +38,23 @@ Round = Annotated[str, typer.Argument(help="Round: 01, 02, ...", metavar="ROUND"
 
 
 def stage_options(stage: str, kind: type[S], options: str | None, config: Path, code: str | None) -> S:
-    """Return a stage's options, from `--options` or else from the configuration file, after checking `--code`."""
+    """Return a stage's options, from `--options` or else from the configuration file, after checking `--code`.
+
+    When the command succeeds, `write_record` says beside its results what made them.
+    """
     from rts_pipeline.workflow import resolve_grid
 
     check_code(stage, code)
     text = options if options is not None else options_json(resolve_grid(load_config(config)), kind)
-    return parse_options(kind, text)
+    parsed = parse_options(kind, text)
+    job.set(Job(stage, text, sys.argv[1:]))
+    return parsed
+
+
+def write_record(*_: object, **__: object) -> None:
+    """Write down what made the results, after the command of a stage."""
+    if (done := job.get()) is not None:
+        done.record()
 
 
 def placed(section: str, kind: type[S], **values: str | int) -> S:

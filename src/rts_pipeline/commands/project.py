@@ -19,7 +19,7 @@ CORES = os.cpu_count() or 1
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, config, simulate, rehearse, demo, score):
+    for command in (status, verify, config, simulate, rehearse, demo, score):
         app.command()(command)
 
 
@@ -47,6 +47,26 @@ def status(
     typer.echo(f"The next run of snakemake: {sum(plan.jobs.values())} jobs" + (f": {jobs}" if jobs else ", nothing to do"))
     for reason in plan.reasons:
         typer.echo(f"  {reason}")
+
+
+def verify(results: Annotated[Path, typer.Argument(help="The results folder.")]) -> None:
+    """Check results against the records of what made them; name each file that was changed, is missing, or is out of date.
+
+    Exit code 3: a file was changed or is missing; 4: all are whole, but some were made by another version or from other files.
+
+    Example: rts-pipeline verify results
+    """
+    from rts_pipeline.records import find_records
+    from rts_pipeline.records import verify as compare
+
+    records, damaged, outdated = find_records(results), 0, 0
+    for finding in compare(results, records):
+        damaged, outdated = damaged + finding.damaged, outdated + (not finding.damaged)
+        typer.echo(f"{finding.path}: {finding.problem}")
+    said = f"{damaged} results changed or missing, {outdated} from other versions or files, or without a record"
+    typer.echo(f"{len(records)} jobs: {said}")
+    if damaged or outdated:
+        raise typer.Exit(3 if damaged else 4)
 
 
 def config(reference: Annotated[bool, typer.Option("--reference", help="Print a table of all keys.")] = False) -> None:

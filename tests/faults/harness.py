@@ -1,0 +1,202 @@
+"""One job of every stage, run as the workflow runs it, with something going wrong on the way."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import pandas as pd
+import pyogrio
+
+from rts_pipeline import io
+from rts_pipeline.leftovers import sweep
+from rts_pipeline.stages import STAGES
+from workflow_case import Case
+
+SEEDS = int(os.environ.get("RTS_FAULT_SEEDS", "1"))
+"""How often each fault is tried at each stage, with another moment or place each time."""
+FILES = {".tif", ".parquet", ".json", ".gpkg", ".onnx", ".pt", ".xml"}
+"""What inputs are: an argument with another ending is none."""
+GIVE_UP_S = 600
+
+# A server that has imported all stages and forks for each command: what is killed is at work, not importing.
+fork = multiprocessing.get_context("forkserver")
+fork.set_forkserver_preload(
+    ["openvino", "pyogrio", "pyarrow.parquet", "rts_pipeline.cli", "rts_pipeline.records"]
+    + [f"rts_pipeline.{stage.module}" for stage in STAGES.values()]
+)
+
+
+def work(arguments, folder, log, prepare):
+    """Be `rts-pipeline ARGUMENTS` in a folder, after `prepare()`."""
+    from rts_pipeline.cli import main
+
+    os.chdir(folder)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    if prepare is not None:
+        prepare()
+    sys.argv = ["rts-pipeline", *arguments]
+    main()
+
+
+def heed_permissions():
+    """Give up root's right to read and write what its permissions forbid."""
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, data) == 0
+    for number in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        data[0] &= ~(1 << number)
+        data[1] &= ~(1 << number)
+    assert libc.capset(header, data) == 0
+
+
+@dataclass
+class Result:
+    """How a command ended: its exit code (-9: killed), what it said on stderr, how long it took."""
+
+    code: int
+    said: str
+    seconds: float
+
+    @property
+    def clear(self):
+        """Whether it stopped with one line of ours, or one complaint about the command line, and a user's exit code."""
+        own = [line for line in self.said.splitlines() if line.startswith(("rts-pipeline: ", "Usage: "))]
+        return self.code in {2, 3, 4} and len(own) == 1 and "Traceback" not in self.said
+
+    def names(self, path: Path):
+        """Whether what it said names a file; a complaint about the command line is broken into the lines of a box."""
+        return path.name in re.sub(r"[\s│]", "", self.said)
+
+
+@dataclass
+class Job:
+    """A job of a stage in a project's folder, and what it makes when nothing goes wrong."""
+
+    case: Case
+    rule: str
+    arguments: list[str]
+    log: Path
+    outputs: dict[Path, str] | None = None
+    seconds: float = 0.0
+
+    def run(self, *, kill_after=None, prepare: Callable[[], None] | None = None):
+        """Run it once."""
+        process = fork.Process(target=work, args=(self.arguments, self.case.folder, self.log, prepare))
+        start = time.monotonic()
+        process.start()
+        process.join(GIVE_UP_S if kill_after is None else kill_after)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return Result(process.exitcode, said, time.monotonic() - start)
+
+    def learn(self):
+        """Run it undisturbed, and remember its results and the time that it took."""
+        done = self.run()
+        assert done.code == 0, done.said
+        self.seconds = done.seconds
+        self.outputs = {path: content(self.case.folder / path) for path in self._recorded()}
+        assert self.outputs
+
+    def _recorded(self):
+        records = self.case.results.rglob(".made/*.json")
+        newest = max(records, key=lambda path: path.stat().st_mtime_ns)
+        names = json.loads(newest.read_text())["outputs"]
+        return [Path(os.path.normpath(newest.parent.parent / name)).relative_to(self.case.folder) for name in names]
+
+    def inputs(self):
+        """Return the files that its command line names and that it doesn't write, as the project has them."""
+        paths = [Path(argument) for argument in self.arguments if Path(argument).suffix in FILES]
+        return [path for path in dict.fromkeys(paths) if path not in self.outputs and (self.case.folder / path).is_file()]
+
+    def remove(self):
+        """Remove the results, as Snakemake does before it runs a job."""
+        for path in self.outputs:
+            (self.case.folder / path).unlink(missing_ok=True)
+
+    def half_made(self):
+        """Return the results that are there and aren't what they should be."""
+        present = [path for path in self.outputs if (self.case.folder / path).exists()]
+        return [path for path in present if content(self.case.folder / path) != self.outputs[path]]
+
+    def restore(self):
+        """Make what is missing after a test that failed, for the jobs that read it."""
+        if any(not (self.case.folder / path).exists() for path in self.outputs):
+            self.run()
+
+    def ends_equal(self):
+        """Run it undisturbed after a fault; tell whether all is as if there had been none, nothing left over."""
+        done = self.run()
+        assert done.code == 0, done.said
+        sweep(self.case.results)
+        left = list(self.case.results.rglob(".tmp-*"))
+        found = {path: content(self.case.folder / path) for path in self.outputs if (self.case.folder / path).exists()}
+        return found == self.outputs and not left
+
+
+def content(path: Path) -> str:
+    """Return a digest of what a file says: its bytes, without the times that some kinds hold."""
+    if path.suffix == ".gpkg":
+        try:
+            layers = {name: gpd.read_file(path, layer=name).to_wkt().to_csv() for name, _ in pyogrio.list_layers(path)}
+        except pyogrio.errors.DataSourceError as error:
+            return str(error)
+        return io.sha256_json(layers)
+    if path.name == "metrics.csv":
+        return io.sha256_json(pd.read_csv(path).drop(columns="seconds").to_csv())
+    return io.sha256_file(path)
+
+
+def jobs_of(case: Case, *targets: str) -> dict[str, list[str]]:
+    """Return the command line of the first job of each rule that would make the targets from nothing."""
+    text = case.snakemake(*targets, "--dry-run", "--forceall", "--printshellcmds").stdout
+    found: dict[str, list[str]] = {}
+    for line in re.findall(r"^Shell command: rts-pipeline (.+)$", text, re.MULTILINE):
+        arguments = shlex.split(line.split(" 2> ")[0].split(" 2>&1 ")[0])
+        name = arguments[0] if arguments[0] not in {"scenes", "review"} else arguments[1]
+        found.setdefault(name, arguments)
+    return found
+
+
+class Disk:
+    """A memory disk of its own, whose free space can be taken away."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", folder], check=True)
+
+    def leave(self, free: int) -> None:
+        """Leave so many bytes free."""
+        usage = shutil.disk_usage(self.folder)
+        self._mount(f"size={usage.used + free}")
+
+    def restore(self) -> None:
+        """Have space and be writable again."""
+        self._mount("rw,size=2g")
+
+    def read_only(self) -> None:
+        """Forbid writing."""
+        self._mount("ro")
+
+    def close(self) -> None:
+        """Take it away."""
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+    def _mount(self, options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", self.folder], check=True)

@@ -1,0 +1,54 @@
+"""Before a run: what is removed of what lies there, and what stops it."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rts_pipeline import io
+from rts_pipeline.errors import RefusedError
+from rts_pipeline.leftovers import ABANDONED_S, check_clock, sweep
+
+
+def left_by_a_killed_process(path):
+    """Write half a file as a process that is killed; return the name that it leaves."""
+    script = (
+        "import os, signal, sys; from pathlib import Path; from rts_pipeline import io\n"
+        "with io.atomic(Path(sys.argv[1])) as t:\n"
+        "    t.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    (left,) = path.parent.glob(".tmp-*")
+    return left
+
+
+def test_sweep_takes_what_killed_processes_left_and_nothing_else(tmp_path):
+    left = left_by_a_killed_process(tmp_path / "rounds/01/value.txt")
+    elsewhere = left.with_name(left.name.replace(".tmp-", ".tmp-othernode", 1))
+    old = left.with_name(left.name.replace(".tmp-", ".tmp-oldnode", 1))
+    for path in (elsewhere, old):
+        path.write_text("half")
+    long_ago = time.time() - ABANDONED_S - 60
+    os.utime(old, (long_ago, long_ago))
+    (tmp_path / "kept.txt").write_text("whole")
+    with io.atomic(tmp_path / "running.txt") as mine, io.new_folder(tmp_path / "evidence") as folder:
+        mine.write_text("in work")
+        (folder / "chip.webp").write_text("in work")
+        assert sweep(tmp_path) == 2
+        assert mine.exists()
+        assert folder.exists()
+    assert not left.exists()
+    assert not old.exists()
+    assert elsewhere.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"kept.txt", "running.txt", "evidence", "rounds"}
+
+
+def test_files_from_the_future_stop_a_run(tmp_path):
+    path = tmp_path / "mosaic/e0312_n2511.tif"
+    io.write_text(path, "pixels")
+    check_clock(tmp_path)
+    os.utime(path, (time.time() + 3600,) * 2)
+    with pytest.raises(RefusedError, match="later than now"):
+        check_clock(tmp_path)
