@@ -114,7 +114,8 @@ rule quantise:
         "../../envs/rts-pipeline.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=memory(4000),
+        runtime=minutes(60),
     params:
         options=project.options("quantise"),
         code=project.code("quantise"),
@@ -122,7 +123,7 @@ rule quantise:
     message:
         "Round {wildcards.k}: the network in int8"
     shell:
-        "rts-pipeline quantise {input.mosaics} --model {params.folder} --chips {input.chips}"
+        "rts-pipeline quantise @<(printf '%s\\n' {input.mosaics:q}) --model {params.folder} --chips {input.chips}"
         " --options {params.options:q} --code {params.code} 2>&1 | tee {log} >&2"
 
 
