@@ -282,7 +282,7 @@ def test_same_bytes_for_any_order_of_the_inputs(five):
     parts = [measure(folder / f"half{n}", items, half) for n, half in enumerate(halves)]
     written = []
     for order in (1, -1):
-        adjust_items(parts[::order], items[::order], adjust_options())
+        adjust_items(parts[::order], items[::order], folder / "record.json", adjust_options())
         written.append([path.with_name("adjusted.json").read_bytes() for path in items])
     assert written[0] == written[1]
     adjusted(folder, random.Random(0).sample(items, 5))
@@ -303,7 +303,8 @@ def test_files_of_other_stages_are_refused(five, tmp_path, wrong):
 
         gpd.read_parquet(good).drop(columns="nir_xy").to_parquet(bad)
     with pytest.raises(InputError, match=f"{bad.name}: (not a GeoParquet|lacks the column nir_xy|lacks 'id')"):
-        adjust_items([good if wrong == "item" else bad], [bad if wrong == "item" else items[0]], adjust_options())
+        given = [good if wrong == "item" else bad], [bad if wrong == "item" else items[0]]
+        adjust_items(*given, tmp_path / "record.json", adjust_options())
 
 
 def test_the_commands(five, tmp_path):
@@ -341,7 +342,7 @@ def corridor(tmp_path_factory) -> tuple[CorridorOptions, list[Path], dict[str, A
     overlaps = [folder / f"{block}.parquet" for block in blocks]
     for block, out in zip(blocks, overlaps, strict=True):
         measure_overlaps(grid.block(block), paths, out, overlaps_options())
-    adjust_items(overlaps, paths, adjust_options())
+    adjust_items(overlaps, paths, tmp_path / "record.json", adjust_options())
     # the plan of the target year is drawn with the seed's seventh stream, as `simulate` does
     planned = plan(np.random.default_rng([options.seed, 7]), options)
     return options, sorted(paths), {taken.item_id: taken for taken in planned}

@@ -262,7 +262,7 @@ def test_more_paths_than_any_command_line_holds(case):
     for name in names[1:]:
         name.hardlink_to(names[0])
     assert sum(len(str(name)) for name in names) > 2 * 2**20
-    cell = Grid(CRS, 3.0, 512, 2).cell_at(WEST + 10, NORTH - 10)
+    cell = Grid(CRS, 3.0, 256, 2).cell_at(WEST + 10, NORTH - 10)
     (case.folder / "many.smk").write_text(
         f"""
 rule many:
