@@ -39,7 +39,7 @@ COLOURS = {"true": ((96, 108, 72), (170, 140, 110)), "false": ((170, 60, 60), (1
 
 def write_chips(results: Path, round: str, outlines, names):
     folder = results / "rounds" / round / "evidence"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, outline in zip(names, outlines, strict=True):
         place = ground(outline.bounds, GRID, OPTIONS.margin_m, OPTIONS.min_size_px)

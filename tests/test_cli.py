@@ -372,7 +372,7 @@ def test_two_reviewers_by_command(case):
     refused(case, 4, "disagree", *wanted, command=("rts-pipeline", "review", "finish", "01", *at))
     table = json.loads(case.cli("review", "agreement", "01", "--json", *at).stdout)
     assert (table["pairs"], table["random"]["decisions"][0]) == ({"ann, bob": 2}, [0, 2, 0, 0])
-    assert "ann, bob 2" in case.cli("review", "agreement", "01", *at).stdout
+    assert "ann and bob, 2 candidates" in case.cli("review", "agreement", "01", *at).stdout
     case.cli("review", "import", "01", "eve.csv", "--reviewer", "eve", "--role", "adjudicator", *at)
     case.cli("review", "export", "01", "--reviewer", "bob", "--out", "bob.jsonl", *at)
     assert "0 new events, 2 known before" in case.cli("review", "import", "01", "bob.jsonl", *at).stdout

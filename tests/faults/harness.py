@@ -167,7 +167,9 @@ def jobs_of(case: Case, *targets: str) -> dict[str, list[str]]:
     text = case.snakemake(*targets, "--dry-run", "--forceall", "--printshellcmds").stdout
     found: dict[str, list[str]] = {}
     for line in re.findall(r"^Shell command: rts-pipeline (.+)$", text, re.MULTILINE):
-        arguments = shlex.split(line.split(" 2> ")[0].split(" 2>&1 ")[0])
+        # many paths come in a file that the shell makes
+        plain = re.sub(r"@<\(printf '%s\\n' (.*?)\)", r"\1", line)
+        arguments = shlex.split(plain.split(" 2> ")[0].split(" 2>&1 ")[0])
         name = arguments[0] if arguments[0] not in {"scenes", "review"} else arguments[1]
         found.setdefault(name, arguments)
     return found
