@@ -318,7 +318,8 @@ def test_the_commands(five, tmp_path):
     out = tmp_path / f"{block}.parquet"
     done = CliRunner().invoke(app, ["overlaps", block, *names, "--out", str(out), "--options", canonical_json(options)])
     assert done.exit_code == 0, done.output
-    done = CliRunner().invoke(app, ["adjust", scenes, *ids, "--overlaps", str(out), "--options", canonical_json(adjust)])
+    written = ["--overlaps", str(out), "--out", str(tmp_path / "record.json")]
+    done = CliRunner().invoke(app, ["adjust", scenes, *ids, *written, "--options", canonical_json(adjust)])
     assert done.exit_code == 0, done.output
     assert told(items[3])["rts:shift_m"][0] == pytest.approx(35.4, abs=0.6)
     assert told(items[3])["rts:status"] == "used"
@@ -342,7 +343,7 @@ def corridor(tmp_path_factory) -> tuple[CorridorOptions, list[Path], dict[str, A
     overlaps = [folder / f"{block}.parquet" for block in blocks]
     for block, out in zip(blocks, overlaps, strict=True):
         measure_overlaps(grid.block(block), paths, out, overlaps_options())
-    adjust_items(overlaps, paths, tmp_path / "record.json", adjust_options())
+    adjust_items(overlaps, paths, folder / "record.json", adjust_options())
     # the plan of the target year is drawn with the seed's seventh stream, as `simulate` does
     planned = plan(np.random.default_rng([options.seed, 7]), options)
     return options, sorted(paths), {taken.item_id: taken for taken in planned}
