@@ -8,43 +8,16 @@ from pathlib import Path
 import pytest
 from shapely import box
 
-from page_case import OUTSIDE, Project, geojson
+from page_case import OUTSIDE, geojson
 from review_case import AT, place, square
 from rts_pipeline import io
-from rts_pipeline.review.desk import Desk, Given, Verdict
+from rts_pipeline.review.desk import Given, Verdict
 from rts_pipeline.review.guard import MAX_BODY
 from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.start import start
+from server_case import desk, fresh, project, server, template  # noqa: F401
 
 SECRET = "the other reader thinks so"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return Project(tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture(scope="module")
-def project(template, tmp_path_factory):
-    project = template.copied(tmp_path_factory.mktemp("server"))
-    yield project
-    project.stop()
-
-
-@pytest.fixture(scope="module")
-def server(project):
-    return project.serve("ann")
-
-
-@pytest.fixture
-def fresh(template, tmp_path):
-    project = template.copied(tmp_path)
-    yield project
-    project.stop()
-
-
-def desk(project, reviewer="ann", role="primary"):
-    return Desk(project.reviews, project.results, "02", reviewer, role)
 
 
 def test_the_page_and_its_files_come_with_a_strict_policy(server):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from shapely import box
 
-from page_case import OPTIONS, N, Project, geojson
+from page_case import OPTIONS, N, geojson
 from review_case import GRID, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError, UsageError
@@ -29,35 +29,7 @@ from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.server import open_socket
 from rts_pipeline.review.tiles import Mosaic
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return Project(tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture(scope="module")
-def project(template, tmp_path_factory):
-    project = template.copied(tmp_path_factory.mktemp("server"))
-    yield project
-    project.stop()
-
-
-@pytest.fixture(scope="module")
-def server(project):
-    return project.serve("ann")
-
-
-@pytest.fixture
-def fresh(template, tmp_path):
-    project = template.copied(tmp_path)
-    yield project
-    project.stop()
-
-
-def desk(project, reviewer="ann", role="primary"):
-    return Desk(project.reviews, project.results, "02", reviewer, role)
-
+from server_case import desk, fresh, project, server, template  # noqa: F401
 
 # What a reviewer gets
 
