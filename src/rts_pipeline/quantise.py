@@ -7,6 +7,7 @@ it is: it would add a fifth to the gain and double the loss (docs/results.md).
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from math import ceil
@@ -66,7 +67,11 @@ def quantise(chips: Path, mosaics: Sequence[Path], model: Path, options: Quantis
         node.set_friendly_name(str(number))
     structure, weights = int8_paths(model)
     with io.atomic(structure) as new_structure, io.atomic(weights) as new_weights:
-        openvino.serialize(network, str(new_structure), str(new_weights))
+        try:
+            openvino.serialize(network, str(new_structure), str(new_weights))
+        except RuntimeError as error:
+            # OpenVINO says no more than that when the disk is full
+            raise OSError(errno.ENOSPC, f"can't be written in full ({error})", str(weights)) from None
     made = {"network_sha256": io.sha256_file(onnx), "windows": len(boxes), "versions": {"openvino": version("openvino")}}
     made["sha256"] = {path.name: io.sha256_file(path) for path in (structure, weights)}
     io.write_json(model / "int8.json", made)

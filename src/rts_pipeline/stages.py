@@ -54,7 +54,7 @@ STAGES = {
     "attributes": Stage(4, "inventory.attributes", "e898253c78d3fdb8"),
     "export": Stage(3, "export.build", "163d9f21b5023af5"),
     "report": Stage(10, "report.build", "8ff98097a690fb14"),
-    "quantise": Stage(1, "quantise", "a09f8125da3ed3f1"),
+    "quantise": Stage(1, "quantise", "f6b1a74c83aa4c31"),
 }
 
 

@@ -44,15 +44,13 @@ def jobs(finished, disk, tmp_path_factory):
     agreeing = finished.copy(disk.folder / "agreeing")
     agreeing.configure(adjust={"shifts": "correct", "radiometry": "overlaps"})
     planned = jobs_of(agreeing, "--until", "adjust")
+    agreeing.configure(predict={"precision": "int8", "device": "cpu"})
+    planned["quantise"] = jobs_of(agreeing, "results/rounds/01/model/int8.json")["quantise"]
     shutil.rmtree(agreeing.folder)
     measured = planned["overlaps"][planned["overlaps"].index("--out") + 1]
     only = planned["adjust"].index("--overlaps")
-    planned["adjust"] = [
-        *planned["adjust"][:only],
-        "--overlaps",
-        measured,
-        *planned["adjust"][planned["adjust"].index("--options") :],
-    ]
+    rest = planned["adjust"][planned["adjust"].index("--out") :]
+    planned["adjust"] = [*planned["adjust"][:only], "--overlaps", measured, *rest]
     # the tests' project has no block that every fold leaves out
     blocks = pd.read_parquet(case.results / "rounds/01/validation/blocks.parquet").assign(split="test")
     blocks.to_parquet(case.results / "blocks.parquet")
