@@ -9,6 +9,7 @@ import pytest
 import shapely
 
 from rts_pipeline import io
+from rts_pipeline.records import _sha256
 from rts_pipeline.stages import code
 
 GRID = '{"grid":{"crs":"EPSG:32646","pixel_m":3.0,"cell_px":512,"block_cells":2}}'
@@ -39,6 +40,31 @@ def test_a_result_says_what_made_it(project):
     assert made["versions"]["rts-pipeline"]
     assert made["inputs"] == {"seeds.gpkg": io.sha256_file(project / "seeds.gpkg")}
     assert made["outputs"] == {"labels.parquet": io.sha256_file(project / "results/rounds/01/labels.parquet")}
+
+
+def test_files_that_a_file_of_arguments_names_are_inputs(project):
+    (project / "arguments").write_text("--seeds\nseeds.gpkg\n")
+    done = cli(project, "labels", "@arguments", "--out", "results/rounds/02/labels.parquet", "--options", GRID)
+    assert done.returncode == 0, done.stderr
+    made = io.read_json(project / "results/rounds/02/.made/labels.parquet.json")
+    assert made["inputs"] == {"seeds.gpkg": io.sha256_file(project / "seeds.gpkg")}
+
+
+def test_the_checksum_of_a_result_that_changed_since_is_not_that_of_its_record(project):
+    labels = project / "results/rounds/01/labels.parquet"
+    recorded = io.sha256_file(labels)
+    assert _sha256(labels) == recorded
+    labels.write_bytes(labels.read_bytes() + b"x")
+    assert _sha256(labels) == io.sha256_file(labels) != recorded
+
+
+def test_a_release_without_a_record_is_named(project):
+    stray = project / "results/export/stray.csv"
+    stray.parent.mkdir()
+    stray.write_text("a")
+    done = cli(project, "verify", "results")
+    assert done.returncode == 4
+    assert "results/export/stray.csv: has no record of what made it" in done.stdout
 
 
 def test_what_is_as_it_was_made_passes(project):

@@ -51,8 +51,10 @@ def with_files(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the program; a user's mistake is told in one line and gives its own exit code."""
+    # in its place, since the record of what made a result names the files of the command line
+    sys.argv[1:] = with_files(sys.argv[1:])
     try:
-        app(with_files(sys.argv[1:]))
+        app()
     except PipelineError as error:
         print(f"rts-pipeline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

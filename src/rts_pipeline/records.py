@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -25,7 +26,7 @@ INSIDE = ["model.json", "*/item.json", "round_*/signoff.json"]
 LONGEST_PATH = 4096
 NO_INPUT = {"--config", "--cache", "--results", "--options"}
 
-PLACES = ["scenes", "overlaps", "mosaic", "coverage", "rounds", "inventory", "report"]
+PLACES = ["scenes", "overlaps", "mosaic", "coverage", "rounds", "inventory", "export", "report"]
 """Folders of results; beside them lie logs, benchmarks and what is kept for the next run."""
 BY_THE_WAY = {"tensorboard", "verified.json"}
 """Written there for people; no result."""
@@ -57,7 +58,7 @@ class Job:
             "code": stages.code(self._stage),
             "options": io.parse_json(Path("--options"), self._options.encode()),
             "versions": _versions(),
-            "inputs": {str(path): io.sha256_file(path) for path in self._inputs() if path not in outputs},
+            "inputs": {str(path): _sha256(path) for path in self._inputs() if path not in outputs},
             "outputs": {os.path.relpath(path, folder): io.sha256_file(path) for path in outputs},
         }
         io.write_json(folder / FOLDER / f"{outputs[0].name}.json", made)
@@ -71,6 +72,18 @@ class Job:
                 yield from (file for pattern in INSIDE for file in sorted(path.glob(pattern)))
             elif path.is_file():
                 yield path
+
+
+def _sha256(path: Path) -> str:
+    """Return the checksum of what a job read: that in its own record where it is a result that is as it was made.
+
+    A round reads each mosaic many times, and they are most of the bytes of a project.
+    """
+    record = path.parent / FOLDER / f"{path.name}.json"
+    with suppress(OSError, InputError, KeyError, TypeError):
+        if path.stat().st_mtime_ns <= record.stat().st_mtime_ns:
+            return str(io.read_json(record)["outputs"][path.name])
+    return io.sha256_file(path)
 
 
 def _is_result(path: Path) -> bool:

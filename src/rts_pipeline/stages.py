@@ -52,8 +52,8 @@ STAGES = {
     "inventory": Stage(4, "inventory.build", "7c1ebe4b6aaa5fa9"),
     "completeness": Stage(1, "completeness", "635cd9eb6885ab99"),
     "attributes": Stage(4, "inventory.attributes", "e898253c78d3fdb8"),
-    "export": Stage(3, "export.build", "163d9f21b5023af5"),
-    "report": Stage(10, "report.build", "8ff98097a690fb14"),
+    "export": Stage(3, "export.build", "9f3c242e4adab0e8"),
+    "report": Stage(10, "report.build", "74b3ea23ddbee53e"),
     "quantise": Stage(1, "quantise", "f6b1a74c83aa4c31"),
 }
 

@@ -294,7 +294,7 @@ class Project:
         """
         from rts_pipeline.scenes.headers import Headers
 
-        named = {"aoi": self.config.area.aoi, "seeds": self.config.labels.seeds, **self.ancillary}
+        named = {"aoi": self.config.area.aoi, "seeds": self.config.labels.seeds, **self.config.attributes.files, **self.lineage}
         named |= {} if self.config.adjust.reference is None else {"reference": self.config.adjust.reference}
         headers = Headers(Path(self.config.results, "scenes", ".checksums.json"))
         found = {name: headers.of(Path(path), "sha256").get("sha256", "") for name, path in named.items()}

@@ -3,7 +3,7 @@
 
 rule inventory:
     input:
-        **project.lineage,
+        **{name: ancient(path) for name, path in project.lineage.items()},
         seeds=ancient(project.config.labels.seeds),
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
@@ -27,7 +27,7 @@ rule inventory:
         lineage=" ".join(
             f"--{name} {shlex.quote(path)}" for name, path in project.lineage.items()
         ),
-        given=given(["seeds"], project.rounds.finished),
+        given=given(["seeds", *project.lineage], project.rounds.finished),
     message:
         "Inventory of the accepted slumps"
     shell:
@@ -80,7 +80,7 @@ rule attributes:
         sources=mosaics_of(
             project.cells_around(project.labelled_cells()), kind="_source"
         ),
-        covariates=project.covariates,
+        covariates=ancient(project.covariates),
     output:
         "<results>/inventory/attributes.parquet",
     log:
@@ -95,7 +95,7 @@ rule attributes:
     params:
         options=project.options("attributes"),
         code=project.code("attributes"),
-        given=given(project.ancillary),
+        given=given(project.config.attributes.files),
         ancillary=" ".join(
             f"--{name} {shlex.quote(path)}" for name, path in project.ancillary.items()
         ),

@@ -20,7 +20,7 @@ from rts_pipeline.page import template
 from rts_pipeline.report import figures
 from rts_pipeline.report.completeness import draw, shares
 from rts_pipeline.report.history import history, verdict
-from rts_pipeline.report.tables import possibilities
+from rts_pipeline.report.tables import possibilities, records
 
 LITTLE = 0.5
 """An outline of which a smaller share was observed is told among the limits."""
@@ -56,7 +56,7 @@ def write_card(
         facts=facts(source),
         sizes=size_classes(source.slumps["area_m2"]),
         possibilities=possibilities(source.slumps, list(POSSIBILITY)[::-1]),
-        rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
+        rounds=records(past),
         found_shares=shares(estimates),
         figures=_figures(source, past, estimates),
         files=rows,

@@ -104,7 +104,7 @@ def build_report(
         agreement_titles=TITLES,
         completeness=estimates,
         found_shares=shares(estimates),
-        rounds=past.astype(object).where(past.notna(), None).to_dict("records"),
+        rounds=tables.records(past),
         versions=_versions(),
         crs=grid.rasterio_crs.to_string(),
         **_tables(slumps, catalog),

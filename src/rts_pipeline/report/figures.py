@@ -44,7 +44,7 @@ def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
     buffer = BytesIO()
     varying = {"svg": {"Date": None}, "png": {"Software": None}}
     figure.savefig(buffer, format=kind, metadata=varying.get(kind), **options)
-    return _uri(buffer.getvalue(), "svg+xml" if kind == "svg" else kind)
+    return uri(buffer.getvalue(), "svg+xml" if kind == "svg" else kind)
 
 
 def file_uri(path: Path) -> str:
@@ -54,7 +54,7 @@ def file_uri(path: Path) -> str:
         InputError: there is no such file.
     """
     try:
-        return _uri(path.read_bytes(), "png")
+        return uri(path.read_bytes(), "png")
     except FileNotFoundError:
         raise InputError(path, "no such file", do="restore it from a backup") from None
 
@@ -65,7 +65,8 @@ def decoded(uri: str) -> tuple[str, bytes]:
     return kind.removesuffix("+xml"), base64.b64decode(data)
 
 
-def _uri(data: bytes, mime: str) -> str:
+def uri(data: bytes, mime: str) -> str:
+    """Return an image ("png", "webp", "svg+xml") as a data URI."""
     return f"data:image/{mime};base64,{base64.b64encode(data).decode()}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image as Pillow
 
 from rts_pipeline.grid import Grid
 from rts_pipeline.imagery import COLOURS
+from rts_pipeline.report.figures import uri
 from rts_pipeline.report.palette import on_hatching
 from rts_pipeline.report.quicklook import Look, Pictures
 
@@ -96,7 +96,7 @@ def _resized(strip: Pillow.Image, edge: int, how: Pillow.Resampling) -> Pillow.I
 def _uri(image: Pillow.Image, how: Mapping[str, Any]) -> str:
     buffer = BytesIO()
     image.save(buffer, "webp", **how)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return uri(buffer.getvalue(), "webp")
 
 
 def _caption(look: Look, told: Mapping[Any, Any], colours: Mapping[str, str]) -> dict[str, Any]:

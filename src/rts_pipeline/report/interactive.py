@@ -20,6 +20,7 @@ from rts_pipeline.inventory.identity import POSSIBILITY
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
 from rts_pipeline.page import area_text, number_text
 from rts_pipeline.report.coverage import Coverage
+from rts_pipeline.report.figures import uri
 from rts_pipeline.report.map import SEED, SEEN, round_colour
 
 MOST_BYTES = 6_000_000
@@ -145,5 +146,4 @@ def _observed(seen: Coverage) -> dict[str, Any]:
     image[canvas] = [*(round(255 * part) for part in to_rgb(SEEN)), 255]
     buffer = BytesIO()
     Pillow.fromarray(image).quantize(2).save(buffer, "png", optimize=True)
-    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return {"extent": [west, south, east, north], "uri": uri}
+    return {"extent": [west, south, east, north], "uri": uri(buffer.getvalue(), "png")}

@@ -42,8 +42,9 @@ def landscape(area: gpd.GeoSeries, dem: Path, edge_m: float) -> pd.DataFrame:
         edge_m: edge of a square.
     """
     whole = gpd.GeoSeries([area.union_all()], crs=area.crs)
-    points = shapely.get_parts(whole.sample_points(SQUARES, rng=0).to_numpy())
-    squares = shapely.box(*(shapely.get_coordinates(points) - edge_m / 2).T, *(shapely.get_coordinates(points) + edge_m / 2).T)
+    x, y = shapely.get_coordinates(whole.sample_points(SQUARES, rng=0).to_numpy()).T
+    half = edge_m / 2
+    squares = shapely.box(x - half, y - half, x + half, y + half)
     return terrain(gpd.GeoSeries(squares, crs=area.crs), dem, "squares of the landscape")
 
 

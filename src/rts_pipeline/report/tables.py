@@ -19,7 +19,7 @@ def file_account(ledger: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:
     groups = ledger.groupby(["status", "used_for", "role", "reason"])["bytes"].agg(["size", "sum"]).reset_index()
     groups = _used_first(groups).rename(columns={"size": "files"})
     groups["megabytes"] = groups.pop("sum") / 1e6
-    return _records(groups.head(MAX_ROWS)), max(0, len(groups) - MAX_ROWS)
+    return records(groups.head(MAX_ROWS)), max(0, len(groups) - MAX_ROWS)
 
 
 def item_account(catalog: gpd.GeoDataFrame) -> tuple[list[dict[str, Any]], int]:
@@ -29,7 +29,7 @@ def item_account(catalog: gpd.GeoDataFrame) -> tuple[list[dict[str, Any]], int]:
     groups = _used_first(groups).rename(columns={"size": "items", "min": "first", "max": "last"})
     for name in ("first", "last"):
         groups[name] = groups[name].fillna("").astype(str).str[:10]
-    return _records(groups.head(MAX_ROWS)), max(0, len(groups) - MAX_ROWS)
+    return records(groups.head(MAX_ROWS)), max(0, len(groups) - MAX_ROWS)
 
 
 def _used_first(groups: pd.DataFrame) -> pd.DataFrame:
@@ -43,6 +43,7 @@ def possibilities(slumps: gpd.GeoDataFrame, levels: Sequence[str]) -> list[tuple
     return [(name, int(counts[name])) for name in (*levels, "not given") if name in counts]
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table by the names of its columns; what isn't known is None."""
     values = frame.astype(object).where(frame.notna(), None)
     return [{str(key): value for key, value in row.items()} for row in values.to_dict("records")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,8 +19,9 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.drawing import MAIN, drawing
 from rts_pipeline.io import read_geoparquet
-from rts_pipeline.report.figures import data_uri
+from rts_pipeline.report.figures import data_uri, uri
 from rts_pipeline.report.palette import FEW
+from rts_pipeline.report.tables import records
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.rounds import round_folder
 
@@ -57,9 +57,7 @@ class Years:
 
         A slump known at the start has no years, nor has one whose round's evidence was removed.
         """
-        plain = slumps.astype(object).where(slumps.notna(), None)
-        rows = [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
-        return [{**row, "years": self._strip(row["delineation_id"], row["geometry"])} for row in rows]
+        return [{**row, "years": self._strip(row["delineation_id"], row["geometry"])} for row in records(slumps)]
 
     def areas(self, slumps: gpd.GeoDataFrame) -> pd.DataFrame:
         """Return the area (m2) that the network outlined, a row a slump of which it is known, a column a year."""
@@ -106,7 +104,7 @@ def _picture(path: Path | None, ground: Sequence[float] | None, outline: BaseGeo
         _draw(small, ground, outline)
     buffer = BytesIO()
     small.save(buffer, "webp", **WEBP)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return uri(buffer.getvalue(), "webp")
 
 
 def _draw(image: Pillow.Image, ground: Sequence[float], outline: BaseGeometry) -> None:
