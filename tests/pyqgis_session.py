@@ -1,6 +1,7 @@
 """A reviewer in QGIS, as a program for the Python that has PyQGIS: opens a package, draws its themes, judges, tells as JSON.
 
-Usage: python3 pyqgis_session.py PACKAGE PICTURES
+Usage: python3 pyqgis_session.py PACKAGE PICTURES           a first session
+       python3 pyqgis_session.py PACKAGE PICTURES redraw    a later one: what was drawn is moved, split and copied
 """
 
 import json
@@ -15,6 +16,7 @@ from qgis.core import (
     QgsGeometry,
     QgsMapRendererParallelJob,
     QgsMapSettings,
+    QgsPointXY,
     QgsProject,
     QgsUnitTypes,
     QgsVectorLayerUtils,
@@ -133,12 +135,9 @@ def judge(layers) -> None:
         moved = QgsGeometry(row.geometry())
         moved.translate(70, 0)
         assert missed.changeGeometry(row.id(), moved)
-    added = QgsFeature(missed.fields())
     outline = QgsGeometry(rows[0].geometry())
     outline.translate(0, 150)
-    added.setGeometry(outline)
-    added["possibility"] = 0.5
-    assert missed.addFeature(added)
+    assert missed.addFeature(drawn(missed, outline, possibility=0.5))
     for row in candidates.getFeatures():
         for index in range(len(candidates.fields())):
             kept, wrong = QgsVectorLayerUtils.validateAttribute(candidates, row, index)
@@ -152,6 +151,35 @@ def judge(layers) -> None:
         assert layer.commitChanges(), layer.commitErrors()
 
 
+def drawn(layer, outline, **values) -> QgsFeature:
+    """Return what the tools for drawing, splitting and pasting make of an outline."""
+    return QgsVectorLayerUtils.createFeature(
+        layer, outline, {layer.fields().indexOf(name): value for name, value in values.items()}
+    )
+
+
+def redraw(package: Path) -> dict:
+    """Move what was drawn in the package to where it overlaps nothing that it was; split it there; paste a copy of it."""
+    project = QgsProject.instance()
+    assert project.read(str(package / "review.qgz")), project.error()
+    (missed,) = project.mapLayersByName("missed slumps (add)")
+    (row,) = missed.getFeatures()
+    name = row["candidate_id"]
+    assert missed.startEditing()
+    moved = QgsGeometry(row.geometry())
+    moved.translate(0, 600)
+    assert missed.changeGeometry(row.id(), moved)
+    west, south, east, north = box(moved.boundingBox())
+    # a little to the right of the middle: the western part is the larger one
+    cut = [QgsPointXY(0.4 * west + 0.6 * east, y) for y in (south - 10, north + 10)]
+    assert missed.splitFeatures(cut, False) == 0
+    pasted = QgsGeometry(moved)
+    pasted.translate(0, 600)
+    assert missed.addFeature(drawn(missed, pasted, candidate_id=name, note="pasted"))
+    assert missed.commitChanges(), missed.commitErrors()
+    return {"name": name, "rows": [[row["candidate_id"], row.geometry().area()] for row in missed.getFeatures()]}
+
+
 def look_through(windows) -> None:
     """Nothing is missing in the first window."""
     row = min(windows.getFeatures(), key=lambda row: row["candidate_id"])
@@ -163,7 +191,8 @@ def look_through(windows) -> None:
 if __name__ == "__main__":
     application = QgsApplication([], False)
     application.initQgis()
-    facts = main(Path(sys.argv[1]), Path(sys.argv[2]))
+    package, pictures = Path(sys.argv[1]), Path(sys.argv[2])
+    facts = redraw(package) if sys.argv[3:] == ["redraw"] else main(package, pictures)
     print(json.dumps(facts))
     QgsProject.instance().clear()
     application.exitQgis()

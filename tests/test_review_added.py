@@ -1,6 +1,7 @@
 """Slumps that a reviewer added, through a file and back: redrawn, removed, split, copied; and who may say what of them."""
 
 import json
+from uuid import uuid4
 
 import geopandas as gpd
 import pyogrio
@@ -15,9 +16,11 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.review.events import make_event, missed_id
 from rts_pipeline.review.exchange import ImportResult, export_gpkg, import_verdicts
 from rts_pipeline.review.folding import fold
+from rts_pipeline.review.formats import DRAWN
 from rts_pipeline.review.outlines import from_geojson, multi, to_geojson
 from rts_pipeline.review.store import append, read_round
 
+UUID = "6f9619ff-8b86-d011-b42d-00cf4fc964aa"
 LATER = ["2021-01-01T00:00:00Z", "2021-01-02T00:00:00Z", "2021-01-03T00:00:00Z", "2021-01-04T00:00:00Z"]
 
 
@@ -69,6 +72,12 @@ def back(case, at=LATER[0], **options):
 
 def result(missed=0, unchanged=0, taken_back=0):
     return ImportResult(decided=0, missed=missed, unchanged=unchanged, undecided=4, taken_back=taken_back)
+
+
+def draw(case, name, drawn):
+    """Add a row in place, as QGIS does it."""
+    row = gpd.GeoDataFrame({"candidate_id": [name], "possibility": [0.5], "note": None}, geometry=[multi(drawn)], crs=CRS)
+    pyogrio.write_dataframe(row, case.file, layer="missed", driver="GPKG", append=True)
 
 
 def standing(case):
@@ -162,6 +171,56 @@ def test_two_halves_without_an_id_are_one_version_and_a_new_one(case):
     assert not fold(read_round(case.reviews, "01")).forks
 
 
+def test_what_is_drawn_in_the_package_is_known_again_however_it_is_redrawn(case):
+    """As QGIS does it: a new row gets a UUID, which stays with it; no new package is made in between."""
+    draw(case, "{6F9619FF-8B86-D011-B42D-00CF4FC964FF}", outline(4))
+    assert back(case) == result(missed=1, unchanged=2)
+    (new,) = set(standing(case)) - set(case.names)
+    assert back(case, at=LATER[1]) == result(unchanged=3)
+    away = outline(6, 50)  # overlaps nothing that it was
+    fill(case, lambda f: f.set_geometry(f.geometry.where(~f["candidate_id"].str.startswith("{"), away)))
+    assert back(case, at=LATER[2]) == result(missed=1, unchanged=2)
+    assert back(case, at=LATER[3]) == result(unchanged=3)
+    assert set(standing(case)) == {*case.names, new}
+    assert from_geojson(standing(case)[new].geometry).equals(away)
+    # the next package and the one before it speak of the same slump
+    before = case.file.read_bytes()
+    export(case)
+    assert set(missed(case)["candidate_id"]) == {*case.names, new}
+    assert back(case, at=LATER[3]) == result(unchanged=3)
+    case.file.write_bytes(before)
+    fill(case, lambda f: f.assign(candidate_id=f["candidate_id"].str.strip("{}").str.lower(), note="the same"))
+    assert back(case, at=LATER[3]) == result(missed=3)
+    assert set(standing(case)) == {*case.names, new}
+
+
+def test_what_is_drawn_over_an_added_slump_is_another_one(case):
+    """The sign-off unites what overlaps; here a row with an id of its own stays what it is."""
+    draw(case, f"{{{UUID}}}", outline(0, 90))
+    assert back(case) == result(missed=1, unchanged=2)
+    assert len(standing(case)) == 3
+    assert back(case, at=LATER[1]) == result(unchanged=3)
+
+
+def test_rows_with_one_uuid_are_two_slumps_and_the_same_ones_again(case):
+    for number in (4, 5):
+        draw(case, UUID, outline(number))
+    assert back(case) == result(missed=2, unchanged=2)
+    assert back(case, at=LATER[1]) == result(unchanged=4)
+    assert len(standing(case)) == 4
+
+
+def test_two_people_may_hand_in_copies_of_one_package(case):
+    """A UUID is the reviewer's own: what two people drew is never one person's slump."""
+    case.file.unlink()
+    export(case, role="second")
+    draw(case, UUID, outline(4))
+    assert back(case, role="second").missed == 1
+    assert import_verdicts(case.reviews, "01", "bob", case.file, at=AT, role="second").missed == 1
+    drawn = [e for e in read_round(case.reviews, "01") if from_geojson(e.geometry).equals(outline(4))]
+    assert sorted(e.reviewer for e in drawn) == ["ann", "bob"] and len({e.candidate_id for e in drawn}) == 2
+
+
 def test_one_of_another_role_or_in_a_fork_is_left_alone(case):
     export(case, role="second")
     assert len(missed(case)) == 0
@@ -227,7 +286,9 @@ def test_the_record_says_where_it_came_from(case, source):
     assert [e.source for e in read_round(case.reviews, "01") if e.note == "again"] == [source] * 2
 
 
-ACTS = st.lists(st.tuples(st.sampled_from(["page", "add", "redraw", "remove", "export"]), st.integers(0, 3)), max_size=4)
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["page", "add", "draw", "redraw", "remove", "export"]), st.integers(0, 3)), max_size=4
+)
 
 
 @settings(max_examples=8, deadline=None)
@@ -261,18 +322,25 @@ def wkb(drawn):
 
 def changed(frame, act, number, step):
     if act == "add":
-        new = gpd.GeoDataFrame(
-            {"possibility": [None], "note": None}, geometry=[outline(number, north=5000 + 200 * step)], crs=CRS
-        )
-        return gpd.pd.concat([frame, new], ignore_index=True)
-    # what was drawn in the file itself has no id: removed there after it was handed in, it stays
+        return _more(frame, None, number, step)
+    if act == "draw":
+        return _more(frame, str(uuid4()), number, step)
+    # what was drawn in the file itself: removed there after it was handed in, it stays
     named = frame.index[frame["candidate_id"].notna()]
+    if act == "remove":
+        named = named[~frame.loc[named, "candidate_id"].str.fullmatch(DRAWN.pattern)]
     if not len(named):
         return frame
     row = named[number % len(named)]
     if act == "remove":
         return frame.drop(index=row)
     return frame.set_geometry(frame.geometry.where(frame.index != row, outline(number, 70, 9000 + 200 * step)))
+
+
+def _more(frame, name, number, step):
+    row = {"candidate_id": [name], "possibility": [None], "note": None}
+    new = gpd.GeoDataFrame(row, geometry=[outline(number, north=5000 + 200 * step)], crs=CRS)
+    return gpd.pd.concat([frame, new], ignore_index=True)
 
 
 def test_the_metadata_tell_nothing_of_others_and_reading_leaves_nothing_behind(case):

@@ -30,7 +30,8 @@ from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.evidence.chips import ground
 from rts_pipeline.review.events import make_event, missed_id
 from rts_pipeline.review.exchange import ImportResult, import_verdicts
-from rts_pipeline.review.outlines import to_geojson
+from rts_pipeline.review.folding import fold
+from rts_pipeline.review.outlines import from_geojson, to_geojson
 from rts_pipeline.review.package import PROJECT, VERDICTS, write_package
 from rts_pipeline.review.qgis_layers import STYLES
 from rts_pipeline.review.qgis_project import MIN_ID, Layer
@@ -330,13 +331,13 @@ def qgis():
         pytest.skip("no PyQGIS: apt install python3-qgis")
 
 
-def session(package, pictures):
+def session(package, pictures, *what):
     """Let a reviewer work in QGIS, and return what it told."""
-    pictures.mkdir()
+    pictures.mkdir(exist_ok=True)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "GDAL", "PROJ"))}
     env |= {"QT_QPA_PLATFORM": "offscreen", "HOME": str(pictures.parent), "PATH": "/usr/bin:/bin"}
     script = Path(__file__).with_name("pyqgis_session.py")
-    ran = subprocess.run([PYTHON, script, package, pictures], env=env, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run([PYTHON, script, package, pictures, *what], env=env, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
@@ -390,6 +391,33 @@ def test_in_qgis(qgis, project, package, tmp_path):
     assert (first.possibility, first.note, first.outline_scope, first.active) == (0.75, "headwall", "whole scar", True)
     again = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at="2021-01-01T00:00:00Z")
     assert again == ImportResult(decided=0, missed=0, unchanged=4, undecided=0)
+
+
+@pytest.mark.slow
+def test_what_is_drawn_in_qgis_is_known_again_however_it_is_redrawn(qgis, project, package, tmp_path):
+    """Without a new package in between: drawn and handed in; moved away, split and copied, and handed in again."""
+    file, reviews = package / VERDICTS, project.reviews
+    session(package, tmp_path / "pictures")
+    assert import_verdicts(reviews, "02", "ann", file, at=AT).missed == 1
+    (first,) = added(project)
+    told = session(package, tmp_path / "pictures", "redraw")
+    names, areas = zip(*told["rows"], strict=True)
+    assert len(set(names)) == len(names) == 3, "what is split off and what is pasted get ids of their own"
+    assert told["name"] in names
+    result = import_verdicts(reviews, "02", "ann", file, at="2021-01-01T00:00:00Z")
+    assert (result.missed, result.unchanged, result.taken_back) == (3, 3, 0)
+    found = added(project)
+    assert first in found and len(found) == 3
+    assert found[first].area == pytest.approx(areas[names.index(told["name"])])
+    again = import_verdicts(reviews, "02", "ann", file, at="2021-01-02T00:00:00Z")
+    assert again == ImportResult(decided=0, missed=0, unchanged=6, undecided=0)
+
+
+def added(project):
+    """The slumps that ann added, as they stand."""
+    heads = fold(project.events()).heads
+    standing = {name: by["ann"][-1] for name, by in heads.items()}
+    return {name: from_geojson(event.geometry) for name, event in standing.items() if event.action == "add_missed"}
 
 
 @pytest.mark.slow

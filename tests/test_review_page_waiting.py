@@ -167,7 +167,7 @@ def test_keys_before_a_candidate_is_painted_say_so(reader, project):
     held = Held(reader.context, "candidate/r02-0007")
     reader.press("g", "7", "Enter")
     reader.see("current", "r02-0007")
-    for key in ("1", "Shift+2", "3", "q", "a"):
+    for key in ("1", "Shift+2", "3", "n", "q", "a"):
         reader.press("Escape", key)
         reader.see("message", "r02-0007 isn't painted yet: press again")
     held.let_go()

@@ -6,6 +6,8 @@ from playwright.sync_api import expect
 from browser_case import draw
 from page_case import Project
 from review_case import frame, middle
+from rts_pipeline import io
+from rts_pipeline.config import GUIDELINE
 
 pytest_plugins = ("browser_case",)
 EMPTY, FULL = "a02-0010", "a02-0024"
@@ -117,6 +119,23 @@ def test_a_window_is_a_frame_and_shows_what_is_in_a_list(reader):
     reader.press("o")
     assert pixels(reader, WHITE) == 0
     assert pixels(reader, BLUE) > 200
+
+
+def test_the_guideline_tells_what_to_do_with_a_window(reader, project):
+    reader.shows(EMPTY)
+    reader.press("l")
+    panel = reader.page.get_by_role("dialog")
+    expect(panel).to_contain_text(f"Version: {GUIDELINE}")
+    expect(panel.get_by_role("heading", name="Windows of an audit")).to_be_visible()
+    expect(panel.locator(".differs")).to_have_count(0)
+    draft = project.reviews / "round_02" / "draft.json"
+    io.write_json(draft, {**io.read_json(draft), "guideline_version": "1"})
+    project.stop()
+    reader.server = project.serve()
+    reader.problems.clear()
+    reader.open()
+    reader.press("l")
+    expect(panel.locator(".differs")).to_contain_text(f"guideline version 1; the text below is version {GUIDELINE}")
 
 
 def test_windows_in_the_list(reader):

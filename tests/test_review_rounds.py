@@ -4,15 +4,19 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from review_case import AT, GRID, STRICT, Case, square, write_candidates
+from rts_pipeline.config import GUIDELINE
 from rts_pipeline.errors import InputError, PipelineError, RefusedError, UsageError
 from rts_pipeline.review import rounds
+from rts_pipeline.review.desk import Desk, Verdict
 from rts_pipeline.review.finish import finish, verify
 from rts_pipeline.review.start import start
 from rts_pipeline.review.status import status
+from rts_pipeline.review.store import read_round
 
 
 @pytest.fixture
@@ -38,9 +42,24 @@ def test_a_new_folder_has_no_rounds(tmp_path):
     assert status(tmp_path / "reviews") == []
 
 
+def test_an_open_review_keeps_the_guideline_of_its_start(tmp_path):
+    reviews, results = tmp_path / "reviews", tmp_path / "results"
+    write_candidates(results)
+    for version in ("1", GUIDELINE):
+        assert start(reviews, results, "01", at=AT, guideline_version=version).guideline_version == "1"
+    Desk(reviews, results, "01", "ann").decide(Verdict(candidate_id="r01-0001", decision="accept"))
+    assert [event.guideline_version for event in read_round(reviews, "01")] == ["1"]
+
+
+def test_the_guideline_is_of_the_version_that_is_recorded():
+    text = (Path(__file__).parents[1] / "docs/guideline.md").read_text()
+    assert f"\nVersion: {GUIDELINE}\n" in text
+    assert f"\n| {GUIDELINE} |" in text.partition("\n## Versions\n")[2], "what is new in it"
+
+
 def test_start_keeps_a_copy_and_says_what_is_judged(case):
     draft = rounds.read_draft(case.reviews, "01")
-    assert (draft.round, draft.n_candidates, draft.started_at, draft.guideline_version) == ("01", 4, AT, "1")
+    assert (draft.round, draft.n_candidates, draft.started_at, draft.guideline_version) == ("01", 4, AT, GUIDELINE)
     assert rounds.open_draft(case.reviews) == "01"
     source = case.results / "rounds/01/candidates.parquet"
     assert (case.folder / "candidates.parquet").read_bytes() == source.read_bytes()

@@ -16,6 +16,8 @@ from rts_pipeline.grid import Grid
 
 BANDS = ("blue", "green", "red", "nir")
 """The four bands that every generation of PlanetScope has, in the order of our mosaics."""
+GUIDELINE = "2"
+"""Version of docs/guideline.md, which the review page shows."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -438,7 +440,10 @@ class Review(Section):
         description="Whether a round may be signed off while reviewers disagree or one contradicts himself; those"
         " candidates become unsure.",
     )
-    guideline_version: str = Field("1", description="Version of the reviewers' guideline, recorded with each verdict.")
+    guideline_version: str = Field(
+        GUIDELINE,
+        description="Version of the reviewers' guideline, recorded with each verdict; an open review keeps that of its start.",
+    )
 
 
 class Inventory(Section):

@@ -27,6 +27,7 @@ export class ReviewMap {
   private readonly own = new VectorSource();
   readonly pen: Pen;
   private asked = "";
+  private questions = 0;
   current = "";
 
   constructor(
@@ -138,20 +139,23 @@ export class ReviewMap {
     if (view[2] - view[0] > WIDEST_AROUND_M) {
       this.around.clear();
       this.asked = "";
+      this.questions++;
       return;
     }
     const [west, south, east, north] = view.map((value, at) => Math.round(value + (at < 2 ? -200 : 200)));
     const query = `west=${west}&south=${south}&east=${east}&north=${north}`;
     if (query === this.asked && !again) return;
     this.asked = query;
+    // answers may overtake each other: only that to the last question counts
+    const question = ++this.questions;
     let found: Around;
     try {
       found = await get<Around>(`/api/around?${query}`);
     } catch {
-      this.asked = "";
+      if (question === this.questions) this.asked = "";
       return;
     }
-    if (query !== this.asked) return;
+    if (question !== this.questions) return;
     this.around.clear();
     this.around.addFeatures([
       ...found.earlier.map((o) => this.feature(o.outline, o.kind === "positive" ? "slump" : "refused", o.id)),

@@ -49,6 +49,7 @@ export class Review extends Judging {
   }
 
   addMissed(): void {
+    if (this.late) return this.say(this.notYet);
     this.draw(MISSED, null, "add");
   }
 

@@ -73,6 +73,11 @@ export abstract class Showing {
     return this.shown?.id === this.current;
   }
 
+  /** What is painted still belongs to another candidate than the one that was gone to. */
+  get late(): boolean {
+    return !!this.current && !this.ready;
+  }
+
   /** Ground to be looked through is in view, no outline. */
   get window(): boolean {
     return this.list.isWindow(this.current);

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rts_pipeline.review.events import Event, Role, make_event, missed_id
 from rts_pipeline.review.folding import Folded, decision_of, fold, renewed, retractions, revise
-from rts_pipeline.review.formats import MISSED, SEEN, YEARS
+from rts_pipeline.review.formats import DRAWN, MISSED, SEEN, YEARS
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, multi, overlaps, records, same, to_geojson
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def import_added(
         common: what all new events say.
     """
     before, known = _standing(fold(own)), by_candidate(own)
-    names = _matched(missed, before)
+    names = _matched(missed.assign(candidate_id=[_id_of(name, common) for name in missed["candidate_id"]]), before)
     said = [
         _version(row, before.get(name or "", []), known, common, name) for row, name in zip(records(missed), names, strict=True)
     ]
@@ -91,11 +91,17 @@ def _retracted(events: Collection[Event]) -> set[str | None]:
     return {event.parent_event_id for event in events if event.action == "retract"}
 
 
+def _id_of(name: str, common: Mapping[str, str]) -> str:
+    """Return the id of an added slump: of one that was drawn in a package, however often it is redrawn, that of its UUID."""
+    drawn = DRAWN.fullmatch(name)
+    return missed_id(common["round"], common["reviewer"], drawn[1].lower()) if drawn else name
+
+
 def _matched(missed: gpd.GeoDataFrame, before: Mapping[str, list[Event]]) -> list[str | None]:
     """Return which added slump each row is a version of, each slump once; None: a new one.
 
-    A row is what its id says; of several with one id, as splitting and copying leave them, the one that is most like the
-    slump. A row without an id is the slump that it overlaps.
+    A row is what its id says, also one that nobody has recorded yet; of several with one id, as splitting and copying leave
+    them in other programs than QGIS, the one that is most like the slump. A row without an id is the slump that it overlaps.
     """
     earlier = list(before)
     drawn = np.array([from_geojson(heads[0].geometry or {}) for heads in before.values()], dtype=object)

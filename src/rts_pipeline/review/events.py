@@ -152,9 +152,9 @@ def make_event(**fields: Any) -> Event:
     return Event(event_id=sha256_json(plain), **plain)
 
 
-def missed_id(round: str, reviewer: str, geometry: dict[str, Any] | None) -> str:
-    """Return the id of a slump that a reviewer adds: by who drew it and its first outline (GeoJSON)."""
-    return f"r{round}-m{sha256_json([reviewer, geometry])[:8]}"
+def missed_id(round: str, reviewer: str, first: dict[str, Any] | str | None) -> str:
+    """Return the id of a slump that a reviewer adds: by who drew it and its first outline (GeoJSON), or the UUID of its row."""
+    return f"r{round}-m{sha256_json([reviewer, first])[:8]}"
 
 
 def read_events(path: Path) -> list[Event]:

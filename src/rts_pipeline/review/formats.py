@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ YEARS = ("evidence_years", "first_year_visible")
 ACTIVE = {"yes": True, "no": False}
 MISSED = "missed"
 """Decision of a row that is an added slump, in files of one table."""
+DRAWN = re.compile(r"\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE)
+"""`candidate_id` of a slump that was drawn in an offline package: a UUID, which QGIS gives to a row and never changes."""
 AGAIN = "export the round again and fill in that file"
 SEPARATORS = (",", ";", "\t")
 SHORT = {name[:10]: name for name in (*CANDIDATE_COLUMNS, *SEEN) if len(name) > 10}

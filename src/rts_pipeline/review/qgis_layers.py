@@ -43,6 +43,8 @@ CONSTRAINTS = {
     "reject_reason": ('"reject_reason" is null or "decision" = \'reject\'', "only with the decision 'reject'"),
 }
 """What the import would refuse, told while the form is filled in."""
+UNIQUE, EXPRESSION = 2, 4
+"""Kinds of constraints (QgsFieldConstraints::Constraint)."""
 
 
 def _choices(values: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -89,7 +91,7 @@ def _judged(columns: Sequence[str], styles: Mapping[str, tuple[str, str, str]], 
 
 def missed_parts(columns: Sequence[str]) -> list[Element]:
     """Return the style and the form of the slumps that the reviewer adds."""
-    return [_single(*ADDED), *_form(columns, WIDGETS)]
+    return [_single(*ADDED), *_form(columns, WIDGETS, named=True)]
 
 
 def known_parts() -> list[Element]:
@@ -143,9 +145,17 @@ def _rgba(colour: str) -> str:
     return ",".join(str(value) for value in (*bytes.fromhex(colour[1:]), 255))
 
 
-def _form(columns: Sequence[str], widgets: Mapping[str, tuple[str, dict[str, Any]]]) -> list[Element]:
+def _form(columns: Sequence[str], widgets: Mapping[str, tuple[str, dict[str, Any]]], *, named: bool = False) -> list[Element]:
+    """Return the form of a layer.
+
+    Args:
+        columns: of its table.
+        widgets: of the columns that may be filled in.
+        named: whether a new row gets an id of its own, by which the import knows it again. Where an id has to be unique,
+            QGIS gives one to what is split off or pasted as well.
+    """
     fields, aliases, editable = element("fieldConfiguration"), element("aliases"), element("editable")
-    constraints, expressions = element("constraints"), element("constraintExpressions")
+    constraints, expressions, defaults = element("constraints"), element("constraintExpressions"), element("defaults")
     for number, name in enumerate(["fid", *columns]):
         kind, config = widgets.get(name, ("TextEdit" if name in SHOWN else "Hidden", {}))
         widget = element("editWidget", element("config", options(config)), type=kind)
@@ -153,11 +163,14 @@ def _form(columns: Sequence[str], widgets: Mapping[str, tuple[str, dict[str, Any
         aliases.append(element("alias", field=name, index=number, name=ALIASES.get(name, "")))
         editable.append(element("field", name=name, editable=int(name in widgets)))
         rule, told = CONSTRAINTS.get(name, ("", "")) if "decision" in columns else ("", "")
-        strength: dict[str, Any] = {"constraints": 4 if rule else 0, "exp_strength": 1 if rule else 0}
-        constraints.append(element("constraint", field=name, unique_strength=0, notnull_strength=0, **strength))
+        unique = named and name == "candidate_id"
+        kinds = UNIQUE * unique + EXPRESSION * bool(rule)
+        strength: dict[str, Any] = {"unique_strength": int(unique), "exp_strength": int(bool(rule)), "notnull_strength": 0}
+        constraints.append(element("constraint", field=name, constraints=kinds, **strength))
+        defaults.append(element("default", field=name, expression="uuid()" if unique else "", applyOnUpdate=0))
         expressions.append(element("constraint", field=name, exp=rule, desc=told))
     table = element("attributetableconfig", element("columns", *_columns(columns, widgets)), actionWidgetStyle="dropDown")
-    return [fields, aliases, constraints, expressions, editable, table]
+    return [fields, aliases, defaults, constraints, expressions, editable, table]
 
 
 def _columns(columns: Sequence[str], widgets: Mapping[str, Any]) -> list[Element]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from rts_pipeline.config import GUIDELINE
 from rts_pipeline.errors import RefusedError
 from rts_pipeline.io import atomic, sha256_file
 from rts_pipeline.review.readings import Draw
@@ -40,7 +41,7 @@ def start(
     round: str,
     *,
     at: str,
-    guideline_version: str = "1",
+    guideline_version: str = GUIDELINE,
     second: Draw | None = None,
     audit: bool = False,
 ) -> Draft:

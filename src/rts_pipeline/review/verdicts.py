@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.review.events import DECISIONS, OUTLINE_SCOPES, REJECT_REASONS
-from rts_pipeline.review.formats import ACTIVE, AGAIN, CANDIDATES_LAYER, MISSED, MISSED_LAYER, SEEN, Filled
+from rts_pipeline.review.formats import ACTIVE, AGAIN, CANDIDATES_LAYER, DRAWN, MISSED, MISSED_LAYER, SEEN, Filled
 from rts_pipeline.review.outlines import plain, problem_of, same
 from rts_pipeline.review.windows import DO, EXPECTED, OUTLINED
 
@@ -103,7 +103,9 @@ def check_missed(file: Path, said: Filled, known: Collection[str]) -> gpd.GeoDat
     rows = _Rows(file, MISSED_LAYER if said.layered else None, missed)
     ids = missed["candidate_id"]
     if said.layered:
-        rows.refuse(~ids.isin(["", *known]), "candidate_id", "is no slump that this reviewer added", do=AGAIN)
+        own = {"", *known}
+        foreign = [name not in own and not DRAWN.fullmatch(name) for name in ids]
+        rows.refuse(foreign, "candidate_id", "is no slump that this reviewer added", do=AGAIN)
     else:
         rows.refuse(ids != "", "candidate_id", "of an added slump", expected="none: it gets one")
         rows.refuse(missed["reject_reason"] != "", "reject_reason", "without decision 'reject'")
