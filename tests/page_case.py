@@ -37,14 +37,14 @@ N = 8
 COLOURS = {"true": ((96, 108, 72), (170, 140, 110)), "false": ((170, 60, 60), (110, 140, 150))}
 
 
-def write_chips(results: Path, round: str, outlines, names):
+def write_chips(results: Path, round: str, outlines, names, years=YEARS):
     folder = results / "rounds" / round / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, outline in zip(names, outlines, strict=True):
         place = ground(outline.bounds, GRID, OPTIONS.margin_m, OPTIONS.min_size_px)
         edge = place.width * OPTIONS.scale
-        for year in YEARS:
+        for year in years:
             seen = year != 2018 or name != names[1]
             files = {}
             for colour, ground_colour, slump in (
@@ -52,7 +52,7 @@ def write_chips(results: Path, round: str, outlines, names):
                 ("false", (170, 60, 60), (110, 140, 150)),
             ):
                 picture = Image.new("RGB", (edge, edge), ground_colour)
-                half = edge * (0.08 + 0.05 * YEARS.index(year))
+                half = edge * (0.08 + 0.05 * years.index(year))
                 ImageDraw.Draw(picture).ellipse(
                     (edge / 2 - half, edge / 2 - half, edge / 2 + half, edge / 2 + half), fill=slump
                 )
@@ -97,9 +97,9 @@ def write_mosaic(results: Path, outlines):
 
 
 class Project:
-    """The project, and servers of it; `windows`: the frame of an audit of round 02."""
+    """The project, and servers of it; `windows`: the frame of an audit of round 02, `years`: of its chips."""
 
-    def __init__(self, folder: Path, n=N, windows=None):
+    def __init__(self, folder: Path, n=N, windows=None, years=YEARS):
         self._lie(folder)
         self.outlines = [square(number) for number in range(n)]
         self.names = [f"r02-{number + 1:04d}" for number in range(n)]
@@ -120,7 +120,7 @@ class Project:
             looked = windows[windows["sampled"]].set_index("window_id").geometry.to_dict()
         start(self.reviews, self.results, "02", at=AT, audit=windows is not None)
         write_chips(self.results, "01", earlier, [f"r01-{number + 1:04d}" for number in range(4)])
-        write_chips(self.results, "02", [*self.outlines, *looked.values()], [*self.names, *looked])
+        write_chips(self.results, "02", [*self.outlines, *looked.values()], [*self.names, *looked], years)
         write_mosaic(self.results, [*self.outlines, *earlier, *looked.values()])
         labels = gpd.GeoDataFrame(
             {"label_id": [f"r01-{i + 1:04d}" for i in range(4)], "kind": ["positive", "negative"] * 2, "source": "round 01"},

@@ -1,6 +1,9 @@
 """What the reviewer said last counts, also while the server hasn't heard of it, or hears of it late."""
 
+from io import BytesIO
+
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from browser_case import Held, Reader, draw
@@ -178,6 +181,81 @@ def test_keys_before_a_candidate_is_painted_say_so(reader, project):
     reader.shows("r02-0008")
     reader.saved()
     assert project.decisions() == {"r02-0007": "reject"}
+
+
+def in_red(reader, candidate):
+    """Let the pictures of a candidate be red, so that they are known wherever they are shown."""
+    stream = BytesIO()
+    Image.new("RGB", (128, 128), (250, 0, 0)).save(stream, "webp")
+    answer = {"body": stream.getvalue(), "content_type": "image/webp"}
+    reader.context.route(f"**/chip/02/{candidate}/**", lambda route: route.fulfill(**answer))
+
+
+def visible(reader):
+    """Of which candidates pictures can be seen, whether any of them is red, and how many numbers of a year are told."""
+    return reader.page.evaluate(
+        """() => {
+            const shown = e => e.checkVisibility({visibilityProperty: true});
+            const there = what => [...document.querySelectorAll(what)].filter(shown);
+            const red = e => {
+                const [r, g] = e.getContext('2d').getImageData(8, 8, 1, 1).data;
+                return r > 200 && g < 50;
+            };
+            const seen = there('canvas[data-shows]');
+            return [[...new Set(seen.map(e => e.dataset.shows.split(' ')[0]))], seen.some(red), there('.measured').length];
+        }"""
+    )
+
+
+def decided(reader, number):
+    reader.press("g")
+    reader.page.keyboard.type(str(number))
+    reader.press("Enter")
+    reader.shows(f"r02-000{number}")
+    reader.press("1")
+    reader.shows(f"r02-000{number + 1}")
+    reader.saved()
+
+
+def test_a_late_answer_shows_nothing_under_the_next_candidate(reader):
+    in_red(reader, "r02-0006")
+    decided(reader, 5)
+    # far enough away for the page to keep nothing of it
+    reader.press("g", "1", "Enter")
+    reader.shows(FIRST)
+    held = Held(reader.context, "candidate/r02-0006")
+    reader.press("g", "6", "Enter")
+    reader.see("current", "r02-0006")
+    reader.press("k")
+    reader.shows("r02-0005")
+    assert visible(reader) == [["r02-0005"], False, 3]
+    with reader.page.expect_response("**/chip/02/r02-0006/2019/true"):
+        held.let_go()
+    reader.page.wait_for_timeout(300)
+    reader.see("current", "r02-0005")
+    assert visible(reader) == [["r02-0005"], False, 3]
+    reader.see("numbers", "network: mean 0.70")
+    reader.press("j")
+    reader.shows("r02-0006")
+    assert visible(reader) == [["r02-0006"], True, 0]
+
+
+def test_until_an_answer_comes_nothing_of_the_candidate_before_is_shown(reader):
+    in_red(reader, FIRST)
+    decided(reader, 5)
+    decided(reader, 1)
+    back(reader)
+    assert visible(reader) == [[FIRST], True, 3]
+    held = Held(reader.context, "candidate/r02-0005")
+    reader.press("g", "5", "Enter")
+    reader.see("current", "r02-0005")
+    reader.see("standing", "accepted")
+    reader.page.wait_for_function("() => getComputedStyle(document.querySelector('.square')).visibility === 'hidden'")
+    assert visible(reader) == [[], False, 0]
+    expect(reader.page.locator("[data-test=numbers]")).to_have_count(0)
+    held.let_go()
+    reader.shows("r02-0005")
+    assert visible(reader) == [["r02-0005"], False, 3]
 
 
 def test_an_added_slump_takes_nothing_from_the_verdict_in_view_and_leaves_it_as_it_is(reader, project):

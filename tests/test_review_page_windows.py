@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from browser_case import draw
+from browser_case import Reader, draw
 from page_case import Project
 from review_case import frame, middle
 from rts_pipeline import io
@@ -121,21 +121,66 @@ def test_a_window_is_a_frame_and_shows_what_is_in_a_list(reader):
     assert pixels(reader, BLUE) > 200
 
 
-def test_the_guideline_tells_what_to_do_with_a_window(reader, project):
+def test_the_guideline_tells_what_to_do_with_a_window(reader):
     reader.shows(EMPTY)
     reader.press("l")
     panel = reader.page.get_by_role("dialog")
     expect(panel).to_contain_text(f"Version: {GUIDELINE}")
     expect(panel.get_by_role("heading", name="Windows of an audit")).to_be_visible()
     expect(panel.locator(".differs")).to_have_count(0)
+    # it is read by the keys of the browser
+    body = panel.locator(".body")
+    reader.press("End")
+    reader.page.wait_for_function("e => e.scrollTop > 500", arg=body.element_handle())
+    reader.press("l")
+    expect(panel).to_have_count(0)
+
+
+def test_a_review_that_began_with_an_older_guideline_says_so(browser, project):
     draft = project.reviews / "round_02" / "draft.json"
     io.write_json(draft, {**io.read_json(draft), "guideline_version": "1"})
-    project.stop()
-    reader.server = project.serve()
-    reader.problems.clear()
-    reader.open()
+    reader = Reader(browser, project.serve())
     reader.press("l")
-    expect(panel.locator(".differs")).to_contain_text(f"guideline version 1; the text below is version {GUIDELINE}")
+    told = reader.page.get_by_role("dialog").locator(".differs")
+    expect(told).to_contain_text(f"guideline version 1; the text below is version {GUIDELINE}")
+    reader.press("Escape", "2")
+    reader.shows("r02-0001")
+    reader.saved()
+    reader.context.close()
+    assert [event.guideline_version for event in project.events()] == ["1"]
+    assert reader.problems == []
+
+
+def test_an_audit_by_keyboard_alone(reader, project):
+    """The windows chosen by the filter, one with a note, one in which a slump is added; then undo and redo."""
+    reader.shows(EMPTY)
+    filters = reader.page.get_by_label("filter")
+    for _ in range(9):
+        if filters.input_value() != "windows":
+            reader.press("f")
+    expect(filters).to_have_value("windows")
+    expect(reader.page.locator("nav .row")).to_have_count(2)
+    reader.press("m")
+    reader.page.keyboard.type("cloud in the north")
+    reader.press("Enter", "4")
+    reader.shows(FULL)
+    reader.press("c", "s", "b", ".", "n", "d")
+    draw(reader, [(0, 0), (10, 0), (0, -10)], start=(110, 60))
+    reader.see("drawing", "1 part")
+    reader.press("r", "Enter")
+    reader.see("message", "Added")
+    reader.press("2")
+    reader.see("windows", "2 of 2")
+    reader.press("z")
+    reader.see("windows", "1 of 2")
+    reader.press("Shift+Z")
+    reader.see("windows", "2 of 2")
+    reader.saved()
+    decisions = project.decisions()
+    assert (decisions.pop(EMPTY), decisions.pop(FULL), [*decisions.values()]) == ("unsure", "reject", ["missed"])
+    said = {event.candidate_id: event for event in project.events()}
+    assert said[EMPTY].note == "cloud in the north"
+    assert [event.possibility for event in said.values() if event.action == "add_missed"] == [0.25]
 
 
 def test_windows_in_the_list(reader):

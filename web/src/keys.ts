@@ -23,6 +23,7 @@ export const LEVELS: [string, string, number][] = [
   ["t", "No", 0],
 ];
 export const SCOPES = ["active part", "active part and debris tongue", "whole scar"];
+export const SHORT_SCOPES: Record<string, string> = { "active part and debris tongue": "active + tongue" };
 
 export const KEYS: Key[] = [
   { group: "Verdict", keys: ["1"], does: "accept" },

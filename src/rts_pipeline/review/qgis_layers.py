@@ -17,10 +17,10 @@ STYLES = {
     "": ("#FFFFFF", "solid", "not judged"),
     "accept": ("#56B4E9", "solid", "accept"),
     "reject": ("#E69F00", "dash", "reject"),
-    "edit": ("#CC79A7", "solid", "edit"),
+    "edit": ("#CC79A7", "dash dot dot", "edit"),
     "unsure": ("#F0E442", "dot", "unsure"),
 }
-"""Colour (as on the review page, by Okabe & Ito 2008), line and legend of each decision; lines tell them apart without it."""
+"""Colour (as on the review page, by Okabe & Ito 2008), line and legend of each decision; the line tells verdicts apart without it."""
 WINDOW_STYLES = {
     "": ("#FFFFFF", "dash dot", "not looked through"),
     "reject": ("#E69F00", "dash dot", "nothing more to add"),

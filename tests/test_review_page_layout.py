@@ -1,0 +1,140 @@
+"""The review page on a small screen: nothing is cut, nothing overlaps, and colours are never all that tells things apart."""
+
+import pandas as pd
+import pytest
+
+from browser_case import SIZE, draw
+from page_case import Project
+from review_case import frame, middle
+from rts_pipeline import io
+
+pytest_plugins = ("browser_case",)
+SMALL = {"width": 1366, "height": 640}
+"""What a window has left of a screen of 1366 x 768."""
+WINDOW, CHANGED = "a02-0010", "r02-0003"
+AMISS = """() => {
+    const box = e => e.getBoundingClientRect();
+    const all = what => [...document.querySelectorAll(what)].filter(e => e.checkVisibility() && !e.closest('nav'));
+    const name = e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 40)}`;
+    const inside = (a, b) => a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
+    const found = [], screen = {left: 0, top: 0, right: innerWidth, bottom: innerHeight};
+    const root = document.scrollingElement;
+    if (root.scrollHeight > innerHeight || root.scrollWidth > innerWidth) found.push('the page scrolls');
+    const apart = 'button, select, textarea, .facts > *, header > *, .reasons, .caption > *';
+    for (const e of all(`${apart}, kbd, canvas, .map, .numbers > *, .hint, .legend`)) {
+        const b = box(e);
+        if (!b.width || !b.height || e.matches('.message')) continue;
+        if (!inside(b, screen)) found.push(`outside: ${name(e)}`);
+        const words = e.clientWidth && !e.matches('canvas, .map');
+        if (words && e.scrollWidth > e.clientWidth + 1) found.push(`too narrow: ${name(e)}`);
+        for (let up = e.parentElement; up; up = up.parentElement)
+            if (getComputedStyle(up).overflow !== 'visible' && !inside(b, box(up))) found.push(`cut: ${name(e)}`);
+    }
+    all(apart).forEach((e, at, every) => every.slice(at + 1).forEach(other => {
+        if (e.contains(other) || other.contains(e)) return;
+        const [a, b] = [box(e), box(other)];
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (wide > 1 && high > 1) found.push(`overlap: ${name(e)} | ${name(other)}`);
+    }));
+    return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """Five years, an audit, and numbers as long as they get."""
+    windows = frame(sampled=[10, 24], round="02")
+    windows.loc[10, "known"] = middle(10)
+    project = Project(tmp_path_factory.mktemp("layout"), windows=windows, years=[2016, 2017, 2018, 2019, 2020])
+    evidence = project.results / "rounds/02/evidence"
+    change = pd.read_parquet(evidence / "change.parquet")
+    long = {"growth_m2_yr": 12345.0, "growth_low_m2_yr": 10234.0, "growth_high_m2_yr": 15432.0, "retreat_m_yr": 26.5}
+    io.write_parquet(evidence / "change.parquet", change.assign(**long))
+    years = io.read_geoparquet(evidence / "evidence.parquet")
+    io.write_parquet(evidence / "evidence.parquet", years.assign(area_m2=123456.0, seen=True))
+    return project
+
+
+def go(reader, name):
+    reader.press("g")
+    reader.page.keyboard.type(name)
+    reader.press("Enter")
+    reader.shows(name)
+
+
+@pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
+def test_nothing_is_cut_or_overlaps(reader, size):
+    reader.page.set_viewport_size(size)
+    states = {}
+
+    def look(state):
+        reader.page.wait_for_timeout(150)
+        states[state] = reader.page.evaluate(AMISS)
+
+    reader.shows(WINDOW)
+    look("a window")
+    reader.press("p")
+    look("a window on the map")
+    reader.press("n")
+    look("a slump is added in a window")
+    reader.press("Escape")
+    go(reader, CHANGED)
+    look("a known slump that changed")
+    # all that can be said, in its longest words
+    reader.press("q", "u", "u", "y", "a", "Shift+2")
+    reader.shows("r02-0004")
+    reader.saved()
+    look("after a verdict")
+    go(reader, CHANGED)
+    reader.see("numbers", "26.5")
+    look("with the numbers")
+    for key, state in (("s", "swipe"), ("p", "map"), ("3", "an outline is redrawn"), ("x", "an area is cut out")):
+        reader.press(key)
+        look(state)
+    assert {state: amiss for state, amiss in states.items() if amiss} == {}
+
+
+def test_what_was_measured_in_a_year_is_beside_it(reader):
+    reader.shows(WINDOW)
+    go(reader, CHANGED)
+    reader.press("y", "1")
+    reader.shows("r02-0004")
+    reader.saved()
+    go(reader, CHANGED)
+    captions = reader.page.locator(".caption")
+    assert [text.split() for text in captions.all_inner_texts()] == [
+        [year, "07-14,", "97", "%", "123,456", "m²"] for year in ("2016", "2017", "2018", "2019", "2020")
+    ]
+    assert reader.page.locator(".year", has=reader.page.locator(".first")).inner_text().startswith("Y first")
+
+
+def test_each_kind_of_line_has_a_pattern_of_its_own(reader):
+    """Somebody who sees no colours tells them apart."""
+    reader.shows(WINDOW)
+    reader.press("p")
+    shown = reader.page.evaluate(
+        """() => [...document.querySelectorAll('.legend span')].map(
+            e => [e.textContent, e.querySelector('line:last-child').getAttribute('stroke-dasharray')])"""
+    )
+    assert len(shown) == 8
+    assert len({pattern for _, pattern in shown}) == len(shown), shown
+
+
+def test_verdicts_are_told_apart_by_marks(reader):
+    reader.shows(WINDOW)
+    for number, key in enumerate(("1", "2", "4"), 1):
+        go(reader, f"r02-000{number}")
+        reader.press(key)
+    go(reader, "r02-0005")
+    reader.press("3")
+    reader.see("drawing", "1 part")
+    reader.press("Tab", "ArrowUp", "Enter")
+    reader.shows("r02-0006")
+    reader.press("n")
+    draw(reader, [(0, 0), (10, 0), (0, -10)], start=(40, 160))
+    reader.press("Enter")
+    reader.saved()
+    rows = reader.page.locator("nav .row .mark").all_inner_texts()
+    assert [rows[number] for number in (1, 2, 3, 6)] == ["✓", "✗", "?", "✎"]
+    assert len(set(reader.page.locator("button.verdict .mark").all_inner_texts())) == 4
