@@ -34,6 +34,8 @@ YEARS = [2018, 2019, 2020]
 OPTIONS = Evidence(years=YEARS, margin_m=90, min_size_px=64, scale=2)
 OUTSIDE = "../../../secret.webp"
 N = 8
+MEASURED = (-0.05, 0.47, 0.21, 0.09)
+"""NDVI inside and upslope, brightness inside and upslope."""
 COLOURS = {"true": ((96, 108, 72), (170, 140, 110)), "false": ((170, 60, 60), (110, 140, 150))}
 
 
@@ -75,6 +77,13 @@ def write_chips(results: Path, round: str, outlines, names, years=YEARS):
                     "seen": year > 2018 if seen else None,
                     "area_m2": 4321.0 * (year > 2018) if seen else None,
                     "prob_mean": 0.66 if seen else None,
+                    **dict(
+                        zip(
+                            ("ndvi", "ndvi_ring", "brightness", "brightness_ring"),
+                            MEASURED if seen else [None] * 4,
+                            strict=True,
+                        )
+                    ),
                     "numbers_reason": "" if seen else "no image",
                     "outline": None,
                 }

@@ -11,7 +11,7 @@ from shapely import box
 from page_case import OUTSIDE, geojson
 from review_case import AT, place, square
 from rts_pipeline import io
-from rts_pipeline.review.desk import Given, Verdict
+from rts_pipeline.review.given import Given, Verdict
 from rts_pipeline.review.guard import MAX_BODY
 from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.start import start

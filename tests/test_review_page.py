@@ -40,13 +40,18 @@ def test_numbers_are_hidden_until_the_verdict(reader):
     content = reader.page.content()
     assert "0.70" not in content
     assert "4,321" not in content
+    for _ in range(4):
+        expect(reader.page.locator(".measured")).to_have_count(0)
+        reader.press("i")
     reader.press("1")
     reader.see("last", "network 0.70")
     reader.press("k")
     reader.shows("r02-0001")
     reader.see("numbers", "network: mean 0.70")
     reader.see("numbers", "growth 765 m²/yr")
-    expect(reader.page.locator(".measured")).to_have_text(["none", "4,321 m²", "4,321 m²"])
+    for told in (["none", "4,321 m²", "4,321 m²"], ["p .66"] * 3, ["NDVI -.05 | .47"] * 3, ["br. .21 | .09"] * 3):
+        expect(reader.page.locator(".measured")).to_have_text(told)
+        reader.press("i")
 
 
 def test_undo_and_redo_of_verdicts(reader, project):

@@ -89,6 +89,9 @@ def test_nothing_is_cut_or_overlaps(reader, size):
     go(reader, CHANGED)
     reader.see("numbers", "26.5")
     look("with the numbers")
+    for measure in ("probability", "NDVI", "brightness"):
+        reader.press("i")
+        look(measure)
     for key, state in (("s", "swipe"), ("p", "map"), ("3", "an outline is redrawn"), ("x", "an area is cut out")):
         reader.press(key)
         look(state)

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from shapely import box
 
-from page_case import OPTIONS, N, geojson
+from page_case import MEASURED, OPTIONS, N, geojson
 from review_case import GRID, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError, UsageError
-from rts_pipeline.review.desk import Desk, Given, Retraction, Verdict
+from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS
+from rts_pipeline.review.given import Given, Retraction, Verdict
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.server import open_socket
 from rts_pipeline.review.tiles import Mosaic
@@ -123,7 +124,7 @@ def test_a_verdict_is_on_the_disk_when_it_is_acknowledged(fresh):
 def test_the_networks_numbers_come_after_the_verdict(fresh):
     server = fresh.serve()
     before = server.get("/api/candidate/r02-0001")[2] + server.get("/api/candidates")[2]
-    for hidden in (b"prob", b"growth", b"first_year", b"4321", b"765", b"score", b"retreat"):
+    for hidden in (b"prob", b"growth", b"first_year", b"4321", b"765", b"score", b"retreat", b"ndvi", b"bright", b"0.47"):
         assert hidden not in before
     assert json.loads(server.get("/api/candidate/r02-0001")[2])["numbers"] is None
     _, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "unsure"})
@@ -131,6 +132,9 @@ def test_the_networks_numbers_come_after_the_verdict(fresh):
     assert told["numbers"]["growth_m2_yr"] == 765
     assert told["numbers"]["growth_low_m2_yr"] is None
     assert [(year["seen"], year["area_m2"]) for year in told["years"]] == [(False, 0), (True, 4321), (True, 4321)]
+    assert [(year["ndvi"], year["ndvi_ring"], year["brightness"], year["brightness_ring"]) for year in told["years"]] == [
+        MEASURED
+    ] * 3
     _, told = server.post("/api/retract", {"candidate_id": "r02-0001", "event_id": told["mine"]["event_id"]})
     assert told == {"candidate_id": "r02-0001", "mine": None, "numbers": None}
 
@@ -241,6 +245,15 @@ def test_the_page_offers_the_words_that_the_record_knows(name, words):
 
 
 # Several people
+
+
+def test_who_judged_as_another_before_has_added_only_what_was_added(fresh):
+    """A person may be one round's primary and adjudicator; a verdict of the one role is no added slump of the other."""
+    desk(fresh).decide(Verdict(candidate_id="r02-0001", decision="accept"))
+    name = desk(fresh).add_missed(Given(geometry=geojson(place(box(0, 900, 60, 960)))))["candidate_id"]
+    judge = desk(fresh, role="adjudicator")
+    assert [one["candidate_id"] for one in judge.columns()["missed"]] == [name]
+    assert [one["candidate_id"] for one in judge.around(square(0).buffer(5000).bounds)["missed"]] == [name]
 
 
 def test_an_adjudicator_sees_what_two_readers_differ_on_and_nothing_else(fresh):

@@ -16,10 +16,11 @@ from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import write_parquet
 from rts_pipeline.options import CompletenessOptions, InventoryOptions
-from rts_pipeline.review.desk import Desk, Verdict
+from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import exchange_text
 from rts_pipeline.review.exchange import export_gpkg, import_events, import_verdicts
 from rts_pipeline.review.finish import finish, verify
+from rts_pipeline.review.given import Verdict
 from rts_pipeline.review.outlines import from_geojson, to_geojson
 from rts_pipeline.review.readings import Draw, queue_of, second_readings
 from rts_pipeline.review.rounds import DRAFT, SIGNOFF, read_candidates, read_draft, read_signoffs

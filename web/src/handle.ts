@@ -84,6 +84,7 @@ function outside(review: Review, event: KeyboardEvent, focusNote: () => void): b
   else if (key === "u") review.cycleScope();
   else if (key === "y") review.firstYear();
   else if (key === "a") review.cycleActive();
+  else if (key === "i") review.nextMeasure();
   else if (key === "x") review.panel = "examples";
   else if (key === "m") focusNote();
   else if (key === "escape") review.say("");

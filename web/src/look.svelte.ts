@@ -2,6 +2,7 @@ import { shownKind } from "./chips";
 import type { Candidate, Round } from "./types";
 
 export type View = "blink" | "swipe" | "map";
+export const MEASURES = ["area", "probability", "NDVI", "brightness"] as const;
 
 /** How the candidate in view is looked at: which year, which kind of picture, side by side with what. */
 export class Look {
@@ -12,6 +13,8 @@ export class Look {
   edge = $state(0.5);
   playing = $state(true);
   outlines = $state(true);
+  /** which number stands beside each year, once there is a verdict */
+  measure = $state<(typeof MEASURES)[number]>("area");
   shown = $state.raw<Candidate | null>(null);
 
   constructor(private readonly info: Round) {

@@ -1,6 +1,6 @@
 import { Chips } from "./chips";
 import { CandidateList, type Filter, type Order } from "./list.svelte";
-import { Look } from "./look.svelte";
+import { Look, MEASURES } from "./look.svelte";
 import { ReviewMap } from "./map";
 import type { Drawing } from "./outline";
 import type { Queue } from "./queue";
@@ -253,6 +253,12 @@ export abstract class Showing {
     const kind = this.look.following(kinds);
     if (kind) void this.showKind(kind);
     else this.say(`This round has no ${kinds.join(", no ")}`);
+  }
+
+  /** Show the next number beside each year. */
+  nextMeasure(): void {
+    this.look.measure = MEASURES[(MEASURES.indexOf(this.look.measure) + 1) % MEASURES.length]!;
+    this.say(`Beside each year, after the verdict: ${this.look.measure}`);
   }
 
   /** Change the pictures when all of them are there: no blank frame, and no year in another colour than the others. */

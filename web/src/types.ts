@@ -78,6 +78,11 @@ export interface YearNumbers {
   seen?: boolean | null;
   area_m2?: number | null;
   prob_mean?: number | null;
+  /** inside the outline, and in a ring upslope of it */
+  ndvi?: number | null;
+  ndvi_ring?: number | null;
+  brightness?: number | null;
+  brightness_ring?: number | null;
   numbers_reason?: string | null;
 }
 

@@ -7,29 +7,25 @@ given after either was told is recorded as not blind.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import shapely
-from pydantic import BaseModel, ConfigDict, Field
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io import read_geoparquet, read_parquet
-from rts_pipeline.review.events import Decision, Event, OutlineScope, RejectReason, Role, make_event, missed_id
-from rts_pipeline.review.folding import decision_of, fold, renewed, retractions, revise, standing_of
+from rts_pipeline.review.events import Role
+from rts_pipeline.review.folding import fold
+from rts_pipeline.review.given import Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
+from rts_pipeline.review.own import OwnRecord, said_of
 from rts_pipeline.review.queue import Queue
 from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import read_candidates, read_draft, round_folder
-from rts_pipeline.review.store import Store, open_round, read_round
+from rts_pipeline.review.store import read_round
 from rts_pipeline.review.windows import window_ids
 
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
@@ -40,59 +36,10 @@ CHANGES = (
 """What the network says of a candidate, and how it changed: shown after the verdict."""
 MAX_AROUND = 400
 """Outlines of a kind that the map gets at once; nearer ones first."""
-MAX_NOTE = 4000
-WAIT_S = 20.0
-"""How long a verdict waits for the servers of other reviewers, which write a few milliseconds each."""
-
-Text = Annotated[str, Field(max_length=MAX_NOTE)]
-Possibility = Annotated[float, Field(ge=0, le=1)]
-
-
-class Given(BaseModel):
-    """What a reviewer may say with a verdict or an added slump."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    candidate_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    possibility: Possibility | None = None
-    outline_scope: OutlineScope | None = None
-    evidence_years: tuple[int, ...] | None = None
-    first_year_visible: int | None = None
-    active: bool | None = None
-    note: Text | None = None
-    geometry: dict[str, Any] | None = None
-    seconds: Annotated[float, Field(ge=0, le=86_400)] | None = None
-
-
-class Verdict(Given):
-    """A verdict on a candidate."""
-
-    candidate_id: Annotated[str, Field(min_length=1, max_length=64)]
-    decision: Decision
-    reject_reason: RejectReason | None = None
-
-
-class Drawn(BaseModel):
-    """An outline, of a candidate or of an added slump."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    geometry: dict[str, Any]
-    candidate_id: str | None = None
-
-
-class Retraction(BaseModel):
-    """A verdict or an added slump that its reviewer takes back; `earlier`: with all that was said before it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    candidate_id: Annotated[str, Field(min_length=1, max_length=64)]
-    event_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    earlier: bool = False
 
 
 class Desk:
-    """The candidates of an open round and one reviewer's record; all that writes to it goes through here, one at a time."""
+    """The candidates of an open round, as one reviewer sees them."""
 
     def __init__(self, reviews: Path, results: Path, round: str, reviewer: str, role: Role = "primary") -> None:
         """Read the candidates and the reviewer's events.
@@ -111,11 +58,7 @@ class Desk:
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
         self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
         self._queue = self._asked(frozenset())
-        self._lock = Lock()
-        self._events: dict[str, list[Event]] = defaultdict(list)
-        with self._opened() as store:
-            for event in store.events():
-                self._events[event.candidate_id].append(event)
+        self._own = OwnRecord(reviews, round, reviewer, role, self.draft.guideline_version)
 
     # What there is
 
@@ -136,10 +79,10 @@ class Desk:
         """
         queue = self._queue = self._asked(frozenset(self.position))
         decisions: list[str | None] = [None] * len(queue.position)
-        for name in list(self._events):
+        for name in self._own.names():
             if name in queue.position and (state := self.state(name)):
                 decisions[queue.position[name]] = state["decision"]
-        return {**queue.columns, "decision": decisions, "missed": [self.state(name) for name in self._missed()]}
+        return {**queue.columns, "decision": decisions, "missed": self._added()}
 
     def _asked(self, listed: frozenset[str]) -> Queue:
         """Return what this reviewer has to judge by now; what was listed already stays, so that no open page loses it."""
@@ -176,11 +119,7 @@ class Desk:
 
     def state(self, name: str) -> dict[str, Any] | None:
         """Return the reviewer's standing verdict on a candidate (or added slump), None where there is none."""
-        heads = self._heads(name)
-        if not heads:
-            return None
-        forked = len({(decision_of(head), str(head.geometry)) for head in heads}) > 1
-        return {**_said(heads[-1]), "event_id": heads[-1].event_id, "forked": forked}
+        return self._own.state(name)
 
     def around(self, bounds: tuple[float, float, float, float]) -> dict[str, list[dict[str, Any]]]:
         """Return the outlines that touch a rectangle: other candidates with the reviewer's verdict, and earlier decisions."""
@@ -195,7 +134,7 @@ class Desk:
             {"id": row["label_id"], "kind": row["kind"], "source": row["source"], "outline": to_geojson(row["geometry"])}
             for row in _nearest(self.earlier, window)
         ]
-        missed = [s for name in self._missed() if (s := self.state(name)) and from_geojson(s["geometry"]).intersects(window)]
+        missed = [one for one in self._added() if from_geojson(one["geometry"]).intersects(window)]
         return {"candidates": candidates, "earlier": earlier, "missed": missed}
 
     @cached_property
@@ -220,8 +159,7 @@ class Desk:
         fields = given.model_dump(exclude_none=True)
         if given.geometry is not None:
             fields["geometry"] = self.checked(Drawn(geometry=given.geometry, candidate_id=given.candidate_id))
-        event = make_event(**self._common(given.candidate_id), **fields, action="decide", base_sha256=row["base_sha256"])
-        self._write(given.candidate_id, lambda standing: revise(event, standing))
+        self._own.decide(given.candidate_id, row["base_sha256"], fields)
         return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
 
     def add_missed(self, given: Given) -> dict[str, Any]:
@@ -234,12 +172,7 @@ class Desk:
         if given.geometry is None:
             raise UsageError("added slump", "has no outline")
         geometry = self.checked(Drawn(geometry=given.geometry))
-        name = given.candidate_id or missed_id(self.round, self.reviewer, geometry)
-        if given.candidate_id and given.candidate_id not in self._missed():
-            raise UsageError(given.candidate_id, "is no slump that you added")
-        fields = given.model_dump(exclude_none=True) | {"geometry": geometry, "candidate_id": name}
-        event = make_event(**self._common(name), **fields, action="add_missed")
-        self._write(name, lambda standing: revise(event, standing))
+        name = self._own.add(given.model_dump(exclude_none=True) | {"geometry": geometry})
         return {"candidate_id": name, **self.told(name)}
 
     def retract(self, given: Retraction) -> dict[str, Any]:
@@ -249,13 +182,8 @@ class Desk:
             UsageError: nothing of that id was recorded for that candidate.
             RefusedError: the round isn't open any more.
         """
-        name = given.candidate_id
-        if given.event_id not in {event.event_id for event in self._events.get(name, [])}:
-            raise UsageError(name, f"no verdict {given.event_id[:8]} of yours")
-
-        wanted = None if given.earlier else given.event_id
-        self._write(name, lambda _: retractions(self._events[name], self._common(name), wanted))
-        return {"candidate_id": name, **self.told(name)}
+        self._own.retract(given.candidate_id, given.event_id, earlier=given.earlier)
+        return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
 
     def checked(self, drawn: Drawn) -> dict[str, Any]:
         """Return a drawn outline normalized, coordinates to the centimetre; nothing is recorded.
@@ -274,34 +202,8 @@ class Desk:
 
     # Within
 
-    def _common(self, name: str) -> dict[str, Any]:
-        return {
-            "blind": self.role != "adjudicator" and not self._events.get(name),
-            "round": self.round,
-            "reviewer": self.reviewer,
-            "role": self.role,
-            "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "source": "web",
-            "guideline_version": self.draft.guideline_version,
-        }
-
-    def _opened(self) -> AbstractContextManager[Store]:
-        """Open the record for a moment: other reviewers of the round have servers of their own."""
-        return open_round(self.reviews, self.round, self.reviewer, role=self.role, wait_s=WAIT_S)
-
-    def _write(self, name: str, make: Callable[[list[Event]], Sequence[Event]]) -> None:
-        """Append what `make` returns for what stands, as the one writer, so that no two successors of a verdict arise."""
-        with self._lock, self._opened() as store:
-            # another program of this reviewer's, an import say, may have been here meanwhile
-            known = self._events[name] = store.events_of(name)
-            if new := renewed(make(standing_of(known)), known):
-                known += store.append(new)
-
-    def _heads(self, name: str) -> list[Event]:
-        return standing_of(self._events.get(name, []))
-
-    def _missed(self) -> list[str]:
-        return [name for name in list(self._events) if name not in self.position and self._heads(name)]
+    def _added(self) -> list[dict[str, Any]]:
+        return [state for name in self._own.added() if (state := self.state(name))]
 
     def _inside(self, window: Any) -> list[dict[str, Any]]:
         return [to_geojson(row["geometry"]) for row in _nearest(self._outlines, window)]
@@ -318,7 +220,7 @@ class Desk:
         if self.role != "adjudicator":
             return []
         by = fold(read_round(self.reviews, self.round, name)).heads.get(name, {})
-        return [{"reviewer": who, **_said(event)} for who, events in by.items() if who != self.reviewer for event in events]
+        return [{"reviewer": who, **said_of(event)} for who, events in by.items() if who != self.reviewer for event in events]
 
     def _read_change(self) -> pd.DataFrame:
         """Return what the evidence says of the years, by candidate; empty where it isn't here."""
@@ -332,13 +234,6 @@ class Desk:
         change: Any = self.change.loc[name] if name in self.change.index else {}
         values = {**{key: row[key] for key in NUMBERS if key in row}, **{key: change[key] for key in CHANGES if key in change}}
         return {key: None if pd.isna(value) else float(value) for key, value in values.items()}
-
-
-def _said(event: Event) -> dict[str, Any]:
-    """Return what a standing event says."""
-    plain = event.plain
-    shown = ("candidate_id", "possibility", "reject_reason", "note", "geometry", "outline_scope", "evidence_years")
-    return {**{key: plain.get(key) for key in (*shown, "first_year_visible", "active", "at")}, "decision": decision_of(event)}
 
 
 def _nearest(frame: Any, window: Any) -> list[dict[str, Any]]:

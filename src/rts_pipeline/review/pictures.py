@@ -25,7 +25,7 @@ KINDS = {
     "slope": "slope",
 }
 """Kinds of pictures, and the columns of the index that name their files; those that aren't there are not offered."""
-YEAR_NUMBERS = ("seen", "area_m2", "prob_mean", "ndvi", "brightness", "numbers_reason")
+YEAR_NUMBERS = ("seen", "area_m2", "prob_mean", "ndvi", "ndvi_ring", "brightness", "brightness_ring", "numbers_reason")
 """What is measured of a candidate in each year: for after the verdict."""
 SHOWN = ("candidate_id", "year", "acquired", "usable_fraction", "reason", *KINDS.values(), *YEAR_NUMBERS)
 EXAMPLES = 24

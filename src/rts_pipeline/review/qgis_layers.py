@@ -20,7 +20,7 @@ STYLES = {
     "edit": ("#CC79A7", "dash dot dot", "edit"),
     "unsure": ("#F0E442", "dot", "unsure"),
 }
-"""Colour (as on the review page, by Okabe & Ito 2008), line and legend of each decision; the line tells verdicts apart without it."""
+"""Colour (as on the review page, by Okabe & Ito 2008), line and legend of each decision; verdicts differ in the line too."""
 WINDOW_STYLES = {
     "": ("#FFFFFF", "dash dot", "not looked through"),
     "reject": ("#E69F00", "dash dot", "nothing more to add"),

@@ -23,8 +23,9 @@ from pydantic import ValidationError
 from rts_pipeline.config import Config
 from rts_pipeline.errors import InputError, PipelineError, RefusedError, UsageError
 from rts_pipeline.imagery import COLOURS
-from rts_pipeline.review.desk import Desk, Drawn, Given, Retraction, Verdict
+from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import Role
+from rts_pipeline.review.given import Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.guard import ENTER, Guard
 from rts_pipeline.review.outlines import from_geojson
 from rts_pipeline.review.pictures import Pictures
