@@ -1,6 +1,7 @@
 """The review page with many candidates: how long opening, a verdict and a commit take.
 
 python bench/review_page.py            (needs Debian's package chromium)
+python bench/review_page.py --candidates 50 --verdicts 5 --out /tmp/page.json     whether it runs
 
 Makes a round of 5,000 candidates x 5 years with chips of 288 px, and one of 60,000 whose candidates share the same
 pictures, serves each with the real command, and works at it in Chromium: 100 verdicts, one a second, 100 as fast as the page
@@ -10,6 +11,7 @@ the frame after all chips of the next candidate are drawn. Writes results/bench/
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -30,12 +32,13 @@ from playwright.sync_api import Page, sync_playwright
 from scipy import ndimage
 
 from rts_pipeline import io
+from rts_pipeline.evidence.tables import CHANGE, YEAR
 from rts_pipeline.review import start
+from rts_pipeline.review.rounds import CHANGE as CHANGED
 
 CRS = "EPSG:32646"
 YEARS = [2016, 2017, 2018, 2019, 2020]
 COUNTS = (5_000, 60_000)
-VERDICTS = 100
 PICTURES = 50
 SIZE = {"width": 1366, "height": 768}
 AT = "2020-09-01T12:00:00Z"
@@ -90,12 +93,21 @@ def make_project(folder: Path, n: int) -> Path:
         "model_sha256": "a" * 64,
     }
     source = results / "rounds" / "01"
-    for name in start.KEPT[:-2]:
+    for name in start.KEPT:
         io.write_text(source / name, "{}")
     io.write_json(source / "candidates.json", {"outlines": {"cut": 0}})
+    change = {
+        "candidate_id": names,
+        "rank": facts["rank"],
+        "n_images": 5,
+        "n_seen": 3,
+        "growth_m2_yr": 700.0,
+        "score": rng.random(n),
+    }
+    io.write_parquet(source / CHANGED, pd.DataFrame(change).reindex(columns=list(CHANGE)).astype(CHANGE))
     io.write_parquet(source / "candidates.parquet", gpd.GeoDataFrame(facts, geometry=outlines, crs=CRS))
-    start.start(reviews, results, "01", at=AT)
     write_chips(source / "evidence", names, own=n <= COUNTS[0])
+    start.start(reviews, results, "01", at=AT)
     config = folder / "config.yaml"
     values = {"results": str(results), "reviews": str(reviews), "area": {"aoi": "none.gpkg"}, "scenes": {"folders": ["none"]}}
     config.write_text(yaml.safe_dump(values | {"labels": {"seeds": "none.gpkg"}, "grid": {"crs": CRS}}))
@@ -103,7 +115,6 @@ def make_project(folder: Path, n: int) -> Path:
 
 
 def write_chips(folder: Path, names: list[str], *, own: bool) -> None:
-    folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
     for number in range(PICTURES):
         field = ndimage.gaussian_filter(rng.random((96, 96, 3)), (2, 2, 0)) * 900 - 330
@@ -117,7 +128,8 @@ def write_chips(folder: Path, names: list[str], *, own: bool) -> None:
                 picture = f"{name}_{year}_{column}.webp"
             columns[column].append(picture)
     rows = {"candidate_id": np.repeat(names, len(YEARS)), "year": YEARS * len(names), "acquired": "2019-07-01T04:00:00Z"}
-    table = pd.DataFrame({**rows, **columns, "item_id": "item", "outlined": None, "usable_fraction": 1.0, "reason": ""})
+    facts = {"item_id": "item", "usable_fraction": 1.0, "reason": "", "seen": True, "area_m2": 4321.0, "prob_mean": 0.7}
+    table = pd.DataFrame({**rows, **columns, **facts}).reindex(columns=list(YEAR)).astype(YEAR)
     io.write_parquet(folder / "evidence.parquet", table)
 
 
@@ -126,8 +138,8 @@ def told(times: list[float]) -> dict[str, float]:
     return {"n": len(times), "median": float(np.median(times)), "p95": float(np.percentile(times, 95)), "max": max(times)}
 
 
-def worked(page: Page, address: str) -> dict[str, Any]:
-    """Open the page, decide, scroll, and return the times."""
+def worked(page: Page, address: str, verdicts: int) -> dict[str, Any]:
+    """Open the page, decide twice as many as `verdicts`, scroll, and return the times."""
     begin = time.perf_counter()
     page.goto(address)
     page.wait_for_selector("canvas[data-shows]", state="attached")
@@ -137,17 +149,17 @@ def worked(page: Page, address: str) -> dict[str, Any]:
     paces = {}
     for pace, pause in (("a verdict a second", 1000), ("at once", 0)):
         times = []
-        for number in range(VERDICTS):
+        for number in range(verdicts):
             times.append(page.evaluate(DECIDE, "124"[number % 3]))
             page.wait_for_timeout(pause)
         paces[f"verdict to next painted, {pace}"] = told(times)
     page.wait_for_function("() => document.querySelector('[data-test=saved]').textContent.includes('✓ saved')")
     commits = page.evaluate(COMMITS)
-    assert len(commits) >= 2 * VERDICTS - 1, f"{len(commits)} verdicts sent"
+    assert len(commits) >= 2 * verdicts - 1, f"{len(commits)} verdicts sent"
     return {"page opened": told(opened), **paces, "commit": told(commits), "list scrolled, frame": told(page.evaluate(SCROLL))}
 
 
-def measured(folder: Path, n: int) -> dict[str, Any]:
+def measured(folder: Path, n: int, verdicts: int) -> dict[str, Any]:
     """Serve a round of n candidates and work at it."""
     config = make_project(folder, n)
     begin = time.perf_counter()
@@ -162,7 +174,7 @@ def measured(folder: Path, n: int) -> dict[str, Any]:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_context(viewport=SIZE, reduced_motion="reduce").new_page()
-            rows = worked(page, found[0])
+            rows = worked(page, found[0], verdicts)
             browser.close()
     finally:
         server.kill()
@@ -171,15 +183,20 @@ def measured(folder: Path, n: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--candidates", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--verdicts", type=int, default=100, help="at each pace")
+    parser.add_argument("--out", type=Path, default=Path("results/bench/review_page.json"))
+    args = parser.parse_args()
     result = {}
-    for n in COUNTS:
+    for n in args.candidates:
         with tempfile.TemporaryDirectory() as name:
-            result[str(n)] = rows = measured(Path(name), n)
+            result[str(n)] = rows = measured(Path(name), n, args.verdicts)
         print(f"{n:,} candidates\n\n| ms | n | median | 95 % | largest |\n|---|---|---|---|---|")
         for what, row in rows.items():
             print(f"| {what} | {row['n']} | {row['median']:.0f} | {row['p95']:.0f} | {row['max']:.0f} |")
         print()
-    io.write_json(Path("results/bench/review_page.json"), result)
+    io.write_json(args.out, result)
 
 
 if __name__ == "__main__":

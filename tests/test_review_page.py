@@ -49,7 +49,7 @@ def test_numbers_are_hidden_until_the_verdict(reader):
     reader.shows("r02-0001")
     reader.see("numbers", "network: mean 0.70")
     reader.see("numbers", "growth 765 m²/yr")
-    for told in (["none", "4,321 m²", "4,321 m²"], ["p .66"] * 3, ["NDVI -.05 | .47"] * 3, ["br. .21 | .09"] * 3):
+    for told in (["none", "4,321 m²", "4,321 m²"], ["p .66"] * 3, ["NDVI -.05|.47"] * 3, ["br. .21|.09"] * 3):
         expect(reader.page.locator(".measured")).to_have_text(told)
         reader.press("i")
 
