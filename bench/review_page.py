@@ -106,7 +106,7 @@ def make_project(folder: Path, n: int) -> Path:
     }
     io.write_parquet(source / CHANGED, pd.DataFrame(change).reindex(columns=list(CHANGE)).astype(CHANGE))
     io.write_parquet(source / "candidates.parquet", gpd.GeoDataFrame(facts, geometry=outlines, crs=CRS))
-    write_chips(source / "evidence", names, own=n <= COUNTS[0])
+    write_chips(source / "evidence", names, outlines, own=n <= COUNTS[0])
     start.start(reviews, results, "01", at=AT)
     config = folder / "config.yaml"
     values = {"results": str(results), "reviews": str(reviews), "area": {"aoi": "none.gpkg"}, "scenes": {"folders": ["none"]}}
@@ -114,7 +114,7 @@ def make_project(folder: Path, n: int) -> Path:
     return config
 
 
-def write_chips(folder: Path, names: list[str], *, own: bool) -> None:
+def write_chips(folder: Path, names: list[str], outlines: Any, *, own: bool) -> None:
     rng = np.random.default_rng(1)
     for number in range(PICTURES):
         field = ndimage.gaussian_filter(rng.random((96, 96, 3)), (2, 2, 0)) * 900 - 330
@@ -130,7 +130,8 @@ def write_chips(folder: Path, names: list[str], *, own: bool) -> None:
     rows = {"candidate_id": np.repeat(names, len(YEARS)), "year": YEARS * len(names), "acquired": "2019-07-01T04:00:00Z"}
     facts = {"item_id": "item", "usable_fraction": 1.0, "reason": "", "seen": True, "area_m2": 4321.0, "prob_mean": 0.7}
     table = pd.DataFrame({**rows, **columns, **facts}).reindex(columns=list(YEAR)).astype(YEAR)
-    io.write_parquet(folder / "evidence.parquet", table)
+    drawn = gpd.GeoSeries(np.repeat(outlines, len(YEARS)), crs=CRS)
+    io.write_parquet(folder / "evidence.parquet", gpd.GeoDataFrame(table.assign(outline=drawn), geometry="outline"))
 
 
 def told(times: list[float]) -> dict[str, float]:

@@ -54,6 +54,30 @@ def test_numbers_are_hidden_until_the_verdict(reader):
         reader.press("i")
 
 
+def test_what_the_network_outlines_in_each_year_comes_after_the_verdict(reader):
+    """White dots, where else nothing is white."""
+    white = """() => [...document.querySelectorAll('.grid canvas')].map(canvas => {
+        const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        let count = 0;
+        for (let at = 0; at < data.length; at += 4) count += data[at] > 150 && data[at + 1] > 150 && data[at + 2] > 150;
+        return count > 30;
+    })"""
+    reader.shows("r02-0001")
+    assert reader.page.evaluate(white) == [False, False, False]
+    reader.press("1")
+    reader.shows("r02-0002")
+    reader.saved()
+    reader.press("k")
+    reader.shows("r02-0001")
+    reader.see("numbers", "network: mean 0.70")
+    assert reader.page.evaluate(white) == [False, True, True]
+    reader.press("o")
+    assert reader.page.evaluate(white) == [False, False, False]
+    reader.press("o", "z")
+    reader.see("standing", "open")
+    assert reader.page.evaluate(white) == [False, False, False]
+
+
 def test_undo_and_redo_of_verdicts(reader, project):
     reader.shows("r02-0001")
     reader.press("1")

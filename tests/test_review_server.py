@@ -126,7 +126,8 @@ def test_the_networks_numbers_come_after_the_verdict(fresh):
     before = server.get("/api/candidate/r02-0001")[2] + server.get("/api/candidates")[2]
     for hidden in (b"prob", b"growth", b"first_year", b"4321", b"765", b"score", b"retreat", b"ndvi", b"bright", b"0.47"):
         assert hidden not in before
-    assert json.loads(server.get("/api/candidate/r02-0001")[2])["numbers"] is None
+    told = json.loads(server.get("/api/candidate/r02-0001")[2])
+    assert (told["numbers"], told["outlines"]) == (None, {})
     _, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "unsure"})
     assert told["numbers"]["prob_mean"] == 0.7
     assert told["numbers"]["growth_m2_yr"] == 765
@@ -135,7 +136,11 @@ def test_the_networks_numbers_come_after_the_verdict(fresh):
     assert [(year["ndvi"], year["ndvi_ring"], year["brightness"], year["brightness_ring"]) for year in told["years"]] == [
         MEASURED
     ] * 3
+    outlines = server.json("/api/candidate/r02-0001")["outlines"]
+    assert sorted(outlines) == ["2019", "2020"]
+    assert shapely.from_geojson(json.dumps(outlines["2019"])).equals(square(0).buffer(-20))
     _, told = server.post("/api/retract", {"candidate_id": "r02-0001", "event_id": told["mine"]["event_id"]})
+    assert server.json("/api/candidate/r02-0001")["outlines"] == {}
     assert told == {"candidate_id": "r02-0001", "mine": None, "numbers": None}
 
 

@@ -205,15 +205,20 @@ def read_columns(path: Path, *names: str, expected: str) -> list[list[Any]]:
         raise InputError(path, f"can't be read ({error})", expected=expected) from None
 
 
-def read_geoparquet(path: Path) -> gpd.GeoDataFrame:
+def read_geoparquet(path: Path, where: tuple[str, str] | None = None) -> gpd.GeoDataFrame:
     """Read a GeoParquet file of ours.
+
+    Args:
+        path: the file.
+        where: a column and the value that its rows have to have; None: all rows.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     import geopandas as gpd
 
-    return _read_table(path, gpd.read_parquet, "GeoParquet")
+    filters = None if where is None else [(where[0], "==", where[1])]
+    return _read_table(path, lambda path: gpd.read_parquet(path, filters=filters), "GeoParquet")
 
 
 def _read_table(path: Path, read: Callable[[Path], Any], kind: str) -> Any:

@@ -6,6 +6,7 @@ export const LINES = {
   other: { colour: "#56b4e9", width: 2, dash: [4, 4], label: "other candidate" },
   slump: { colour: "#ffffff", width: 1.5, dash: [12, 2], label: "earlier: slump" },
   refused: { colour: "#ffffff", width: 1.5, dash: [1.5, 4], label: "earlier: no slump" },
+  year: { colour: "#ffffff", width: 2, dash: [2, 3], label: "network, in that year" },
   read: { colour: "#e69f00", width: 2, dash: [7, 3, 2, 3], label: "a reader's outline" },
   window: { colour: "#ffffff", width: 2, dash: [16, 7], label: "window of the audit" },
   missed: { colour: "#cc79a7", width: 2.5, dash: [12, 3, 3, 3, 3, 3], label: "added by you" },

@@ -113,6 +113,8 @@ export interface Candidate {
   mine: Standing | null;
   numbers: Numbers | null;
   years: YearNumbers[] | null;
+  /** year -> what the network outlines in it: after the verdict alone */
+  outlines: Record<string, Outline>;
   /** what others said: for an adjudicator alone */
   readings: (Standing & { reviewer: string })[];
   chips: Chip[];

@@ -72,6 +72,17 @@ class Pictures:
         names = [name for name in ("year", *YEAR_NUMBERS) if name in rows]
         return [{name: _plain(row[name]) for name in names} for row in rows.to_dict("records")]
 
+    def outlines(self, round: str, candidate: str) -> dict[int, dict[str, Any]]:
+        """Return what the network outlines of a candidate in each year, as GeoJSON: for after the verdict, like the numbers."""
+        from rts_pipeline.review.outlines import to_geojson
+
+        path = self._folder(round) / INDEX
+        _, places = self._index(round)
+        if candidate not in places:
+            return {}
+        rows = read_geoparquet(path, ("candidate_id", candidate)).to_crs(self.grid.crs)
+        return {int(year): to_geojson(drawn) for year, drawn in zip(rows["year"], rows.geometry, strict=True) if drawn}
+
     def file(self, round: str, candidate: str, year: int, kind: str) -> Path | None:
         """Return the file of a chip, None where the index has none."""
         table, places = self._index(round)

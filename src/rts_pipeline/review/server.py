@@ -119,6 +119,7 @@ def _add_candidates(app: FastAPI, desk: Desk, pictures: Pictures, mosaic: Mosaic
         return {
             **_with_years(shown, name, desk, pictures),
             "chips": pictures.chips(desk.round, name),
+            "outlines": pictures.outlines(desk.round, name) if shown["numbers"] is not None else {},
             "ground": pictures.ground(desk.round, name, from_geojson(shown["outline"]).bounds),
         }
 
