@@ -41,9 +41,9 @@ export class Look {
     this.year = years[at]!;
   }
 
-  /** The next of these kinds of pictures, after the last one true colour; null where the round has none of them. */
-  following(kinds: string[]): string | null {
+  /** What comes after a kind of pictures: the next of these kinds, after the last one true colour; null where the round has none. */
+  following(kinds: string[], now: string): string | null {
     const there = kinds.filter((kind) => this.info.kinds.includes(kind));
-    return there.length ? (there[there.indexOf(this.kind) + 1] ?? "true") : null;
+    return there.length ? (there[there.indexOf(now) + 1] ?? "true") : null;
   }
 }

@@ -38,6 +38,8 @@ export abstract class Showing {
   message = $state("");
   painted = 0;
   protected since = performance.now();
+  /** the kind of pictures that was asked for and isn't painted yet */
+  private coming = "";
 
   constructor(
     readonly info: Round,
@@ -157,6 +159,7 @@ export abstract class Showing {
     if (!this.list.has(id)) return;
     if (this.drawing) this.leave();
     this.current = id;
+    this.coming = "";
     this.take(id, null);
     this.since = performance.now();
     this.message = "";
@@ -250,7 +253,7 @@ export abstract class Showing {
 
   /** Go on to the next of these kinds of pictures, and from the last one back to true colour. */
   toggleKind(kinds: string[]): void {
-    const kind = this.look.following(kinds);
+    const kind = this.look.following(kinds, this.coming || this.look.kind);
     if (kind) void this.showKind(kind);
     else this.say(`This round has no ${kinds.join(", no ")}`);
   }
@@ -264,8 +267,10 @@ export abstract class Showing {
   /** Change the pictures when all of them are there: no blank frame, and no year in another colour than the others. */
   private async showKind(kind: string): Promise<void> {
     const id = this.current;
+    this.coming = kind;
     await this.chips.ready(id, kind).catch(() => undefined);
-    if (this.current !== id) return;
+    if (this.current !== id || this.coming !== kind) return;
+    this.coming = "";
     this.look.kind = kind;
     this.map.colour(kind === "false" ? "false" : "true");
     this.remember();
