@@ -32,7 +32,7 @@ from playwright.sync_api import Page, sync_playwright
 from scipy import ndimage
 
 from rts_pipeline import io
-from rts_pipeline.evidence.tables import CHANGE, YEAR
+from rts_pipeline.evidence.tables import CHANGE, GROUP_ROWS, YEAR
 from rts_pipeline.review import start
 from rts_pipeline.review.rounds import CHANGE as CHANGED
 
@@ -131,7 +131,7 @@ def write_chips(folder: Path, names: list[str], outlines: Any, *, own: bool) -> 
     facts = {"item_id": "item", "usable_fraction": 1.0, "reason": "", "seen": True, "area_m2": 4321.0, "prob_mean": 0.7}
     table = pd.DataFrame({**rows, **columns, **facts}).reindex(columns=list(YEAR)).astype(YEAR)
     drawn = gpd.GeoSeries(np.repeat(outlines, len(YEARS)), crs=CRS)
-    io.write_parquet(folder / "evidence.parquet", gpd.GeoDataFrame(table.assign(outline=drawn), geometry="outline"))
+    io.write_parquet(folder / "evidence.parquet", gpd.GeoDataFrame(table.assign(outline=drawn), geometry="outline"), GROUP_ROWS)
 
 
 def told(times: list[float]) -> dict[str, float]:

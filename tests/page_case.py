@@ -89,7 +89,7 @@ def write_chips(results: Path, round: str, outlines, names, years=YEARS):
                     "outline": outline.buffer(-20) if seen and year > 2018 and name.startswith("r") else None,
                 }
             )
-    io.write_parquet(folder / "evidence.parquet", evidence_table(rows, CRS))
+    io.write_parquet(folder / "evidence.parquet", evidence_table(rows, CRS), 4)
     # nothing is measured in a window of an audit
     names = [name for name in names if name.startswith("r")]
     facts = {"candidate_id": names, "n_images": 3, "n_seen": 2, "first_year_visible": 2019, "growth_m2_yr": 765.0, "score": 0.5}

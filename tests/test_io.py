@@ -128,3 +128,16 @@ def test_a_geopackage_that_there_is_no_space_for_is_told(tmp_path):
     assert str(path) in done.stdout
     assert "can't be written in full" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("group_rows", [None, 1, 4, 100])
+@pytest.mark.parametrize("rows", [[0], [3, 4, 5], [9], [0, 8]])
+def test_some_rows_of_a_table(tmp_path, group_rows, rows):
+    path = tmp_path / "table.parquet"
+    io.write_parquet(path, outlines(*[SQUARE] * 10), group_rows)
+    found = io.read_rows(path, rows, ["n", "geometry"])
+    assert found["n"].tolist() == rows
+    assert all(shapely.from_wkb(wkb).equals(SQUARE) for wkb in found["geometry"])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"table\.parquet: not a Parquet file"):
+        io.read_rows(path, rows, ["n"])

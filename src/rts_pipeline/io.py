@@ -163,10 +163,41 @@ def parse_json(path: Path, data: bytes) -> Any:
         raise InputError(path, f"not valid JSON ({error})", do="restore or rebuild the file") from None
 
 
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a (Geo)DataFrame as (Geo)Parquet, atomically; equal frames give equal bytes."""
+def write_parquet(path: Path, frame: pd.DataFrame, group_rows: int | None = None) -> None:
+    """Write a (Geo)DataFrame as (Geo)Parquet, atomically; equal frames give equal bytes.
+
+    Args:
+        path: file to write.
+        frame: its rows.
+        group_rows: rows that can be read without the others (see `read_rows`); None: all that the library keeps together.
+    """
     with atomic(path) as temporary:
-        frame.reset_index(drop=True).to_parquet(temporary, index=False, compression="zstd")
+        frame.reset_index(drop=True).to_parquet(temporary, index=False, compression="zstd", row_group_size=group_rows)
+
+
+def read_rows(path: Path, rows: Sequence[int], only: Sequence[str]) -> pd.DataFrame:
+    """Read some rows of a Parquet file of ours, and of the others only what lies in the same groups.
+
+    Args:
+        path: the file.
+        rows: their numbers, from 0.
+        only: columns to read; geometries come as WKB.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    import numpy as np
+    from pyarrow.parquet import ParquetFile
+
+    def read(path: Path) -> pd.DataFrame:
+        with ParquetFile(path) as file:
+            ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)])
+            groups = np.unique(np.searchsorted(ends, rows, side="right"))
+            held = np.concatenate([np.arange(([0, *ends])[group], ends[group]) for group in groups])
+            table = file.read_row_groups(groups.tolist(), columns=list(only))
+            return table.take(np.flatnonzero(np.isin(held, rows))).to_pandas()
+
+    return _read_table(path, read, "Parquet")
 
 
 def read_parquet(path: Path, only: Sequence[str] | None = None) -> pd.DataFrame:
@@ -205,20 +236,15 @@ def read_columns(path: Path, *names: str, expected: str) -> list[list[Any]]:
         raise InputError(path, f"can't be read ({error})", expected=expected) from None
 
 
-def read_geoparquet(path: Path, where: tuple[str, str] | None = None) -> gpd.GeoDataFrame:
+def read_geoparquet(path: Path) -> gpd.GeoDataFrame:
     """Read a GeoParquet file of ours.
-
-    Args:
-        path: the file.
-        where: a column and the value that its rows have to have; None: all rows.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     import geopandas as gpd
 
-    filters = None if where is None else [(where[0], "==", where[1])]
-    return _read_table(path, lambda path: gpd.read_parquet(path, filters=filters), "GeoParquet")
+    return _read_table(path, gpd.read_parquet, "GeoParquet")
 
 
 def _read_table(path: Path, read: Callable[[Path], Any], kind: str) -> Any:

@@ -19,7 +19,7 @@ from rts_pipeline.evidence.chips import KNOWN, NEW, Chip, choose, draw, ground
 from rts_pipeline.evidence.images import Images
 from rts_pipeline.evidence.measure import Outlining, Zones, measure
 from rts_pipeline.evidence.network import Look, Network
-from rts_pipeline.evidence.tables import change_table, evidence_table
+from rts_pipeline.evidence.tables import GROUP_ROWS, change_table, evidence_table
 from rts_pipeline.evidence.terrain import Elevation, opened, pictures, uphill
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_parquet
@@ -96,7 +96,8 @@ def build_evidence(
         rows = [candidate.rows(images) for candidate in everything]
         measured = list(zip(rows, everything, strict=True))[: len(judged)]
         told = [summary(years, candidate.outline, candidate.uphill, grid.pixel_m) for years, candidate in measured]
-        write_parquet(folder / "evidence.parquet", evidence_table([row for years in rows for row in years], grid.crs))
+        table = evidence_table([row for years in rows for row in years], grid.crs)
+        write_parquet(folder / "evidence.parquet", table, GROUP_ROWS)
         write_parquet(folder / "change.parquet", change_table(told, judged))
 
 

@@ -39,6 +39,8 @@ YEAR = {
     "numbers_reason": "str",
 }
 """Columns of `evidence.parquet` before the geometry."""
+GROUP_ROWS = 2000
+"""Rows of `evidence.parquet` that lie together: the review reads the outlines of one candidate at a time."""
 CHANGE = {
     "candidate_id": "str",
     "n_images": "int64",

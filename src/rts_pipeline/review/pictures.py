@@ -13,7 +13,7 @@ import pandas as pd
 from rts_pipeline.config import Evidence
 from rts_pipeline.evidence.chips import enlargement, ground
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import read_geoparquet, read_parquet
+from rts_pipeline.io import read_geoparquet, read_parquet, read_rows
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 
 INDEX = "evidence.parquet"
@@ -74,14 +74,17 @@ class Pictures:
 
     def outlines(self, round: str, candidate: str) -> dict[int, dict[str, Any]]:
         """Return what the network outlines of a candidate in each year, as GeoJSON: for after the verdict, like the numbers."""
+        import shapely
+
         from rts_pipeline.review.outlines import to_geojson
 
-        path = self._folder(round) / INDEX
-        _, places = self._index(round)
-        if candidate not in places:
+        table, places = self._index(round)
+        rows = table["row"].iloc[places.get(candidate, slice(0, 0))].tolist()
+        if not rows:
             return {}
-        rows = read_geoparquet(path, ("candidate_id", candidate)).to_crs(self.grid.crs)
-        return {int(year): to_geojson(drawn) for year, drawn in zip(rows["year"], rows.geometry, strict=True) if drawn}
+        found = read_rows(self._folder(round) / INDEX, rows, ("year", "outline"))
+        drawn = zip(found["year"], shapely.from_wkb(found["outline"].to_numpy()), strict=True)
+        return {int(year): to_geojson(outline) for year, outline in drawn if outline is not None}
 
     def file(self, round: str, candidate: str, year: int, kind: str) -> Path | None:
         """Return the file of a chip, None where the index has none."""
@@ -151,9 +154,10 @@ class Pictures:
         """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence."""
         path = self._folder(round) / INDEX
         if not path.exists():
-            return pd.DataFrame({"candidate_id": [], "year": []}), {}
+            return pd.DataFrame({"candidate_id": [], "year": [], "row": []}), {}
         # its outlines would be most of it
-        table = read_parquet(path, only=SHOWN).sort_values(["candidate_id", "year"], ignore_index=True)
+        table = read_parquet(path, only=SHOWN)
+        table = table.assign(row=np.arange(len(table))).sort_values(["candidate_id", "year"], ignore_index=True)
         table = table.astype({column: object for column in table if table[column].dtype.kind not in "iufb"})
         table = table.where(table.notna(), None)
         names, starts = np.unique(table["candidate_id"].to_numpy().astype(str), return_index=True)
