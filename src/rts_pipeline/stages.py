@@ -36,8 +36,8 @@ STAGES = {
     "overlaps": Stage(1, "scenes.overlaps", "a3821c1d03091694"),
     "adjust": Stage(1, "scenes.adjust", "570c7edf13613e37"),
     "mosaic": Stage(2, "mosaic", "7b6e768d26c570c7"),
-    "coverage": Stage(1, "coverage", "02274c00d450caa8"),
-    "observed": Stage(1, "coverage", "02274c00d450caa8"),
+    "coverage": Stage(1, "coverage", "7fd5607cd8232ac3"),
+    "observed": Stage(1, "coverage", "7fd5607cd8232ac3"),
     "ledger": Stage(1, "scenes.ledger", "554543da13fdc63d"),
     "labels": Stage(2, "labels", "3d095a83fa1e92e8"),
     "chips": Stage(2, "chips", "0385e5db5cc332d5"),
@@ -53,7 +53,7 @@ STAGES = {
     "completeness": Stage(1, "completeness", "0d61768151fec7b5"),
     "attributes": Stage(4, "inventory.attributes", "681e4d8b8c217cb0"),
     "export": Stage(3, "export.build", "5e62b1a5242bf07a"),
-    "report": Stage(11, "report.build", "2dfc31dbfd764ba7"),
+    "report": Stage(11, "report.build", "307121c7d0c73fda"),
     "quantise": Stage(1, "quantise", "6a6f66592f64144c"),
 }
 
