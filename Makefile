@@ -2,6 +2,7 @@
 # make test   the tests that are not slow
 # make lint   all static checks
 # make docs   the documentation as a site, results/site/index.html
+# make bench  what each stage costs against area and limit
 # make faults kills, full disks, broken inputs at every stage
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -9,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export GOMP_SPINCOUNT := 100000
 WORKERS ?= auto
 
-.PHONY: setup demo demo-small test test-slow test-slurm faults lint digests config page docs lock
+.PHONY: setup demo demo-small test test-slow test-slurm faults bench lint digests config page docs lock
 
 setup:
 	@scripts/setup.sh
@@ -33,6 +34,10 @@ faults: setup
 # a real SLURM on this machine (as root, once: scripts/slurm.sh install)
 test-slurm: setup
 	pytest -n 0 -m slurm tests/test_slurm.py
+
+# half an hour on two cores that do nothing else
+bench: setup
+	python bench/area.py
 
 lint: setup
 	ruff check

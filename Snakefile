@@ -59,4 +59,4 @@ onstart:
 
 
 onsuccess:
-    print(f"rts-pipeline: {current_state()}", file=sys.stderr)
+    tell_current_state()

@@ -25,6 +25,7 @@ from scipy import ndimage
 from rts_pipeline import io
 from rts_pipeline.candidates import build_candidates
 from rts_pipeline.grid import Grid
+from rts_pipeline.omitted import Omitted
 from rts_pipeline.options import CandidatesOptions, PolygonizeOptions, parse_options
 from rts_pipeline.polygonize import polygonize, sums_path
 
@@ -98,7 +99,7 @@ def compared(folder: Path, number: int) -> dict[str, float]:
     }
     outlines = folder / "outlines.parquet"
     io.write_parquet(outlines, gpd.GeoDataFrame(columns_of, geometry=metres, crs=CRS))
-    write_json(sums_path(outlines), {"observed_m2": 1.0, "expected_area_m2": 1.0})
+    write_json(sums_path(outlines), {"observed_m2": 1.0, "expected_area_m2": 1.0, "left_out": Omitted(CRS, 3.0).total()})
     labels, aoi = folder / "labels.parquet", folder / "aoi.gpkg"
     # A fifth over slumps of their own radius or two thirds of it, a fifth over what was rejected, the rest apart.
     kinds = np.resize(["positive", "negative", "positive", "positive", "negative"], number)

@@ -149,6 +149,9 @@ class Project:
             folder / "validation" / "validation.json",
             {**chosen, "validation": judged(number), "test": None if number == 1 else judged(number)},
         )
+        # the first round is from before they were counted
+        left_out = {"no_seed": {"outlines": 1234, "m2": 5678.9}, "outside_aoi": {"outlines": 0, "m2": 0.0}}
+        write_json(folder / "candidates.json", {"outlines": {"cut": 0}} | ({"left_out": left_out} if number > 1 else {}))
         for figure in ("reliability", "precision_recall"):
             Image.fromarray(self.rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
                 folder / "validation" / f"{figure}.png"

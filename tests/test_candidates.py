@@ -1,4 +1,5 @@
 import json
+import sys
 from itertools import pairwise
 
 import geopandas as gpd
@@ -15,12 +16,14 @@ from pyproj import Geod
 from scipy import ndimage
 from shapely import box
 
+from rts_pipeline import cli
 from rts_pipeline.candidates import CANDIDATE_COLUMNS, OUTLINE_COLUMNS, build_candidates, merge_outlines, outline_sha256
 from rts_pipeline.components import find, merge
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.inventory.dictionary import AREA_THRESHOLDS
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
+from rts_pipeline.omitted import Omitted
 from rts_pipeline.options import CandidatesOptions, PolygonizeOptions, parse_options
 from rts_pipeline.polygonize import polygonize, sums_path, to_frame
 from rts_pipeline.ranking import score
@@ -30,7 +33,7 @@ GRID = Grid(CRS, pixel_m=3.0, cell_px=64, block_cells=1)
 ORIGIN = (166_000, -1_260_000)  # column and row near 33 N, 93 E
 SIDE = 24
 OUTS = ("outlines.parquet", "candidates.parquet", "candidates.gpkg", "candidates.json")
-UNCUT = {"neck_m": 0.0, "read": None}
+UNCUT = {"min_area_m2": 0.0, "neck_m": 0.0, "read": None}
 CHOSEN = {"threshold": 0.5, "seed_threshold": 0.0, "min_area_m2": 100.0, "hole_m2": 900.0}
 masks = arrays.arrays(bool, st.tuples(st.integers(1, SIDE), st.integers(1, SIDE)))
 
@@ -50,7 +53,8 @@ def write_blocks(folder, values, rows=(), columns=()):
     for number, (part, pieces) in enumerate(pieces_of(values, rows, columns)):
         paths.append(folder / f"{number}.parquet")
         to_frame(merge([pieces]), part).to_parquet(paths[-1])
-        sums_path(paths[-1]).write_text(json.dumps({"observed_m2": 1000.0, "expected_area_m2": 10.0}))
+        left_out = Omitted(CRS, 3.0).total()
+        sums_path(paths[-1]).write_text(json.dumps({"observed_m2": 1000.0, "expected_area_m2": 10.0, "left_out": left_out}))
     return paths
 
 
@@ -105,14 +109,16 @@ def test_any_blocking_gives_the_same_outlines(mask, rows, columns, seed):
 def test_any_blocking_gives_the_same_files(tmp_path):
     random = np.random.default_rng(3)
     values = np.where(random.random((60, 60)) < 0.45, random.integers(125, 251, (60, 60)), 0).astype(np.uint8)
-    kept = []
+    kept, left_out = [], []
     for name, cuts in (("whole", ((), ())), ("cut", ((7, 30, 31), (5, 20, 55)))):
         (tmp_path / name).mkdir()
-        frame = merge_outlines(
-            write_blocks(tmp_path / name, values, *cuts), GRID, seed_threshold=0.7, hole_m2=90.0, **UNCUT, simplify_px=0.5
-        )
+        omitted, blocks = Omitted(CRS, 3.0), write_blocks(tmp_path / name, values, *cuts)
+        frame = merge_outlines(blocks, GRID, omitted, seed_threshold=0.7, hole_m2=90.0, **UNCUT, simplify_px=0.5)
         kept.append(pd.DataFrame(frame.drop(columns="geometry")).assign(wkb=frame.geometry.to_wkb()).reset_index(drop=True))
+        left_out.append(omitted.total())
     assert len(kept[0]) > 5
+    assert left_out[0] == left_out[1]
+    assert left_out[0]["no_seed"]["outlines"] > 5
     pd.testing.assert_frame_equal(*kept)
 
 
@@ -306,6 +312,27 @@ def test_minimum_area_and_area_of_interest(tmp_path):
     assert sorted(inside.n_px) == [36, 100], "an outline that reaches into the area is kept whole"
 
 
+def test_what_is_left_out_is_counted_by_reason(tmp_path, capsys, pixel_m2):
+    """At block edges too, where it is left out only here."""
+    faint, small, outside = ((2, 2, 12, 12), 130), ((28, 28, 32, 31), 250), ((50, 50, 60, 60), 250)
+    ring, hole, island = ((15, 15, 27, 27), 250), ((17, 17, 25, 25), 0), ((19, 19, 23, 23), 250)
+    values = raster(faint, small, outside, ring, hole, island)
+    chosen = {"seed_threshold": 0.7, "min_area_m2": 120.0, "hole_m2": 900.0}
+    outlines, _, _ = build(tmp_path, values, aoi=(0, 0, 40, 40), **chosen)
+    assert outlines.n_px.tolist() == [80]
+    left_out = json.loads((tmp_path / "candidates.json").read_text())["left_out"]
+    assert {reason: found["outlines"] for reason, found in left_out.items()} == {
+        "no_seed": 1, "too_small": 1, "in_filled_hole": 1, "outside_aoi": 1
+    }  # fmt: skip
+    areas = [left_out[reason]["m2"] / pixel_m2[0, 0] for reason in ("no_seed", "too_small", "in_filled_hole", "outside_aoi")]
+    assert areas == pytest.approx([100, 12, 16, 100], rel=1e-3)
+    pixel = pixel_m2[0, 0]
+    assert capsys.readouterr().err == (
+        f"candidates: 1 outlines; left out: 1 without a seed ({100 * pixel:.0f} m2), 1 too small ({12 * pixel:.0f} m2),"
+        f" 1 in a filled hole of another ({16 * pixel:.0f} m2), 1 outside the area of interest ({100 * pixel:.0f} m2)\n"
+    )
+
+
 def test_small_holes_are_filled_and_what_lies_in_them_left_out(tmp_path):
     frame_with_holes = raster(((5, 5, 55, 55), 250), ((10, 10, 40, 40), 0), ((45, 45, 50, 50), 0), ((47, 47, 48, 48), 250))
     outlines, _, _ = build(tmp_path, frame_with_holes, hole_m2=300.0, min_area_m2=0.0)
@@ -361,3 +388,37 @@ def test_a_choice_without_checksum_is_named(tmp_path):
     ]
     with pytest.raises(InputError, match=r"validation\.json: names no weights_sha256"):
         build_candidates("01", sorted(tmp_path.glob("?.parquet"))[:1], *paths, parse_options(CandidatesOptions, text))
+
+
+def test_what_is_damaged_is_named(monkeypatch, capfd, tmp_path):
+    """One line, and no file that looks done."""
+    build(tmp_path, raster(((2, 2, 12, 12), 250)), rows=(), columns=())
+    made = tmp_path / "made"
+    text = json.dumps({"grid": {"crs": CRS, "cell_px": 64, "block_cells": 1}, "polygonize": {}, "candidates": {}})
+    command = ["candidates", "01", str(tmp_path / "0.parquet"), "--options", text]
+    for name, file in (("labels", "labels.parquet"), ("aoi", "aoi.gpkg"), ("choice", "validation.json")):
+        command += [f"--{name}", str(tmp_path / file)]
+    for name, file in zip(("out-outlines", "out", "out-gpkg", "out-summary"), OUTS, strict=True):
+        command += [f"--{name}", str(made / file)]
+    monkeypatch.setattr(sys, "argv", ["rts-pipeline", *command])
+    capfd.readouterr()
+
+    def complaint():
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not list(made.glob("*"))
+        (line,) = capfd.readouterr().err.splitlines()
+        return ended.value.code, line.removeprefix(f"rts-pipeline: {tmp_path}/")
+
+    for name in ("0.parquet", "0.json", "labels.parquet", "aoi.gpkg", "validation.json"):
+        path, kept = tmp_path / name, tmp_path / "kept"
+        path.rename(kept)
+        for damage in ("missing", "cut"):
+            if damage == "cut":
+                path.write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])
+            code, line = complaint()
+            assert (code, line.startswith(f"{name}: ")) == (3, True), line
+        kept.replace(path)
+    sums = json.loads((tmp_path / "0.json").read_text())
+    (tmp_path / "0.json").write_text(json.dumps({name: sums[name] for name in ("observed_m2", "expected_area_m2")}))
+    assert complaint() == (3, "0.json: doesn't say left_out; polygonize the block again")

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +12,10 @@ from scipy import ndimage
 
 from rts_pipeline.candidates import merge_outlines
 from rts_pipeline.components import fill_holes, find, merge
-from rts_pipeline.errors import UsageError
+from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.necks import cut_necks
+from rts_pipeline.omitted import Omitted
 from test_candidates import CRS, GRID, ORIGIN, build, place, raster, sha256, write_blocks
 
 SIZE = 60
@@ -155,8 +158,8 @@ def test_any_blocking_gives_the_same_parts(tmp_path_factory, seed, rows, columns
     for cuts in ((), ()), (rows, columns):
         folder = tmp_path_factory.mktemp("blocks")
         frame = merge_outlines(
-            write_blocks(folder, values, *cuts), GRID, seed_threshold=0.7, hole_m2=90.0, neck_m=neck_m, simplify_px=0.5,
-            read=reading(values),
+            write_blocks(folder, values, *cuts), GRID, Omitted(GRID.crs, GRID.pixel_m), seed_threshold=0.7, min_area_m2=0.0,
+            hole_m2=90.0, neck_m=neck_m, simplify_px=0.5, read=reading(values),
         )  # fmt: skip
         kept.append(pd.DataFrame(frame.drop(columns="geometry")).assign(wkb=frame.geometry.to_wkb()).reset_index(drop=True))
     pd.testing.assert_frame_equal(*kept)
@@ -203,6 +206,11 @@ def test_a_raster_that_is_missing_is_said(tmp_path):
         build(tmp_path, values, neck_m=NECK_M)
     assert not (tmp_path / "candidates.parquet").exists()
     assert len(build(tmp_path, values)[0]) == 1
+    paths = probability_files(tmp_path, values)
+    for path in paths:
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(InputError, match=r"b_e.*\.tif: can't be read \(.*remove it and predict again"):
+        build(tmp_path, values, neck_m=NECK_M, probabilities=paths)
 
 
 def test_validation_judges_the_parts():
@@ -228,8 +236,9 @@ def merge_outlines_of(values):
     with tempfile.TemporaryDirectory() as name:
         paths = write_blocks(Path(name), values)
         frame = merge_outlines(
-            paths, GRID, seed_threshold=0.0, hole_m2=0.0, neck_m=NECK_M, simplify_px=0.5, read=reading(values)
-        )
+            paths, GRID, Omitted(GRID.crs, GRID.pixel_m), seed_threshold=0.0, min_area_m2=0.0, hole_m2=0.0, neck_m=NECK_M,
+            simplify_px=0.5, read=reading(values),
+        )  # fmt: skip
     return list(frame.geometry)
 
 

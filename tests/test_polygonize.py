@@ -1,4 +1,5 @@
 import json
+import sys
 
 import geopandas as gpd
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.ndimage import label
 
+from rts_pipeline import cli
 from rts_pipeline import polygonize as stage
 from rts_pipeline.components import find, merge
 from rts_pipeline.errors import InputError
@@ -148,6 +150,27 @@ def test_sums_are_those_of_the_observed_pixels(tmp_path):
     assert sums["expected_area_m2"] == pytest.approx(50 * pixel_m2, rel=1e-6)
 
 
+def test_what_is_dropped_is_counted_by_reason(tmp_path, capsys):
+    """Each once, and what goes on in another block not yet."""
+    values = empty()
+    values[5:15, 5:15] = 130
+    values[30:40, 5:15] = 200
+    values[50, 50] = values[50:52, 40] = 200
+    values[55, 55] = values[63, 20] = 130
+    assert n_px(run(tmp_path, values, seed_threshold=0.8)) == [100, 1]
+    sums = json.loads((tmp_path / "out.json").read_text())
+    pixel_m2 = sums["observed_m2"] / 64**2
+    expected = {"no_seed": (2, 101), "too_small": (2, 3), "in_filled_hole": (0, 0), "outside_aoi": (0, 0)}
+    for reason, (number, pixels) in expected.items():
+        assert sums["left_out"][reason] == {"outlines": number, "m2": pytest.approx(pixels * pixel_m2, abs=0.01)}
+    assert capsys.readouterr().err == (
+        f"polygonize {BLOCK.id}: 2 outlines; left out: 2 without a seed ({101 * pixel_m2:.0f} m2), 2 too small (27 m2)\n"
+    )
+    values[50, 50] = values[50:52, 40] = values[55, 55] = values[5:15, 5:15] = 0
+    run(tmp_path, values, seed_threshold=0.8)
+    assert capsys.readouterr().err == ""
+
+
 def test_nothing_found_is_an_empty_table(tmp_path):
     frame = run(tmp_path, empty())
     assert (len(frame), frame.columns.tolist(), frame.crs) == (0, stage.COLUMNS, CRS)
@@ -161,3 +184,58 @@ def test_wrong_raster_and_choice_are_named(tmp_path):
     (tmp_path / "validation.json").write_text("{}")
     with pytest.raises(InputError, match=r"validation\.json: 'threshold' is None"):
         stage.polygonize(BLOCK, tmp_path / "p.tif", tmp_path / "validation.json", tmp_path / "o.parquet", options())
+
+
+# --- what can be wrong: one line each, and no file that looks done ---
+
+
+def complaint(monkeypatch, capfd, tmp_path, block=BLOCK.id):
+    """Run the command on the raster of `run`; return its exit code and the one line that it says."""
+    out, raster, choice = tmp_path / "made" / "out.parquet", tmp_path / "p.tif", tmp_path / "validation.json"
+    text = options().model_dump_json()
+    command = ["polygonize", block, "--probability", str(raster), "--choice", str(choice), "--out", str(out), "--options", text]
+    monkeypatch.setattr(sys, "argv", ["rts-pipeline", *command])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not list(tmp_path.glob("made/*"))
+    (line,) = capfd.readouterr().err.splitlines()
+    return ended.value.code, line.removeprefix(f"rts-pipeline: {tmp_path}/")
+
+
+def test_a_damaged_raster_is_named(monkeypatch, capfd, tmp_path):
+    run(tmp_path, np.random.default_rng(0).integers(0, 250, BLOCK.shape, np.uint8))
+    path = tmp_path / "p.tif"
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"no image", None):
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        code, line = complaint(monkeypatch, capfd, tmp_path)
+        assert (code, line.startswith("p.tif: can't be read (")) == (3, True)
+        assert line.endswith("; remove it and predict again")
+
+
+def test_a_raster_of_another_block_or_of_other_numbers_is_named(monkeypatch, capfd, tmp_path):
+    run(tmp_path, empty())
+    code, line = complaint(monkeypatch, capfd, tmp_path, block="b_e0004_n0005")
+    assert (code, line.partition("; ")[2]) == (3, "expected the pixels of block b_e0004_n0005; remove it and predict again")
+    with rasterio.open(tmp_path / "p.tif", "w", driver="GTiff", count=1, dtype="float32", **BLOCK.profile) as dataset:
+        dataset.write(np.full(BLOCK.shape, np.nan, np.float32), 1)
+    expected = "p.tif: holds float32; expected one band, uint8: probability x 250; remove it and predict again"
+    assert complaint(monkeypatch, capfd, tmp_path) == (3, expected)
+
+
+def test_a_choice_that_says_too_little_is_named(monkeypatch, capfd, tmp_path):
+    run(tmp_path, empty())
+    (tmp_path / "validation.json").write_text("{}")
+    code, line = complaint(monkeypatch, capfd, tmp_path)
+    assert (code, line) == (
+        3, "validation.json: 'threshold' is None; expected a number; validate again, or set polygonize.threshold"
+    )  # fmt: skip
+
+
+def test_a_block_that_nobody_saw_has_no_outline(tmp_path):
+    frame = run(tmp_path, np.full(BLOCK.shape, 255, np.uint8))
+    sums = json.loads((tmp_path / "out.json").read_text())
+    assert (len(frame), sums["observed_m2"], sums["expected_area_m2"]) == (0, 0, 0)

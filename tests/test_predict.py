@@ -11,6 +11,7 @@ import openvino
 import pytest
 import rasterio
 import torch
+from affine import Affine
 from onnx import TensorProto, helper, numpy_helper
 
 from learning_case import CELL_PX, make_world, write_mosaic, write_network
@@ -175,6 +176,12 @@ def test_bad_mosaics_are_named(model, tmp_path):
 def test_a_block_without_mosaics_is_all_nodata(world, model, tmp_path):
     values = run(world, world.grid.block("b_e0100_n0100"), model, tmp_path / "far.tif")[0]
     assert values.shape == (3 * CELL_PX, 3 * CELL_PX)
+    assert (values == 255).all()
+
+
+def test_mosaics_that_nobody_saw_are_all_nodata(model, tmp_path):
+    world = make_world(tmp_path, cells=1, gap=(slice(None), slice(None)))
+    values = run(world, whole(world), model, tmp_path / "out.tif")[0]
     assert (values == 255).all()
 
 
@@ -465,6 +472,26 @@ def test_a_network_for_other_bands(monkeypatch, capfd, world, tmp_path):
     io.write_json(model / "model.json", {"bands": BANDS})
     code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu")
     assert (code, "model.json: doesn't say sha256" in line) == (3, True)
+
+
+def test_a_changed_network_and_a_mosaic_of_another_grid(monkeypatch, capfd, world, model, tmp_path):
+    changed = write_model(tmp_path / "model")
+    with (changed / "network.onnx").open("ab") as file:
+        file.write(b"x")
+    code, line = complaint(monkeypatch, capfd, world, changed, tmp_path / "out.tif", "--device", "cpu")
+    assert (code, "network.onnx: sha256 " in line, line.endswith("; train the round again")) == (3, True, True)
+    path = tmp_path / "mosaics" / world.mosaics[0].name
+    with rasterio.open(world.mosaics[0]) as dataset, io.new_cog(path, **_moved(dataset)) as other:
+        other.write(dataset.read())
+    code, line = complaint(monkeypatch, capfd, world, model, tmp_path / "out.tif", "--device", "cpu", mosaics=[path])
+    assert (code, f"{path}: lies on another grid" in line) == (3, True)
+    assert line.endswith("; remove the mosaics that were made with another grid")
+
+
+def _moved(dataset):
+    """The profile of a raster that lies a metre farther east."""
+    names = "count", "dtype", "width", "height", "nodata", "crs"
+    return {name: dataset.profile[name] for name in names} | {"transform": dataset.transform @ Affine.translation(1 / 3, 0)}
 
 
 def test_a_network_whose_answer_is_no_number(monkeypatch, capfd, world, tmp_path):

@@ -109,6 +109,11 @@ def test_every_round_has_its_row_and_model(page):
     assert "2" * 64 + " 0.42 0.61 288 m² 900 m² 19 train, 3 validation" in seen
 
 
+def test_what_was_left_out_before_anybody_was_asked_is_said(page):
+    seen = text(page)
+    assert "Outlines of round 02 that were left out before anybody was asked: 1,234 without a seed (5,679 m²)." in seen
+
+
 def test_every_round_tells_how_well_its_network_did(page):
     seen = text(page)
     interval = "50 % to 90 %"
@@ -121,6 +126,7 @@ def test_equal_input_gives_equal_bytes(tmp_path):
     first = project.report()
     assert "Not converged: the last reviewed round (round 01) still brought 1 new slump. Expect more." in text(first)
     assert "Terrain" not in text(first)
+    assert "left out before anybody was asked" not in text(first)
     assert project.report() == first
 
 

@@ -16,7 +16,7 @@ from rts_pipeline.errors import UsageError
 from rts_pipeline.io import GDAL_OPTIONS, read_geoparquet, read_outlines, write_json, write_parquet
 from rts_pipeline.lineage import united
 from rts_pipeline.metrics.pixels import BINS, NODATA
-from rts_pipeline.polygonize import check_raster
+from rts_pipeline.polygonize import check_raster, reading
 from rts_pipeline.progress import track
 from rts_pipeline.ranking import known_distance
 from rts_pipeline.sampling import draw, strata
@@ -130,7 +130,7 @@ def _windows(probabilities: Sequence[Path], grid: Grid, size_px: int) -> pd.Data
     tables = []
     for path in track(probabilities, len(probabilities), "audit", "blocks"):
         block = grid.block(path.stem)
-        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as dataset:
+        with reading(path), rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as dataset:
             check_raster(dataset, block, path)
             tables.append(_of_block(dataset, block, size_px))
     return pd.concat(tables).sort_values(["row", "column"], ignore_index=True)

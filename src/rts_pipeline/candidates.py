@@ -24,8 +24,9 @@ from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpk
 from rts_pipeline.lineage import SEPARATOR, known_outlines, united
 from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.necks import Probabilities, Read, cut_necks
+from rts_pipeline.omitted import Counts, Omitted, tell
 from rts_pipeline.options import CandidatesOptions
-from rts_pipeline.polygonize import chosen_values, from_frame, sums_path, to_crs_units
+from rts_pipeline.polygonize import chosen_values, from_frame, hopeless, read_sums, to_crs_units
 from rts_pipeline.ranking import known_distance, left_for_later, score
 from rts_pipeline.simplify import simplify
 
@@ -86,7 +87,8 @@ def build_candidates(
             a slump changed.
         out_gpkg: the same as a GeoPackage, layer "candidates", and the outlines known so far of those that changed in layer
             "known".
-        out_summary: JSON: the outlines by status, the expected precision (mean probability) of those asked about, the observed
+        out_summary: JSON: the outlines by status, what was left out of them since the blocks were outlined (see `omitted`), the
+            expected precision (mean probability) of those asked about, the observed
             area, and the area that is expected to be slump among all observed pixels (of the blocks, whatever the area of
             interest) and among those of the outlines.
         options: the stage's options.
@@ -98,12 +100,15 @@ def build_candidates(
     """
     grid = options.grid.grid()
     area = read_outlines(aoi, "area of interest", crs=grid.crs)
-    chosen = chosen_values(choice, options.polygonize)
+    chosen, sums = chosen_values(choice, options.polygonize), [read_sums(path) for path in outlines]
+    omitted = Omitted(grid.crs, grid.pixel_m)
     with Probabilities(probabilities, grid) as read:
         frame = merge_outlines(
             outlines,
             grid,
+            omitted,
             seed_threshold=chosen["seed_threshold"],
+            min_area_m2=chosen["min_area_m2"],
             hole_m2=chosen["hole_m2"],
             neck_m=options.polygonize.neck_m,
             simplify_px=options.polygonize.simplify_px,
@@ -111,8 +116,9 @@ def build_candidates(
         )
     # Pixels below the threshold of the outlines weren't counted.
     frame[[name for name, value in AREA_THRESHOLDS.items() if level_of(value) < level_of(chosen["threshold"])]] = np.nan
-    frame = frame[frame["area_m2"] >= chosen["min_area_m2"]]
-    frame = frame[_touches(frame, area)]
+    frame = omitted.rows_without(frame, "too_small", frame["area_m2"].to_numpy() < chosen["min_area_m2"])
+    frame = omitted.rows_without(frame, "outside_aoi", ~_touches(frame, area))
+    left_out = omitted.total([block["left_out"] for block in sums])
     decided = read_geoparquet(labels).to_crs(grid.crs)
     frame = compare(frame.reset_index(drop=True), decided, options.candidates.growth)
     ranked = rank(frame[frame["status"].isin(ASKED)], decided)
@@ -122,7 +128,8 @@ def build_candidates(
     candidates = _identified(ranked[~waiting], round, grid, _weights_sha256(choice))
     write_parquet(out_candidates, candidates)
     write_gpkg(out_gpkg, layers(candidates))
-    write_json(out_summary, _summary(round, frame, [read_json(sums_path(path)) for path in outlines]))
+    write_json(out_summary, _summary(round, frame, sums, left_out))
+    tell("candidates", len(frame), left_out)
     if waiting.any():
         why = "candidates.max_count, candidates.min_precision"
         print(f"candidates: {waiting.sum()} of {len(ranked)} outlines wait for a later round ({why})", file=sys.stderr)
@@ -131,8 +138,10 @@ def build_candidates(
 def merge_outlines(
     outlines: Sequence[Path],
     grid: Grid,
+    omitted: Omitted,
     *,
     seed_threshold: float,
+    min_area_m2: float,
     hole_m2: float,
     neck_m: float,
     simplify_px: float,
@@ -143,7 +152,10 @@ def merge_outlines(
     Args:
         outlines: GeoParquet files of the stage polygonize.
         grid: the grid.
+        omitted: counts what is left out.
         seed_threshold: outlines without a pixel of at least this probability are left out, before any hole is filled.
+        min_area_m2: outlines that can't reach this area are left out then, too, as in their blocks: larger ones may still have
+            a smaller area in the end.
         hole_m2: holes with a smaller area (in the grid's CRS) are filled, and outlines inside such holes left out.
         neck_m: width of the widest neck that is cut, 0: none; a part without a seed is left out as any other outline.
         simplify_px: tolerance of `simplify` in pixels.
@@ -157,11 +169,12 @@ def merge_outlines(
     import geopandas as gpd
 
     pieces = merge([from_frame(read_geoparquet(path), grid.pixel_m) for path in outlines])
-    pieces = pieces.where(pieces.value_max >= level_of(seed_threshold))
-    filled, inside, _ = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
-    kept = ~np.isin(np.arange(len(filled)), inside)
-    pieces, _ = cut_necks(pieces.where(kept), filled[kept], neck_m / grid.pixel_m, grid, read)
-    pieces = pieces.where(pieces.value_max >= level_of(seed_threshold))
+    pieces = omitted.pieces_without(pieces, hopeless(pieces, seed_threshold, min_area_m2, grid.pixel_m))
+    filled, others, _ = fill_holes(pieces.geometry, hole_m2 / grid.pixel_m**2)
+    inside = np.isin(np.arange(len(filled)), others)
+    pieces = omitted.pieces_without(pieces, {"in_filled_hole": inside})
+    pieces, _ = cut_necks(pieces, filled[~inside], neck_m / grid.pixel_m, grid, read)
+    pieces = omitted.pieces_without(pieces, {"no_seed": pieces.value_max < level_of(seed_threshold)})
     geometry = to_crs_units(simplify(pieces.geometry, simplify_px), grid.pixel_m)
     series = gpd.GeoSeries(geometry, crs=grid.crs)
     pixel_m2 = pixel_areas(grid.crs, grid.pixel_m, *shapely.get_coordinates(shapely.centroid(geometry)).T)
@@ -253,13 +266,14 @@ def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
     return {"candidates": candidates.drop(columns="known"), "known": known_outlines(candidates)}
 
 
-def _summary(round: str, frame: gpd.GeoDataFrame, sums: Sequence[dict[str, float]]) -> dict[str, Any]:
+def _summary(round: str, frame: gpd.GeoDataFrame, sums: Sequence[Any], left_out: Counts) -> dict[str, Any]:
     observed_m2, expected_m2 = (fsum(block[name] for block in sums) for name in ("observed_m2", "expected_area_m2"))
     asked = frame.loc[frame["status"].isin(ASKED), "prob_mean"]
     return {
         "round": round,
         "expected_precision": float(asked.mean()) if len(asked) else None,
         "outlines": {status: int((frame["status"] == status).sum()) for status in STATUSES},
+        "left_out": left_out,
         "observed_m2": observed_m2,
         "expected_area_m2": {"observed": expected_m2, "outlines": fsum(frame["expected_area_m2"])},
     }

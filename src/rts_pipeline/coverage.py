@@ -99,7 +99,7 @@ def count_observations(
     seen = {box.id: [CellYear(box, year, policy) for year in by_year] for box in boxes}
     parts = [part for box in boxes for part in box.windows(WINDOW_PX)]
     # by band: where bands are interleaved GDAL fills a tile that is written in part with 0, which would say "not observed"
-    profile = {"count": len(by_year), "dtype": "uint8", "nodata": NODATA, "interleave": "band", **block.profile}
+    profile: dict[str, Any] = {"count": len(by_year), "dtype": "uint8", "nodata": NODATA, "interleave": "band", **block.profile}
     with io.new_cog(out, overview_resampling="nearest", **profile) as target:
         target.descriptions = [str(year) for year in by_year]
         target.update_tags(POLICY=policy)

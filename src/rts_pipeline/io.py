@@ -359,12 +359,13 @@ def read_vector(path: Path, what: str) -> gpd.GeoDataFrame:
 
 
 @contextmanager
-def new_cog(path: Path, *, overview_resampling: str = "average", **profile: Any) -> Iterator[DatasetWriter]:
+def new_cog(path: Path, *, overview_resampling: str = "average", level: int = 6, **profile: Any) -> Iterator[DatasetWriter]:
     """Open a raster for windowed writing that becomes a Cloud Optimized GeoTIFF at `path` when the block ends.
 
     Args:
         path: the COG, written atomically.
         overview_resampling: resampling of the overviews ("nearest" for classes).
+        level: of compression, 1 (fast) to 9 (small).
         profile: count, dtype, height, width, crs, transform, nodata. Memory is bounded by the window written: the
             strips go to a tiled temporary file that GDAL then copies.
 
@@ -386,11 +387,11 @@ def new_cog(path: Path, *, overview_resampling: str = "average", **profile: Any)
         with rasterio.open(draft, "w", driver="GTiff", **layout, **profile) as dataset:
             yield dataset
         _check_blocks(draft)
-        _copy_to_cog(draft, temporary, overview_resampling)
+        _copy_to_cog(draft, temporary, overview_resampling, level)
         _check_blocks(temporary)
 
 
-def _copy_to_cog(draft: Path, out: Path, overview_resampling: str) -> None:
+def _copy_to_cog(draft: Path, out: Path, overview_resampling: str, level: int) -> None:
     import rasterio.shutil
     from rasterio._err import CPLE_BaseError
 
@@ -403,7 +404,7 @@ def _copy_to_cog(draft: Path, out: Path, overview_resampling: str) -> None:
             # zstd is read twice as fast, but a changed bit in it goes unnoticed, in deflate six of seven don't
             compress="deflate",
             predictor="yes",
-            level=6,
+            level=level,
             overview_resampling=overview_resampling,
             bigtiff="if_safer",
             num_threads="2",

@@ -24,7 +24,7 @@ from rts_pipeline.components import EIGHT_CONNECTED, Pieces, count_levels, trace
 from rts_pipeline.errors import UsageError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.metrics.pixels import NODATA
-from rts_pipeline.polygonize import check_raster
+from rts_pipeline.polygonize import check_raster, reading
 from rts_pipeline.simplify import straightened
 
 if TYPE_CHECKING:
@@ -167,13 +167,14 @@ class Probabilities:
         """Return the values of a box: probability x 250, 255 = not observed or in no block.
 
         Raises:
-            InputError: a raster has other pixels than its block.
+            InputError: a raster can't be read, or has other pixels than its block.
         """
         values = np.full(box.shape, NODATA, np.uint8)
         for path, block in self._blocks.items():
             part = block.intersection(box)
             if part is not None:
-                values[box.slices_of(part)] = self._dataset(path, block).read(1, window=block.window_of(part))
+                with reading(path):
+                    values[box.slices_of(part)] = self._dataset(path, block).read(1, window=block.window_of(part))
         return values
 
     def _dataset(self, path: Path, block: GeoBox) -> DatasetReader:

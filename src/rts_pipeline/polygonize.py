@@ -6,9 +6,10 @@ A raster is read strip by strip, so that memory doesn't grow with it. How it is 
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -20,6 +21,7 @@ from rts_pipeline.expected import Sums
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io import GDAL_OPTIONS, read_json, write_json, write_parquet
 from rts_pipeline.metrics.pixels import LEVELS, level_of
+from rts_pipeline.omitted import Omitted, tell
 from rts_pipeline.options import PolygonizeOptions
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ COLUMNS = ["block", "levels", "counts", "edge_runs", "geometry"]
 
 
 def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, options: PolygonizeOptions) -> None:
-    """Write the outlines of a block, and beside them what its probabilities sum up to (`<block>.json`, see `expected`).
+    """Write the outlines of a block, and beside them `<block>.json`: what its probabilities sum up to (see `expected`), and as
+    `left_out` what was dropped (see `omitted`).
 
     Args:
         block: the block; the raster must be exactly its pixels.
@@ -48,13 +51,13 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
         options: the stage's options.
 
     Raises:
-        InputError: the raster isn't the block, or the choice names no threshold.
+        InputError: the raster isn't the block or is damaged, or the choice names no threshold.
     """
     import rasterio
 
     chosen = chosen_values(choice, options.polygonize)
     limit, sums = level_of(chosen["threshold"]), Sums(block)
-    with rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
+    with reading(probability), rasterio.Env(**GDAL_OPTIONS), rasterio.open(probability) as dataset:
         check_raster(dataset, block, probability)
         strips = []
         for strip, values in _strips(dataset, block):
@@ -62,17 +65,44 @@ def polygonize(block: GeoBox, probability: Path, choice: Path, out: Path, option
             strips.append(find(strip, values, limit))
     pieces = merge(strips)
     pieces = _edges_only(pieces, block)
-    # Holes may be filled later, and the final area is geodesic: half the minimum is below what either can change.
-    kept = _filled_area(pieces.geometry) * block.pixel_m**2 >= chosen["min_area_m2"] / 2
-    kept &= pieces.value_max >= level_of(chosen["seed_threshold"])
-    kept[pieces.owner] = True
-    write_json(sums_path(out), sums.total())
-    write_parquet(out, to_frame(pieces, block).loc[kept])
+    whole, omitted = np.ones(len(pieces.geometry), bool), Omitted(block.crs, block.pixel_m)
+    whole[pieces.owner] = False
+    reasons = hopeless(pieces, chosen["seed_threshold"], chosen["min_area_m2"], block.pixel_m)
+    pieces = omitted.pieces_without(pieces, {reason: which & whole for reason, which in reasons.items()})
+    left_out = omitted.total()
+    write_json(sums_path(out), {**sums.total(), "left_out": left_out})
+    write_parquet(out, to_frame(pieces, block))
+    tell(f"polygonize {block.id}", len(pieces.geometry), left_out)
 
 
 def sums_path(outlines: Path) -> Path:
     """Return where the sums of a block lie, from where its outlines do."""
     return outlines.with_suffix(".json")
+
+
+def read_sums(outlines: Path) -> Any:
+    """Return the sums of a block, and what was left out there.
+
+    Raises:
+        InputError: the file lacks one of them.
+    """
+    path = sums_path(outlines)
+    sums = read_json(path)
+    names = "observed_m2", "expected_area_m2", "left_out"
+    missing = [name for name in names if not isinstance(sums, dict) or name not in sums]
+    if missing:
+        raise InputError(path, f"doesn't say {', '.join(missing)}", do="polygonize the block again")
+    return sums
+
+
+def hopeless(pieces: Pieces, seed_threshold: float, min_area_m2: float, pixel_m: float) -> dict[str, NDArray[np.bool_]]:
+    """Return which whole pieces hold no seed, or can't reach the smallest area, by reason (see `omitted`), shape (n,) each.
+
+    Holes may be filled later, and the final area is geodesic: half the smallest area is below what either can change.
+    """
+    unseeded = pieces.value_max < level_of(seed_threshold)
+    small = _filled_area(pieces.geometry) * pixel_m**2 < min_area_m2 / 2
+    return {"no_seed": unseeded, "too_small": small & ~unseeded}
 
 
 def chosen_values(choice: Path, options: Outlining) -> dict[str, float]:
@@ -133,15 +163,33 @@ def to_crs_units(geometry: Geometries, pixel_m: float) -> Geometries:
     return shapely.normalize(shapely.transform(geometry, lambda xy: xy * [pixel_m, -pixel_m] + 0.0))
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn GDAL's errors into ours while a raster of probabilities is opened and read.
+
+    Raises:
+        InputError: it is missing, no raster, or damaged.
+    """
+    from rasterio.errors import RasterioIOError
+
+    try:
+        yield
+    except RasterioIOError as error:
+        raise InputError(path, f"can't be read ({error})", do="remove it and predict again") from None
+
+
 def check_raster(dataset: DatasetReader, block: GeoBox, path: Path) -> None:
     """Check that a raster of probabilities is exactly its block.
 
     Raises:
-        InputError: it has other pixels.
+        InputError: it has other pixels, or other numbers.
     """
     if dataset.shape != block.shape or not dataset.transform.almost_equals(block.transform, precision=1e-6):
         raise InputError(path, f"{dataset.shape} pixels from {dataset.transform[2]}, {dataset.transform[5]}",
                          expected=f"the pixels of block {block.id}", do="remove it and predict again")  # fmt: skip
+    if dataset.dtypes != ("uint8",):
+        raise InputError(path, f"holds {', '.join(dataset.dtypes)}", expected="one band, uint8: probability x 250",
+                         do="remove it and predict again")  # fmt: skip
 
 
 def _strips(dataset: DatasetReader, block: GeoBox) -> Iterator[tuple[GeoBox, NDArray[np.uint8]]]:

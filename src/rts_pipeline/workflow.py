@@ -26,6 +26,7 @@ from rts_pipeline.review.rounds import (
     SIGNOFF,
     SUMMARY,
     Signoff,
+    count_rows,
     open_draft,
     read_signoffs,
     round_folder,
@@ -355,7 +356,11 @@ class Project:
         return self.rounds.open is None
 
     def state_line(self) -> str:
-        """Say in one line where the project stands and what comes next."""
+        """Say in one line where the project stands and what comes next.
+
+        Raises:
+            InputError: the open round's candidates are broken.
+        """
         rounds, reviews = self.rounds, len(self.rounds.signed)
         which = "" if self.source == "config/config.yaml" else f" --config {self.source}"
         if rounds.open is None:
@@ -368,9 +373,7 @@ class Project:
         candidates = Path(self.config.results, "rounds", rounds.open, "candidates.parquet")
         if not candidates.exists():
             return f"Round {rounds.open}: to be computed ({reviews} rounds signed off)."
-        import pyarrow.parquet as pq
-
-        number, cut = pq.read_metadata(candidates).num_rows, self._cut(candidates.with_name(SUMMARY))
+        number, cut = count_rows(candidates), self._cut(candidates.with_name(SUMMARY))
         return (
             f"Round {rounds.open}: {number} candidates ready for review{cut};"
             f" next: rts-pipeline review start {rounds.open}{which}"
@@ -405,6 +408,14 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         stop(error)
     except OSError as error:
         stop(_told(error))
+
+
+def tell_state(project: Project) -> None:
+    """Say on stderr where the project stands; end the process with one line where its results are broken."""
+    try:
+        print(f"rts-pipeline: {project.state_line()}", file=sys.stderr)
+    except PipelineError as error:
+        stop(error)
 
 
 def begin(results: Path) -> None:

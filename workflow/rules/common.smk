@@ -2,11 +2,16 @@
 
 import os
 import shlex
-import sys
 from pathlib import Path
 
 from rts_pipeline.review.rounds import CHANGE, YEARS
-from rts_pipeline.workflow import begin, load_project, read_rounds, Project
+from rts_pipeline.workflow import (
+    begin,
+    load_project,
+    read_rounds,
+    tell_state,
+    Project,
+)
 
 CONFIG_SOURCE = os.path.relpath(
     next(iter(workflow.overwrite_configfiles), "config/config.yaml")
@@ -49,15 +54,13 @@ VALIDATION = [
 ]
 
 
-def current_state():
+def tell_current_state():
     """Say where the project stands now; the reviews may have moved on since the parse."""
-    return Project(
-        project.config, read_rounds(project.config), CONFIG_SOURCE
-    ).state_line()
+    tell_state(Project(project.config, read_rounds(project.config), CONFIG_SOURCE))
 
 
 if workflow.is_main_process:
-    print(f"rts-pipeline: {project.state_line()}", file=sys.stderr)
+    tell_state(project)
 
 
 # --- the files that are kept, each a direct target so that a failed re-run is noticed ---

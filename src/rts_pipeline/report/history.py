@@ -11,7 +11,8 @@ import pandas as pd
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import read_geoparquet, read_json
-from rts_pipeline.review.rounds import POSITIVE, REVIEWED, Signoff, read_signoffs, round_folder
+from rts_pipeline.omitted import REASONS
+from rts_pipeline.review.rounds import POSITIVE, REVIEWED, SUMMARY, Signoff, read_signoffs, round_folder
 
 DECISIONS = (*POSITIVE, "reject", "unsure", "unseen")
 CHOSEN = ("threshold", "seed_threshold", "min_area_m2", "hole_m2")
@@ -19,11 +20,12 @@ CHOSEN = ("threshold", "seed_threshold", "min_area_m2", "hole_m2")
 
 def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
     """Return a row a round: round, at, reviewers, n_candidates, n_new, n_changed, n_cut, one count a decision, precision,
-    after, rows_sha256, model_sha256, n_chips, threshold, seed_threshold, min_area_m2, hole_m2, judged.
+    after, rows_sha256, model_sha256, n_chips, threshold, seed_threshold, min_area_m2, hole_m2, judged, left_out.
 
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
     `judged` holds the figures of the validation blocks and, if there are any, of the test blocks, by split, as
-    `metrics.summary` gives them.
+    `metrics.summary` gives them. `left_out` are the outlines that were left out before anybody was asked, as `omitted.Counts`
+    by what `omitted.REASONS` say; None for a round from before they were counted.
 
     Args:
         reviews: folder of the reviews; its chain of sign-offs is verified.
@@ -43,7 +45,7 @@ def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
 
 def _round_columns() -> tuple[str, ...]:
     signed = ("round", "at", "reviewers", "n_candidates", "n_new", "n_changed", "n_cut", "after", "rows_sha256")
-    return (*signed, *DECISIONS, "precision", "model_sha256", "n_chips", *CHOSEN, "judged")
+    return (*signed, *DECISIONS, "precision", "model_sha256", "n_chips", *CHOSEN, "judged", "left_out")
 
 
 def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
@@ -65,7 +67,14 @@ def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
         "precision": right / (right + wrong) if right + wrong else np.nan,
         **_model(folder / "model" / "model.json"),
         **_validation(folder / "validation" / "validation.json"),
+        "left_out": _left_out(folder / SUMMARY),
     }
+
+
+def _left_out(path: Path) -> dict[str, Any] | None:
+    """Return what the review's own copy of candidates.json says was left out."""
+    counts = read_json(path).get("left_out") if path.exists() else None
+    return counts and {REASONS[reason]: counted for reason, counted in counts.items() if counted["outlines"]}
 
 
 def _model(path: Path) -> dict[str, Any]:

@@ -63,10 +63,12 @@ class Guard:
         headers = _headers(scope)
         path = str(scope["path"])
         if problem := _foreign(headers, scope["method"], entering=path.startswith(ENTER)):
+            await _body(receive)  # or the connection would be reset under the answer, which then is lost
             await answer.refuse(403, problem)
         elif path.startswith(ENTER):
             await self._enter(path, answer)
         elif not self._known(headers):
+            await _body(receive)
             await answer.refuse(401, "open the address that 'rts-pipeline review serve' printed; a new start has a new one")
         elif int(headers.get("content-length", "0")) > MAX_BODY or (body := await _body(receive)) is None:
             await answer.refuse(413, f"body larger than {MAX_BODY} bytes")
