@@ -93,6 +93,7 @@ def write_chips(results: Path, round: str, outlines, names, years=YEARS):
     # nothing is measured in a window of an audit
     names = [name for name in names if name.startswith("r")]
     facts = {"candidate_id": names, "n_images": 3, "n_seen": 2, "first_year_visible": 2019, "growth_m2_yr": 765.0, "score": 0.5}
+    facts |= {"monotone_growth": True, "two_years": False}
     change = pd.DataFrame({**facts, "rank": range(1, len(names) + 1), "retreat_m_yr": 6.5, "retreat_error_m_yr": 2.1})
     io.write_parquet(folder / "change.parquet", change.reindex(columns=list(CHANGE)))
 

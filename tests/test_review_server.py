@@ -131,6 +131,7 @@ def test_the_networks_numbers_come_after_the_verdict(fresh):
     _, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "unsure"})
     assert told["numbers"]["prob_mean"] == 0.7
     assert told["numbers"]["growth_m2_yr"] == 765
+    assert (told["numbers"]["monotone_growth"], told["numbers"]["two_years"]) == (1, 0)
     assert told["numbers"]["growth_low_m2_yr"] is None
     assert [(year["seen"], year["area_m2"]) for year in told["years"]] == [(False, 0), (True, 4321), (True, 4321)]
     assert [(year["ndvi"], year["ndvi_ring"], year["brightness"], year["brightness_ring"]) for year in told["years"]] == [

@@ -31,7 +31,7 @@ from rts_pipeline.review.windows import window_ids
 NUMBERS = ("prob_mean", "prob_median", "prob_max", "expected_area_m2", "known_m")
 CHANGES = (
     *("score", "n_images", "n_seen", "first_year_visible", "growth_m2_yr", "growth_low_m2_yr", "growth_high_m2_yr"),
-    *("retreat_m_yr", "retreat_error_m_yr"),
+    *("retreat_m_yr", "retreat_error_m_yr", "monotone_growth", "two_years"),
 )
 """What the network says of a candidate, and how it changed: shown after the verdict."""
 MAX_AROUND = 400
