@@ -81,7 +81,7 @@ def build_inventory(
     parts = _concatenate(frames + [_accepted(frame) for frame in rows], grid)
     parts = parts.assign(own_uid=pd.Series(distinct(_uids(parts, options, grid), ()), dtype="str"))
     united = unite_overlapping(parts.drop(columns=list(STATED)), _merge, grid.pixel_m, decided)
-    slumps = united.slumps.join(change_of(parts, united.slump, united.gone, read_change(reviewed)))
+    slumps = united.slumps.join(change_of(parts, united.slump, united.gone, read_change(reviewed, grid.pixel_m)))
     slumps, related, places, before = _named(slumps, united, earlier, rows, decided, grid)
     decided.refuse_stale()
     told = table(related, np.array(places, dtype=object), grid.crs)
