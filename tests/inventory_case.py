@@ -25,7 +25,12 @@ def square(x, y=0.0, width=60.0, height=60.0):
 
 def uid_at(slumps, x, y=30.0):
     """The uid of the slump that covers a point."""
-    covering = slumps[slumps.covers(square(x, y, 0.1, 0.1).centroid)]
+    return uid_of(slumps, square(x, y, 0.1, 0.1))
+
+
+def uid_of(slumps, outline):
+    """The uid of the slump that covers an outline's middle."""
+    covering = slumps[slumps.covers(outline.centroid)]
     assert len(covering) == 1
     return covering["rts_uid"].iloc[0]
 
