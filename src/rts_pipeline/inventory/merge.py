@@ -61,9 +61,10 @@ def _of_the_model(present: pd.DataFrame) -> dict[str, pd.Series]:
 
 def _joined(ordered: pd.DataFrame, name: str, separator: str) -> pd.Series:
     """Join the distinct texts of each slump that aren't empty, in order."""
-    texts = ordered[name].str.strip()
-    said = pd.DataFrame({"slump": ordered["slump"], "text": texts})[texts.fillna("") != ""].drop_duplicates()
-    return _by_slump(zip(said["slump"], said["text"], strict=True)).map(separator.join).astype("str")
+    said = ordered[["slump", name]].dropna()
+    said = said.assign(**{name: said[name].map(str.strip)}).drop_duplicates()
+    told = ((slump, text) for slump, text in zip(said["slump"], said[name], strict=True) if text)
+    return _by_slump(told).map(separator.join).astype("str")
 
 
 def _parts(ordered: pd.DataFrame) -> pd.Series:
