@@ -57,7 +57,9 @@ def _measured(folder: Path, pixel_m: float) -> pd.DataFrame:
     }
     appeared = change["first_year_visible"].astype("Int64").where(change["last_year_absent"].notna())
     last = change["candidate_id"].map(last_changed(shown, pixel_m)).astype("Int64")
-    return change.assign(areas=change["candidate_id"].map(areas), **{CHANGED: last.fillna(appeared)})[list(MEASURED)].astype(MEASURED)
+    return change.assign(areas=change["candidate_id"].map(areas), **{CHANGED: last.fillna(appeared)})[list(MEASURED)].astype(
+        MEASURED
+    )
 
 
 def last_changed(shown: pd.DataFrame, pixel_m: float) -> pd.Series:

@@ -1,4 +1,4 @@
-"""The values of the rows that several outlines of one slump become; all slumps at once, since pandas is slow on small tables."""
+"""The values of rows that several outlines of a slump become; of all slumps at once, since pandas is slow on small tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def merged(parts: pd.DataFrame, slump: NDArray[np.int64]) -> pd.DataFrame:
         **{name: first[name] for name in ("source", "iteration")},
         "decision": last["decision"],
         "possibility": rows["possibility"].max(),
-        "reviewers": _joined(ordered.assign(reviewers=ordered["reviewers"].str.split(",")).explode("reviewers"), "reviewers", ","),
+        "reviewers": _joined(
+            ordered.assign(reviewers=ordered["reviewers"].str.split(",")).explode("reviewers"), "reviewers", ","
+        ),
         "n_reviews": rows["n_reviews"].sum(),
         "agreement": rows["agreement"].min(),
         "reviewed_at": ordered.dropna(subset="reviewed_at").sort_values("reviewed_at").groupby("slump")["reviewed_at"].last(),
