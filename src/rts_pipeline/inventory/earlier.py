@@ -22,7 +22,7 @@ from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import MOSTLY, NARROW_PX
 from rts_pipeline.io import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2
+from rts_pipeline.lineage import MIN_SHARED_M2, common_ground
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,7 +144,7 @@ def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) 
     """Return the pairs that share ground, best IoU first: what they share, when they were seen, and how close they are."""
     outlines, before = slumps.geometry.to_numpy(), earlier.geometry.to_numpy()
     new, old = shapely.STRtree(before).query(outlines, predicate="intersects")
-    ground = relations.common_ground(outlines[new], before[old])
+    ground = common_ground(outlines[new], before[old])
     shared = shapely.area(ground)
     keep = shared > MIN_SHARED_M2
     new, old, ground, shared = new[keep], old[keep], ground[keep], shared[keep]

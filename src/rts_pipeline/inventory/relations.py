@@ -54,14 +54,6 @@ def question_ids(*outlines: Geometries) -> list[str]:
     return [hashlib.sha256("|".join(sorted(sides)).encode()).hexdigest()[:12] for sides in zip(*texts, strict=True)]
 
 
-def common_ground(first: Geometries, second: Geometries) -> Geometries:
-    """Return what each of n pairs shares; outlines that are the same to the last coordinate are it, which costs less."""
-    ground: Geometries = first.copy()
-    other = np.flatnonzero(~shapely.equals_exact(first, second, 0.0))
-    ground[other] = shapely.intersection(first[other], second[other])
-    return ground
-
-
 def pair_numbers(first: Geometries, second: Geometries, shared_m2: NDArray[np.float64]) -> pd.DataFrame:
     """Return iou, share (of `first` that is shared), related_share and shared_m2 of n pairs."""
     a, b = shapely.area(first), shapely.area(second)

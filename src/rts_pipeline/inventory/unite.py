@@ -20,7 +20,7 @@ from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.merge import merged
 from rts_pipeline.inventory.relations import ASKED, DECIDED, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.lineage import MIN_SHARED_M2, replacements, united
+from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, replacements, united
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def _overlapping(outlines: Geometries) -> tuple[Positions, Positions, Geometries
     left, right = shapely.STRtree(outlines).query(outlines, predicate="intersects")
     once = left < right
     left, right = left[once], right[once]
-    ground = relations.common_ground(outlines[left], outlines[right])
+    ground = common_ground(outlines[left], outlines[right])
     shared = shapely.area(ground) > MIN_SHARED_M2
     return left[shared], right[shared], ground[shared]
 
@@ -141,7 +141,7 @@ def _lineage(parts: gpd.GeoDataFrame) -> _Lineage:
         pairs = pairs.merge(step, on="by").drop(columns="by").rename(columns={"next": "by"}).drop_duplicates()
     every = pd.concat([pd.DataFrame({"part": old[:0], "by": new[:0]}), *found]).drop_duplicates()
     part, by = every["part"].to_numpy(np.intp), every["by"].to_numpy(np.intp)
-    shared = shapely.area(shapely.intersection(outlines[part], outlines[by]))
+    shared = shapely.area(common_ground(outlines[part], outlines[by]))
     order = np.lexsort((by, -shared, part))
     part, by = part[order], by[order]
     holder = np.arange(count)
