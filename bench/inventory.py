@@ -1,14 +1,17 @@
 """What it costs to compare two inventories, and to build one on an earlier one: CPU seconds and peak memory.
 
-    python bench/inventory.py [--slumps 100000]
+    python bench/inventory.py [--slumps 10000 30000 100000] [--redrawn 0.1 1.0]
 
-B has A's slumps, a tenth of them redrawn, a hundredth gone and a hundredth new, in another order. Slumps are outlines of 64
-points in a random walk around a circle, about 1.9 ha each, 600 m apart.
+B has A's slumps, a share of them redrawn, a hundredth gone and a hundredth new, in another order. Slumps are outlines of 64
+points at random distances around a circle, about 1.9 ha each, 600 m apart. Redrawn ones have other points, so that each of
+their edges crosses the old outline. The inventory is built of B as seeds on A as the earlier one, and of A as seeds with a
+round of review in which each of them was given B's outline.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import tempfile
 import time
@@ -16,42 +19,57 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 
 from rts_pipeline.config import GridSection, Place, Time
-from rts_pipeline.inventory.build import Earlier, build_inventory
+from rts_pipeline.inventory.build import RELATIONS, Earlier, build_inventory
 from rts_pipeline.inventory.diff import diff, summary
 from rts_pipeline.options import InventoryOptions
 
 CRS = "EPSG:32646"
-POINTS, SPACING_M, RADIUS_M = 64, 600.0, 78.0
+POINTS, SPACING_M, RADIUS_M, SIDE = 64, 600.0, 78.0, 320
 
 
 def outlines(n: int, random: np.random.Generator) -> np.ndarray:
-    """Return n outlines on a lattice."""
-    side = int(np.ceil(n**0.5))
-    x, y = 300_000.0 + SPACING_M * (np.arange(n) % side), 3_800_000.0 + SPACING_M * (np.arange(n) // side)
+    """Return n outlines on a lattice, of which the first are at the same places whatever n is."""
+    x, y = 300_000.0 + SPACING_M * (np.arange(n) % SIDE), 3_800_000.0 + SPACING_M * (np.arange(n) // SIDE)
     angle = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
     radius = RADIUS_M * (1 + 0.1 * random.standard_normal((n, POINTS)))
     points = np.stack([x[:, None] + radius * np.cos(angle), y[:, None] + radius * np.sin(angle)], axis=-1)
     return shapely.polygons(points)
 
 
-def releases(n: int, folder: Path) -> tuple[Path, Path]:
-    """Write the two inventories."""
+def releases(n: int, redrawn: float, folder: Path) -> tuple[Path, Path]:
+    """Write the two inventories of n slumps each."""
     random = np.random.default_rng(0)
     shapes = outlines(n + n // 100, random)
     values = {"delineation_id": [f"s{i}" for i in range(len(shapes))], "slope_deg": random.uniform(1, 18, len(shapes))}
     frame = gpd.GeoDataFrame({"rts_uid": [f"uid-{i}" for i in range(len(shapes))], **values}, geometry=shapes, crs=CRS)
     frame["acquired_end"] = "2019-08-20T04:00:00Z"
     after = frame.iloc[n // 100 :].copy()
-    redrawn = random.permutation(len(after))[: n // 10]
+    other = random.permutation(len(after))[: round(n * redrawn)]
     geometry = after.geometry.to_numpy().copy()
-    geometry[redrawn] = shapely.buffer(geometry[redrawn], 3.0)
+    geometry[other] = outlines(len(shapes), random)[n // 100 :][other]
     paths = folder / "a.parquet", folder / "b.parquet"
     frame.iloc[:n].to_parquet(paths[0])
     after.set_geometry(geometry, crs=CRS).sample(frac=1, random_state=0).to_parquet(paths[1])
     return paths
+
+
+def review(seeds: Path, drawn: Path, folder: Path) -> Path:
+    """Write a round in which the slumps of one inventory got the outlines of another."""
+    uids = gpd.read_parquet(seeds)["rts_uid"].to_list()
+    label = {uid: f"seed-{number:05d}" for number, uid in enumerate(uids, 1)}
+    frame = gpd.read_parquet(drawn)
+    values = {
+        **{"candidate_id": [f"r01-{number:06d}" for number in range(len(frame))], "round": 1, "decision": "edit"},
+        **{"reject_reason": None, "possibility": 0.75, "n_reviews": 1, "reviewers": "ann", "prob_mean": 0.8, "prob_max": 0.9},
+        **{"reviewed_at": "2024-01-01T08:00:00Z", "known_ids": [label.get(uid, "") for uid in frame["rts_uid"]]},
+    }
+    path = folder / "reviewed.parquet"
+    gpd.GeoDataFrame(values, geometry=frame.geometry.to_numpy(), crs=CRS).to_parquet(path)
+    return path
 
 
 def measured(what: str, work) -> None:
@@ -66,29 +84,37 @@ def measured(what: str, work) -> None:
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slumps", type=int, default=100_000)
-    parser.add_argument("--build", type=int, default=10_000, help="slumps of the inventory that is built")
+    parser.add_argument("--slumps", type=int, nargs="+", default=[10_000, 30_000, 100_000])
+    parser.add_argument("--redrawn", type=float, nargs="+", default=[0.1, 1.0], help="share of the slumps")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        a, b = releases(given.slumps, folder)
+    for slumps, redrawn in itertools.product(given.slumps, given.redrawn):
+        with tempfile.TemporaryDirectory() as name:
+            compare(slumps, redrawn, Path(name))
 
-        def compare() -> str:
-            rows = diff(a, b, 1e-6)
-            summary(rows)
-            return f"; {rows['change'].value_counts().to_dict()}"
 
-        measured(f"diff of {given.slumps:,} against {given.slumps:,} slumps", compare)
-        c, d = releases(given.build, folder)
-        area = folder / "aoi.parquet"
-        gpd.GeoDataFrame(geometry=[shapely.box(0, 3_000_000, 1_500_000, 5_000_000)], crs=CRS).to_parquet(area)
-        options = InventoryOptions(area=Place(), time=Time(), grid=GridSection(crs=CRS))
+def compare(slumps: int, redrawn: float, folder: Path) -> None:
+    """Measure both with so many slumps."""
+    a, b = releases(slumps, redrawn, folder)
+    area = folder / "aoi.parquet"
+    gpd.GeoDataFrame(geometry=[shapely.box(0, 3_000_000, 1_500_000, 5_000_000)], crs=CRS).to_parquet(area)
+    options = InventoryOptions(area=Place(), time=Time(), grid=GridSection(crs=CRS))
+    out = folder / "outlines.parquet"
 
-        def build() -> str:
-            build_inventory(d, [], folder / "outlines.parquet", options, Earlier(c, area))
-            return ""
+    def differ() -> str:
+        rows = diff(a, b, 1e-6)
+        summary(rows)
+        return f"; {rows['change'].value_counts().to_dict()}"
 
-        measured(f"inventory of {given.build:,} slumps on an earlier one", build)
+    def build(seeds: Path, reviewed: list[Path], earlier: Earlier | None) -> str:
+        build_inventory(seeds, reviewed, out, options, earlier)
+        told = pd.read_parquet(out.with_name(RELATIONS), columns=["relation"])
+        return f"; {told['relation'].value_counts().to_dict()}"
+
+    print(f"{slumps:,} slumps against {slumps:,}, {redrawn:.0%} redrawn")
+    measured("  diff", differ)
+    measured("  inventory on an earlier one", lambda: build(b, [], Earlier(a, area)))
+    reviewed = [review(a, b, folder)]
+    measured("  inventory of a round over seeds", lambda: build(a, reviewed, None))
 
 
 if __name__ == "__main__":

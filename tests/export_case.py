@@ -72,10 +72,8 @@ def observed_table(folder, crs=CRS):
     return folder / "observed.parquet"
 
 
-def release(folder, outlines=OUTLINES, crs=CRS, area=AREA, out="export", **export):
-    """Make a release in folder/export and return that folder."""
-    folder.mkdir(exist_ok=True)
-    attributes = attributes_of(folder, outlines, crs)
+def publish(folder, attributes, crs=CRS, area=AREA, out="export", **export):
+    """Make a release of folder/outlines.parquet and its attributes in folder/export and return that folder."""
     known, reviews = folder / "completeness.json", folder / "reviews"
     reviews.mkdir(exist_ok=True)
     grid = GRID.model_copy(update={"crs": crs})
@@ -83,3 +81,9 @@ def release(folder, outlines=OUTLINES, crs=CRS, area=AREA, out="export", **expor
     wanted = options(crs, area, **export)
     build_export(attributes, known, observed_table(folder, crs), reviews, folder / out, wanted, [])
     return folder / out
+
+
+def release(folder, outlines=OUTLINES, crs=CRS, area=AREA, out="export", **export):
+    """Make a release of outlines in folder/export and return that folder."""
+    folder.mkdir(exist_ok=True)
+    return publish(folder, attributes_of(folder, outlines, crs), crs, area, out, **export)

@@ -25,7 +25,12 @@ def square(x, y=0.0, width=60.0, height=60.0):
 
 def uid_at(slumps, x, y=30.0):
     """The uid of the slump that covers a point."""
-    covering = slumps[slumps.covers(square(x, y, 0.1, 0.1).centroid)]
+    return uid_of(slumps, square(x, y, 0.1, 0.1))
+
+
+def uid_of(slumps, outline):
+    """The uid of the slump that covers an outline's middle."""
+    covering = slumps[slumps.covers(outline.centroid)]
     assert len(covering) == 1
     return covering["rts_uid"].iloc[0]
 
@@ -42,7 +47,10 @@ class Project:
             gpd.GeoDataFrame(geometry=list(seeds), crs=CRS).to_parquet(self.seeds)
 
     def round(self, *verdicts, change=(), years=()):
-        """Sign off a round of (decision, outline, changed values); `change` and `years` are rows of its evidence."""
+        """Sign off a round of (decision, outline, changed values); `change` and `years` are rows of its evidence.
+
+        A year is (candidate, year, seen, area) and, where that matters, its outline; images lie within a metre.
+        """
         number = len(self.reviewed) + 1
         rows = [
             {
@@ -62,7 +70,9 @@ class Project:
         write_parquet(folder / "reviewed.parquet", frame)
         if change:
             write_parquet(folder / CHANGE, pd.DataFrame(change))
-            write_parquet(folder / YEARS, pd.DataFrame(years, columns=["candidate_id", "year", "seen", "area_m2"]))
+            rows = [(*year, *[None] * (5 - len(year)), 1.0) for year in years]
+            names = ["candidate_id", "year", "seen", "area_m2", "outline", "misregistration_m"]
+            write_parquet(folder / YEARS, gpd.GeoDataFrame(pd.DataFrame(rows, columns=names), geometry="outline", crs=CRS))
         self.reviewed.append(folder / "reviewed.parquet")
 
     def build(self, previous=None, decisions=None, area=None):

@@ -1,5 +1,7 @@
 """Stage attributes: images and shape of each slump, and the columns of the stage."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,7 +12,7 @@ from pyproj import Transformer
 from shapely import Point, box, transform
 
 from attributes_case import CELL_M, EAST, GRID, NORTH, attributes, source_map, write_dem
-from rts_pipeline.config import Place, Time
+from rts_pipeline.config import Measures, Place, Time
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
@@ -89,6 +91,18 @@ def test_nothing_configured_leaves_nulls_and_the_dictionary_s_columns(tmp_path):
     slumps = attributes(tmp_path, [box(EAST, NORTH, EAST + 90, NORTH + 90)])
     assert list(slumps.columns) == [column.name for column in columns(measured=True)]
     assert slumps[["elevation_mean_m", "aspect_deg", "dist_road_m", "dist_railway_m"]].isna().all(axis=None)
+
+
+def test_rows_name_the_configuration_that_they_depend_on(tmp_path):
+    outline = [box(EAST, NORTH, EAST + 60, NORTH + 60)]
+    plain, again, dated = (
+        attributes(tmp_path, outline, measures=Measures(dem_date=date))["config_sha256"][0] for date in (None, None, "2011")
+    )
+    assert plain == again != dated
+    options = AttributesOptions(grid=GRID, attributes=Measures()).model_dump(mode="json")
+    assert sorted(options) == ["area", "attributes", "grid", "time"]
+    text = json.dumps(options, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert plain == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_an_empty_inventory_has_attributes(tmp_path):

@@ -155,6 +155,17 @@ def test_a_large_slump_costs_no_more_pixels_and_gets_the_same(tmp_path_factory, 
     assert solar_radiation(place, dem)[0] == pytest.approx(plane[0], rel=0.01)
 
 
+def test_neighbours_and_the_order_of_slumps_change_nothing(tmp_path):
+    """Outlines of a tile share what is read of the DEM; each has the value that it has alone, to the last digit."""
+    dem = wide_dem(tmp_path / "dem.tif", lambda x, y: 4700 + 90 * np.sin(x / 400) * np.cos(y / 700))
+    places = [Point(X + 37 * number, Y - 700 * number).buffer(40 + 20 * abs(number)) for number in range(-4, 5)]
+    together = solar_radiation(gpd.GeoSeries(places, crs="EPSG:32646"), dem)
+    turned = solar_radiation(gpd.GeoSeries(places[::-1], crs="EPSG:32646"), dem)
+    alone = [solar_radiation(gpd.GeoSeries([place], crs="EPSG:32646"), dem)[0] for place in places]
+    assert together.tolist() == turned[::-1].tolist() == alone
+    assert np.ptp(together) > 10
+
+
 def test_nothing_is_known_beside_the_dem(tmp_path):
     dem = write_dem(tmp_path / "dem.tif", lambda x, y: 0 * x + 4800)
     places = gpd.GeoSeries([Point(X + 500_000, Y).buffer(50)], crs="EPSG:32646")

@@ -10,14 +10,19 @@ import pandas as pd
 import pytest
 from shapely import Polygon, box
 
-from export_case import AREA, GRID, LONG, NOTE, OUTLINES, release
+from export_case import AREA, GRID, LONG, NOTE, OUTLINES, publish, release
+from inventory_case import Project, square, uid_of
+from inventory_case import release as release_of
 from real_data import REAL, real
 from rts_pipeline.config import Place
 from rts_pipeline.errors import InputError
 from rts_pipeline.export.arts import COLUMNS, RELATIONS, REQUIRED, relations
 from rts_pipeline.export.validate import check, check_arts
+from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.identity import arts_uid
+from rts_pipeline.inventory.relations import question_id
 from rts_pipeline.io import read_geoparquet
+from rts_pipeline.options import AttributesOptions
 
 PUBLISHED = REAL / "rts_outlines" / "arts_v5.0.0.geojson"
 
@@ -135,14 +140,59 @@ def test_geometry_is_checked(features):
 
 
 def test_relations_are_told_in_the_words_of_the_standard():
-    words = ["merged,new,merged", None, "unknown"]
-    slumps = pd.DataFrame({"relation": words, "related_uids": ["a,b,c", None, "d"]}, dtype="str")
+    words = ["merged,new,merged", None, "unknown", "stabilized"]
+    told = {"rts_uid": ["x", "b", "z", "w"], "relation": words, "related_uids": ["a,b,c", None, "d", "e"]}
+    slumps = pd.DataFrame(told, dtype="str")
     assert {name: uids for name, uids in relations(slumps).items() if any(uids)} == {
-        "MergedRTS": ["a,c", "", ""],
-        "NewRTS": ["b", "", ""],
-        "UnknownRelationship": ["", "", "d"],
+        "MergedRTS": ["a,c", "", "", ""],
+        "NewRTS": ["", "x", "", ""],
+        "StabilizedRTS": ["b", "", "", "e"],
+        "UnknownRelationship": ["", "", "d", ""],
     }
     assert list(relations(slumps)) == list(RELATIONS)
+
+
+def test_every_relation_to_an_earlier_inventory_is_published_and_valid(tmp_path, capsys):
+    before = {
+        **{"a": square(0), "b": square(80, 0, 40), "split": square(500, 0, 170), "old scar": square(1000)},
+        **{"decided": square(1500), "unsure": square(2000), "scar": square(2500), "gone": square(3000)},
+    }
+    first = Project(tmp_path / "first", list(before.values())).build()[0]
+    names = {name: uid_of(first, outline) for name, outline in before.items()}
+    after = {
+        **{"merged": square(0, 0, 120), "kept": square(500, 0, 90), "part": square(610, 0, 60), "new": square(1000, 0, 20)},
+        **{"on decided": square(1500, 0, 20), "near": square(2045), "still scar": square(2500, 0, 60, 35)},
+        "on scar": square(2500, 40, 60, 20),
+    }
+    project = Project(tmp_path / "second")
+    since = {"new": 2021, "near": 2018, "on scar": 2021}
+    project.round(
+        *[("accept", outline, {"first_year_visible": since.get(name)}) for name, outline in after.items()],
+        ("reject", square(3000), {"reject_reason": "stable scar"}),
+    )
+    earlier = release_of(tmp_path / "earlier.gpkg", [(names[name], outline) for name, outline in before.items()])
+    decided = project.decisions(f"{question_id(after['on decided'], before['decided'])},stabilized,eve,")
+    slumps, told = project.build(earlier, decided)
+    assert told.loc[told["related_uid"] == names["gone"], "relation"].tolist() == ["stabilized"], "and it isn't published"
+    uids = {name: uid_of(slumps, outline) for name, outline in after.items()}
+    assert [uids[name] for name in ("merged", "kept", "still scar")] == [names[name] for name in ("a", "split", "scar")]
+
+    attributes = project.folder / "attributes.parquet"
+    build_attributes(project.folder / "outlines.parquet", [], None, None, None, attributes, AttributesOptions(grid=GRID))
+    file = publish(project.folder, attributes, area=project.options.area, formats=["arts"]) / "rts_arts.geojson"
+    features = gpd.read_file(file, DATE_AS_STRING="YES").set_index("UID")[list(RELATIONS)]
+    found = {(name, field): features.loc[uids[name], field] for name in after for field in RELATIONS}
+    assert {key: value for key, value in found.items() if value} == {
+        ("merged", "MergedRTS"): names["b"],
+        ("part", "SplitRTS"): names["split"],
+        ("new", "StabilizedRTS"): names["old scar"],
+        ("on decided", "StabilizedRTS"): names["decided"],
+        ("near", "UnknownRelationship"): names["unsure"],
+        ("on scar", "StabilizedRTS"): names["scar"],
+        ("still scar", "NewRTS"): uids["on scar"],
+    }
+    check(file, "arts")
+    assert f"valid ARTS, {len(after)} features" in capsys.readouterr().out
 
 
 def test_an_overlap_needs_a_relation(features):

@@ -334,7 +334,8 @@ def test_an_earlier_inventory_needs_uids(tmp_path, project, uids):
 
 def measured(name, **values):
     rates = ("growth_m2_yr", "growth_low_m2_yr", "growth_high_m2_yr", "retreat_m_yr", "retreat_error_m_yr")
-    return {"candidate_id": name, "first_year_visible": 2017, **dict.fromkeys(rates, 1.0), "reason": "", **values}
+    first = {"first_year_visible": 2017, "last_year_absent": None}
+    return {"candidate_id": name, **first, **dict.fromkeys(rates, 1.0), "reason": "", **values}
 
 
 def test_change_comes_from_the_evidence_and_reviewers_go_first(tmp_path):
@@ -368,6 +369,37 @@ def test_change_comes_from_the_evidence_and_reviewers_go_first(tmp_path):
     assert (added["active"], added["active_source"]) == (True, "reviewer")
     assert np.isnan(added["growth_m2_yr"])
     assert by_id.loc["seed-00001", ["first_year", "active", "growth_m2_yr", "area_by_year_m2", "change_of"]].isna().all()
+
+
+def whole(name, year, outline):
+    return (name, year, True, outline.area, outline)
+
+
+def test_the_last_year_of_new_ground_is_told(tmp_path):
+    """New ground lies beyond a pixel (3 m) and what two images' places may differ by (1.96 times 1.4 m): 5.8 m."""
+    grew, stayed, crept, came, cut = "r01-0001", "r01-0002", "r01-0003", "r01-0004", "r01-0005"
+    years = (2017, 2018, 2019, 2020)
+    project = Project(tmp_path)
+    project.round(
+        *[("accept", square(200 * number), {}) for number in range(5)],
+        ("accept", square(1000), {}),
+        change=[
+            *(measured(name) for name in (grew, stayed, crept, cut)),
+            measured(came, first_year_visible=2019, last_year_absent=2018),
+        ],
+        years=[
+            *(whole(grew, year, square(0, 0, width)) for year, width in zip(years, (60, 67, 72, 50), strict=True)),
+            *(whole(stayed, year, square(200 + 5 * (year % 2))) for year in years),
+            *(whole(crept, year, square(400, 0, width)) for year, width in zip(years, (60, 64, 68, 72), strict=True)),
+            (came, 2018, False, 0.0),
+            *(whole(came, year, square(600)) for year in (2019, 2020)),
+            whole(cut, 2017, square(800)),
+            (cut, 2018, True, np.nan, square(800, 0, 120)),  # an image that shows it in part
+            (cut, 2019, None, np.nan),
+        ],
+    )
+    told = project.build()[0].set_index("delineation_id")["last_changed_year"]
+    assert told.dropna().to_dict() == {grew: 2018, crept: 2019, came: 2019}
 
 
 def test_a_redrawn_slump_has_the_change_of_its_present_outline(tmp_path):

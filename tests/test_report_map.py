@@ -14,6 +14,10 @@ from rts_pipeline.report import interactive
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("map"), columns=2, n_seeds=2, new_by_round=(3,)).measure()
+    path = project.results / "attributes.parquet"
+    grew = gpd.read_parquet(path).assign(first_year=2016, last_changed_year=2018, growth_m2_yr=1234.4)
+    grew.loc[0, ["first_year", "growth_m2_yr"]] = None
+    grew.astype({"first_year": "Int64", "last_changed_year": "Int64"}).to_parquet(path)
     project.report()
     return project
 
@@ -51,6 +55,8 @@ def test_a_slump_tells_what_is_known_of_it(page, project):
     told = page.locator("#map-told")
     expect(told).to_contain_text(wanted.rts_uid)
     expect(told).to_contain_text(f"{wanted.latitude:.5f}, {wanted.longitude:.5f}")
+    for name, value in (("first seen in", "2016"), ("last changed in", "2018"), ("growth", "1,234 m² a year")):
+        expect(told).to_contain_text(f"{name}{value}")
     # the map has moved to it, so that a click into its middle finds it
     page.locator("#map-go").fill("999")
     page.locator("#map-go").press("Enter")

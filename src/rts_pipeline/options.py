@@ -208,8 +208,10 @@ class InventoryOptions(Section):
 
 
 class AttributesOptions(Section):
-    """Options of `attributes`."""
+    """Options of `attributes`; those of `inventory` are told in `config_sha256` alone."""
 
+    area: Place = Place()
+    time: Time = Time()
     grid: GridSection
     attributes: Measures = Measures()
 

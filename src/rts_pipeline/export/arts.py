@@ -8,20 +8,22 @@ import pandas as pd
 from rts_pipeline.export.files import ARTS
 from rts_pipeline.export.tables import Source, Table, rounded
 from rts_pipeline.inventory.dictionary import Column, typed
+from rts_pipeline.inventory.relations import pairs_of
 
 CRS = "EPSG:3413"
 DECIMALS = 3
 """Of a metre."""
 SOURCE = "PlanetScope"
-RELATION_OF = {
+RELATIONS = ("MergedRTS", "SplitRTS", "NewRTS", "StabilizedRTS", "UnknownRelationship")
+FIELD_OF = {
     "merged": "MergedRTS",
     "split": "SplitRTS",
-    "new": "NewRTS",
+    "new": "StabilizedRTS",
     "stabilized": "StabilizedRTS",
     "unknown": "UnknownRelationship",
 }
-"""Field of each word of the inventory's column `relation`."""
-RELATIONS = tuple(RELATION_OF.values())
+"""Field of each word of the inventory's column `relation`. Words say what the row's slump is, fields what the other one is: the
+slump that a new one lies on is a scar (metadata format summary of the data set)."""
 TOLD = ("relation", "related_uids")
 """Columns of the inventory that tell relations."""
 REQUIRED = (
@@ -42,9 +44,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("LabelType", "text", "", "Polygon", "constant"),
     Column("MergedRTS", "text", "", "UIDs of slumps that merged into this one, joined by ','; empty: none", "inventory"),
     Column("SplitRTS", "text", "", "UID of the slump that split, of which this is a part; empty: none", "inventory"),
-    Column(
-        "NewRTS", "text", "", "UIDs of slumps that formed on a stabilised scar here, joined by ','; empty: none", "inventory"
-    ),
+    Column("NewRTS", "text", "", "UIDs of slumps that formed on this one, a scar now, joined by ','; empty: none", "inventory"),
     Column("StabilizedRTS", "text", "", "UIDs of stabilised scars that it overlaps, joined by ','; empty: none", "inventory"),
     Column("UnknownRelationship", "text", "", "UIDs of others that it overlaps, joined by ','; empty: none", "inventory"),
     Column("ContributionDate", "text", "", "Day of the release, YYYY-MM-DD", "export.released, review"),
@@ -89,15 +89,19 @@ def relations(slumps: gpd.GeoDataFrame) -> dict[str, list[str]]:
     """Return the UIDs of each kind of relation, joined by commas; empty where there is none.
 
     Args:
-        slumps: with `relation` and `related_uids`, two lists of equal length joined by commas, null: none; without these
-            columns no slump has a relation.
+        slumps: with `rts_uid`, `relation` and `related_uids`, two lists of equal length joined by commas, null: none; without
+            the last two no slump has a relation.
     """
+    uids = slumps["rts_uid"].tolist()
+    found: dict[str, list[dict[str, None]]] = {field: [{} for _ in uids] for field in RELATIONS}
     if set(TOLD) <= set(slumps.columns):
-        told = [tuple(slumps[name].fillna("").str.split(",")) for name in TOLD]
-        rows = [list(zip(words, uids, strict=True)) for words, uids in zip(*told, strict=True)]
-    else:
-        rows = [[] for _ in range(len(slumps))]
-    return {field: [",".join(uid for word, uid in row if word == kind) for row in rows] for kind, field in RELATION_OF.items()}
+        row_of = {uid: row for row, uid in enumerate(uids)}
+        for row, pairs in enumerate(pairs_of(*(slumps[name] for name in TOLD))):
+            for word, other in sorted(pairs):
+                found[FIELD_OF[word]][row][other] = None
+                if word == "new" and other in row_of:
+                    found["NewRTS"][row_of[other]][uids[row]] = None
+    return {field: [",".join(others) for others in rows] for field, rows in found.items()}
 
 
 def lacking(source: Source) -> list[str]:

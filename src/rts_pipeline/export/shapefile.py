@@ -38,6 +38,8 @@ SHORT = {
     "elevation_max_m": "elev_max_m",
     "aspect_concentration": "aspect_con",
     "first_year_source": "first_src",
+    "last_changed_year": "chang_year",
+    "config_sha256": "config_sha",
     "active_source": "active_src",
     "growth_m2_yr": "growth",
     "growth_low_m2_yr": "growth_lo",

@@ -17,7 +17,7 @@ from rts_pipeline.inventory.observed import acquisitions
 from rts_pipeline.inventory.setting import distance_to_lines
 from rts_pipeline.inventory.solar import solar_radiation
 from rts_pipeline.inventory.terrain import NUMBERS, terrain
-from rts_pipeline.io import read_geoparquet, write_parquet
+from rts_pipeline.io import read_geoparquet, sha256_json, write_parquet
 from rts_pipeline.options import AttributesOptions
 
 
@@ -56,6 +56,7 @@ def build_attributes(
     slumps = slumps.assign(**{str(name): values for frame in measured for name, values in frame.items()})
     slumps["dist_road_m"] = _distance(outlines, roads, "roads")
     slumps["dist_railway_m"] = _distance(outlines, railway, "railway")
+    slumps["config_sha256"] = sha256_json(options.model_dump(mode="json"))
     slumps["rts_pipeline_version"] = __version__
     write_parquet(out, conform(slumps, measured=True, covariates=options.attributes.covariates))
 

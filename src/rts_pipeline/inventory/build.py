@@ -22,7 +22,7 @@ from rts_pipeline.inventory.identity import arts_uid, distinct, possibility_clas
 from rts_pipeline.inventory.relations import ASKED, pairs_of, stated, table
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import United, unite_overlapping
-from rts_pipeline.io import canonical_json, read_geoparquet, read_outlines, write_csv, write_parquet
+from rts_pipeline.io import read_geoparquet, read_outlines, write_csv, write_parquet
 from rts_pipeline.lineage import with_lineage
 from rts_pipeline.options import InventoryOptions
 from rts_pipeline.review.rounds import POSITIVE
@@ -80,8 +80,8 @@ def build_inventory(
     rows = [with_lineage(read_geoparquet(path).to_crs(grid.crs)) for path in reviewed]
     parts = _concatenate(frames + [_accepted(frame) for frame in rows], grid)
     parts = parts.assign(own_uid=pd.Series(distinct(_uids(parts, options, grid), ()), dtype="str"))
-    united = unite_overlapping(parts.drop(columns=list(STATED)), _merge, grid.pixel_m, decided)
-    slumps = united.slumps.join(change_of(parts, united.slump, united.gone, read_change(reviewed)))
+    united = unite_overlapping(parts.drop(columns=list(STATED)), grid.pixel_m, decided)
+    slumps = united.slumps.join(change_of(parts, united.slump, united.gone, read_change(reviewed, grid.pixel_m)))
     slumps, related, places, before = _named(slumps, united, earlier, rows, decided, grid)
     decided.refuse_stale()
     told = table(related, np.array(places, dtype=object), grid.crs)
@@ -133,44 +133,10 @@ def _concatenate(frames: Sequence[gpd.GeoDataFrame], grid: Grid) -> gpd.GeoDataF
     typed = [frame.astype(types) for frame in (frames or [empty])]
     parts = gpd.GeoDataFrame(pd.concat(typed, ignore_index=True), geometry="geometry", crs=grid.crs)
     parts = parts.set_geometry(only_polygons(parts.geometry.to_numpy()), crs=grid.crs)
-    shape = shapely.to_wkb(shapely.normalize(parts.geometry.to_numpy()), hex=True)
-    order = parts[["iteration"]].assign(size=-parts.area.round(2), shape=shape)
+    order = parts[["iteration"]].assign(size=-parts.area.round(2), shape="")
+    alike = order.duplicated(keep=False)
+    order.loc[alike, "shape"] = shapely.to_wkb(shapely.normalize(parts.geometry.to_numpy()[alike]), hex=True)
     return parts.loc[order.sort_values(["iteration", "size", "shape"], kind="stable").index].reset_index(drop=True)
-
-
-def _merge(group: pd.DataFrame) -> dict[str, Any]:
-    """Return the values of the row that several outlines of one slump become."""
-    ordered = group.sort_values(["iteration", "reviewed_at", "delineation_id"], na_position="first")
-    first, last = ordered.iloc[0], ordered.iloc[-1]
-    present = ordered[~ordered["replaced"]]
-    with_model = present[present["prob_mean"].notna()]
-    weights = shapely.area(with_model["geometry"].to_numpy())
-    kept = ["delineation_id", "source", "decision", "possibility", "reviewers", "reviewed_at", "replaced"]
-    parts = ordered[kept].astype(object).where(ordered[kept].notna(), None).to_dict("records")
-    return {
-        "delineation_id": "+".join(ordered["delineation_id"]),
-        "source": first["source"],
-        "iteration": first["iteration"],
-        "decision": last["decision"],
-        "possibility": ordered["possibility"].max(),
-        "reviewers": _joined(ordered["reviewers"].str.split(",").explode(), ","),
-        "n_reviews": ordered["n_reviews"].sum(),
-        "agreement": ordered["agreement"].min(),
-        "reviewed_at": ordered["reviewed_at"].dropna().max() if ordered["reviewed_at"].notna().any() else None,
-        "note": _joined(ordered["note"], "; "),
-        "base_sha256": _joined(ordered["base_sha256"], ","),
-        "model_sha256": _joined(ordered["model_sha256"], ","),
-        "prob_mean": np.average(with_model["prob_mean"], weights=weights) if len(with_model) else np.nan,
-        "prob_max": present["prob_max"].max(),
-        **{name: with_model[name].iloc[0] if len(with_model) == 1 else np.nan for name in OF_THE_OUTLINE},
-        "parts": canonical_json(parts),
-    }
-
-
-def _joined(values: pd.Series, separator: str) -> str | None:
-    """Join the distinct texts that aren't empty, in order."""
-    texts = dict.fromkeys(text.strip() for text in values.dropna() if text.strip())
-    return separator.join(texts) or None
 
 
 def _uids(outlines: gpd.GeoDataFrame, options: InventoryOptions, grid: Grid) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from rts_pipeline.evidence.change import NORMAL_95
 from rts_pipeline.io import canonical_json, read_parquet
 from rts_pipeline.review.rounds import CHANGE, YEARS
 
@@ -18,36 +19,76 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATES = ("growth_m2_yr", "growth_low_m2_yr", "growth_high_m2_yr", "retreat_m_yr", "retreat_error_m_yr")
-MEASURED = {"candidate_id": "str", "first_year_visible": "Int64", **dict.fromkeys(RATES, "float64"), "areas": "str"}
+CHANGED = "last_changed_year"
+MEASURED = {
+    **{"candidate_id": "str", "first_year_visible": "Int64", **dict.fromkeys(RATES, "float64")},
+    **{"areas": "str", CHANGED: "Int64"},
+}
+IN_YEARS = ("candidate_id", "year", "seen", "area_m2", "misregistration_m", "outline")
 STATED = ("first_year_visible", "active")
 """What reviewers can say of a slump."""
 
 
-def read_change(reviewed: Sequence[Path]) -> pd.DataFrame:
+def read_change(reviewed: Sequence[Path], pixel_m: float) -> pd.DataFrame:
     """Return what was measured of the candidates of rounds, columns of `MEASURED`.
 
-    `areas` is a JSON object of the area (m2) in each year that shows the slump whole.
+    `areas` is a JSON object of the area (m2) in each year that shows the slump whole; `last_changed_year` is by `last_changed`,
+    or else the first year, where an earlier one shows that there was nothing.
 
     Args:
         reviewed: the reviewed.parquet of rounds; beside each lie the tables of its evidence, unless the review was started with
             an earlier version.
+        pixel_m: edge of a pixel.
 
     Raises:
         InputError: a damaged table.
     """
-    tables = [_measured(path.parent) for path in reviewed if (path.parent / CHANGE).exists()]
+    tables = [_measured(path.parent, pixel_m) for path in reviewed if (path.parent / CHANGE).exists()]
     return pd.concat([pd.DataFrame(columns=list(MEASURED)).astype(MEASURED), *tables], ignore_index=True)
 
 
-def _measured(folder: Path) -> pd.DataFrame:
-    change = read_parquet(folder / CHANGE, [name for name in MEASURED if name != "areas"])
-    years = read_parquet(folder / YEARS, ["candidate_id", "year", "seen", "area_m2"])
+def _measured(folder: Path, pixel_m: float) -> pd.DataFrame:
+    change = read_parquet(folder / CHANGE, [*(name for name in MEASURED if name not in {"areas", CHANGED}), "last_year_absent"])
+    years = read_parquet(folder / YEARS, IN_YEARS).reindex(columns=list(IN_YEARS))
     shown = years[years["seen"].fillna(False).astype(bool) & years["area_m2"].notna()].sort_values("year")
     areas = {
         name: canonical_json({str(year): round(area, 1) for year, area in zip(rows["year"], rows["area_m2"], strict=True)})
         for name, rows in shown.groupby("candidate_id")
     }
-    return change.assign(areas=change["candidate_id"].map(areas)).astype(MEASURED)
+    appeared = change["first_year_visible"].astype("Int64").where(change["last_year_absent"].notna())
+    last = change["candidate_id"].map(last_changed(shown, pixel_m)).astype("Int64")
+    return change.assign(areas=change["candidate_id"].map(areas), **{CHANGED: last.fillna(appeared)})[list(MEASURED)].astype(
+        MEASURED
+    )
+
+
+def last_changed(shown: pd.DataFrame, pixel_m: float) -> pd.Series:
+    """Return the last year in which each candidate took new ground, by candidate_id; those that never did are left out.
+
+    New ground: more than a pixel's area that lies farther from what was taken before than a pixel and 1.96 standard errors of
+    both images' places, which is what the edge of an outline that stays may move by. What is nearer counts as taken once the
+    outline has gone beyond it, so that slow growth adds up.
+
+    Args:
+        shown: rows of `evidence.parquet` that show a candidate whole, years ascending, `IN_YEARS`; outlines as WKB.
+        pixel_m: edge of a pixel.
+    """
+    code, names = pd.factorize(shown["candidate_id"])
+    turn = shown.groupby("candidate_id").cumcount().to_numpy()
+    outlines, errors = shapely.from_wkb(shown["outline"].to_numpy()), shown["misregistration_m"].to_numpy(float)
+    taken, error = np.full(len(names), None, dtype=object), np.full(len(names), np.nan)
+    last = pd.Series(pd.NA, index=names, dtype="Int64")
+    for number in range(turn.max(initial=-1) + 1):
+        rows = np.flatnonzero(turn == number)
+        if number:
+            room = pixel_m + NORMAL_95 * np.hypot(errors[rows], error[code[rows]])
+            rows, room = rows[np.isfinite(room)], room[np.isfinite(room)]
+            new = shapely.difference(outlines[rows], shapely.buffer(taken[code[rows]], room))
+            rows = rows[shapely.area(new) > pixel_m**2]
+            last.iloc[code[rows]] = shown["year"].to_numpy()[rows]
+        taken[code[rows]] = shapely.union_all([taken[code[rows]], outlines[rows]], axis=0)
+        error[code[rows]] = np.fmax(error[code[rows]], errors[rows])
+    return last.dropna()
 
 
 def change_of(
@@ -81,7 +122,7 @@ def change_of(
     return pd.DataFrame(
         {
             **{"first_year": first, "first_year_source": first_source, "active": active, "active_source": active_source},
-            **{name: largest[name] for name in RATES},
+            **{name: largest[name] for name in (CHANGED, *RATES)},
             **{"area_by_year_m2": largest["areas"], "change_of": largest["delineation_id"]},
         }
     )

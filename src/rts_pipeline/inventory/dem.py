@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,8 @@ class Dem:
             margin_px: pixels to read on each side of it.
             factor: edge of a pixel in pixels of the lattice.
         """
-        lattice = self.lattice @ Affine.scale(factor)
-        west, south, east, north = bounds
-        columns, rows = zip(*(~lattice @ corner for corner in ((west, north), (east, south))), strict=True)
-        left, top = floor(min(columns)) - margin_px, floor(min(rows)) - margin_px
-        width, height = ceil(max(columns)) + margin_px - left, ceil(max(rows)) + margin_px - top
-        transform = lattice @ Affine.translation(left, top)
+        left, top, width, height = self.window(bounds, margin_px, factor)
+        transform = self.lattice @ Affine.scale(factor) @ Affine.translation(left, top)
         exact = Resampling.nearest if self.native else Resampling.bilinear
         with WarpedVRT(
             self.dataset,
@@ -104,6 +100,40 @@ class Dem:
         elevation[elevation == np.float32(NODATA)] = np.nan
         fill, value = find_fill(elevation, self.pixel_m * factor)
         return Patch(np.where(fill, np.float32(np.nan), elevation), fill, value, transform)
+
+    def window(self, bounds: Sequence[float], margin_px: int, factor: int) -> tuple[int, int, int, int]:
+        """Return left, top, width and height of what `read` reads, in its pixels from the lattice's origin."""
+        lattice = self.lattice @ Affine.scale(factor)
+        west, south, east, north = bounds
+        columns, rows = zip(*(~lattice @ corner for corner in ((west, north), (east, south))), strict=True)
+        left, top = floor(min(columns)) - margin_px, floor(min(rows)) - margin_px
+        return left, top, ceil(max(columns)) + margin_px - left, ceil(max(rows)) + margin_px - top
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A DEM around a rectangle that many outlines lie in: read once for all of them at each size of pixel."""
+
+    dem: Dem
+    bounds: tuple[float, float, float, float]
+    patches: dict[tuple[int, int], Patch] = field(default_factory=dict)
+
+    @property
+    def pixel_m(self) -> float:
+        """The longer edge of a pixel."""
+        return self.dem.pixel_m
+
+    def read(self, bounds: Sequence[float], margin_px: int, factor: int = 1) -> Patch:
+        """Return what `Dem.read` does, of a rectangle inside."""
+        if (margin_px, factor) not in self.patches:
+            self.patches[margin_px, factor] = self.dem.read(self.bounds, margin_px, factor)
+        patch = self.patches[margin_px, factor]
+        left, top, width, height = self.dem.window(bounds, margin_px, factor)
+        first_column, first_row, *_ = self.dem.window(self.bounds, margin_px, factor)
+        column, row = left - first_column, top - first_row
+        part = slice(row, row + height), slice(column, column + width)
+        transform = patch.transform @ Affine.translation(column, row)
+        return Patch(patch.elevation[part], patch.fill[part], patch.value, transform)
 
 
 @contextmanager

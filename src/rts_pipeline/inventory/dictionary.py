@@ -120,6 +120,15 @@ HISTORY: tuple[Column, ...] = (
     ),
     Column("first_year_source", "text", "", "Who says so: 'reviewer', else 'measured'", _CHANGE, "first_year is empty"),
     Column(
+        "last_changed_year",
+        "integer",
+        "year",
+        "Last year in which it took ground farther from what it had taken before than a pixel and 1.96 standard errors of the"
+        " images' places, or appeared where an earlier year shows nothing",
+        "evidence",
+        f"{_UNTOLD}, or no year shows such a change",
+    ),
+    Column(
         "active",
         "boolean",
         "",
@@ -213,6 +222,13 @@ MEASURED: tuple[Column, ...] = (
     ),
     Column("dist_road_m", "number", "m", "Geodesic distance from the nearest road", "roads", "none is configured"),
     Column("dist_railway_m", "number", "m", "Geodesic distance from the nearest railway", "railway", "none is configured"),
+    Column(
+        "config_sha256",
+        "text",
+        "",
+        "Checksum of the configuration's sections that the row depends on (area, time, grid, attributes, as sorted JSON)",
+        "configuration",
+    ),
     Column("rts_pipeline_version", "text", "", "Version of rts-pipeline that measured this", "software"),
 )
 

@@ -37,7 +37,7 @@ CHANGES = {
 }
 """Kinds of difference, and what they mean."""
 OTHER = {"merged": "into", "split": "from", "renamed": "was"}
-ASIDE = ("rts_uid", "rts_id", "rts_pipeline_version", "geometry")
+ASIDE = ("rts_uid", "rts_id", "config_sha256", "rts_pipeline_version", "geometry")
 """Columns that tell nothing of the slump: its number moves with every slump north of it."""
 SAME_NUMBER = 1e-9
 """Relative difference of two numbers that are equal: sums in another order."""

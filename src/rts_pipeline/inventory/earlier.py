@@ -22,7 +22,7 @@ from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import MOSTLY, NARROW_PX
 from rts_pipeline.io import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2
+from rts_pipeline.lineage import MIN_SHARED_M2, common_ground
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,11 +91,9 @@ def match_earlier(
         InputError: a decision that can't be.
     """
     pairs = _pairs(slumps, earlier, pixel_m)
-    names, took = [], []
     outlines, before = slumps.geometry.to_numpy(), earlier.geometry.to_numpy()
-    for new, old in zip(pairs["new"], pairs["old"], strict=True):
-        names.append(relations.question_id(outlines[new], before[old]))
-        took.append(decisions.take(names[-1], relations.WITH_EARLIER))
+    names = relations.question_ids(outlines[pairs["new"]], before[pairs["old"]])
+    took = [decisions.take(name, relations.WITH_EARLIER) for name in names]
     carried = _carried(pairs, took, len(slumps), len(earlier), decisions)
     told, slump, places = [], [], []
     uids, rows = earlier["rts_uid"].to_numpy(), slumps["delineation_id"].to_numpy()
@@ -146,13 +144,13 @@ def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) 
     """Return the pairs that share ground, best IoU first: what they share, when they were seen, and how close they are."""
     outlines, before = slumps.geometry.to_numpy(), earlier.geometry.to_numpy()
     new, old = shapely.STRtree(before).query(outlines, predicate="intersects")
-    ground = shapely.intersection(outlines[new], before[old])
+    ground = common_ground(outlines[new], before[old])
     shared = shapely.area(ground)
     keep = shared > MIN_SHARED_M2
     new, old, ground, shared = new[keep], old[keep], ground[keep], shared[keep]
     pairs = relations.pair_numbers(outlines[new], before[old], shared)
     most = pairs[["share", "related_share"]].max(axis=1)
-    slight = (most < LITTLE) | (relations.narrow(ground, NARROW_PX * pixel_m) & (most < MOSTLY))
+    slight = (most < LITTLE) | relations.narrow(ground, NARROW_PX * pixel_m, (most < MOSTLY).to_numpy())
     years = earlier_years(earlier)
     pairs = pairs.assign(
         **{"new": new, "old": old, "ground": ground, "slight": slight, "close": ~slight & (most >= MOSTLY)},

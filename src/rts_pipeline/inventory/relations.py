@@ -45,8 +45,13 @@ COLUMNS = {
 
 def question_id(*outlines: Any) -> str:
     """Return the id of a relation: that of its ground, so that a decision on other outlines is never taken for one on these."""
-    texts = shapely.to_wkt(shapely.normalize(np.array(outlines, dtype=object)), rounding_precision=DECIMALS)
-    return hashlib.sha256("|".join(sorted(texts)).encode()).hexdigest()[:12]
+    return question_ids(*(np.array([outline], dtype=object) for outline in outlines))[0]
+
+
+def question_ids(*outlines: Geometries) -> list[str]:
+    """Return the ids of n relations of outlines, of which one array holds the first of each, the next one the second."""
+    texts = [shapely.to_wkt(shapely.normalize(sides), rounding_precision=DECIMALS) for sides in outlines]
+    return [hashlib.sha256("|".join(sorted(sides)).encode()).hexdigest()[:12] for sides in zip(*texts, strict=True)]
 
 
 def pair_numbers(first: Geometries, second: Geometries, shared_m2: NDArray[np.float64]) -> pd.DataFrame:
@@ -56,9 +61,10 @@ def pair_numbers(first: Geometries, second: Geometries, shared_m2: NDArray[np.fl
     return pd.DataFrame({**numbers, "shared_m2": shared_m2})
 
 
-def narrow(shared: Geometries, width_m: float) -> NDArray[np.bool_]:
-    """Return which of n grounds are nowhere as wide as `width_m`."""
-    inside: NDArray[np.bool_] = shapely.is_empty(shapely.buffer(shared, -width_m / 2))
+def narrow(shared: Geometries, width_m: float, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of n grounds are nowhere as wide as `width_m`; those that aren't `among` the asked are not."""
+    inside = np.zeros(len(shared), dtype=bool)
+    inside[among] = shapely.is_empty(shapely.buffer(shared[among], -width_m / 2))
     return inside
 
 

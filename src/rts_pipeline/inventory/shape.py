@@ -18,7 +18,9 @@ MAX_EDGE_M = 100.0
 
 def only_polygons(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
     """Return the geometries as valid Polygons or MultiPolygons in 2D; lines and points of a repair are dropped."""
-    valid = shapely.make_valid(shapely.force_2d(geometries), method="structure", keep_collapsed=False)
+    valid = shapely.force_2d(geometries)
+    wrong = ~shapely.is_valid(valid) & ~shapely.is_missing(valid)
+    valid[wrong] = shapely.make_valid(valid[wrong], method="structure", keep_collapsed=False)
     mixed = np.flatnonzero(~np.isin(shapely.get_type_id(valid), (3, 6)))
     for index in mixed:
         pieces = shapely.get_parts(valid[index])

@@ -9,11 +9,12 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 from scipy.ndimage import map_coordinates
 
-from rts_pipeline.inventory.dem import Dem, Patch, horn, inside, opened, true_azimuth_of_grid_north
+from rts_pipeline.inventory.dem import Dem, Patch, Surroundings, horn, inside, opened, true_azimuth_of_grid_north
 from rts_pipeline.inventory.dictionary import HORIZON_M
 from rts_pipeline.inventory.sun import DIRECTIONS, directions, potential_radiation, sun_of_year
 from rts_pipeline.progress import track
@@ -22,6 +23,10 @@ MOST_PX = 64
 """Pixels across an outline; in larger outlines they are means of the DEM's, so that a slump's cost is bounded."""
 RING_PX = 16
 """The horizon is looked for up to twice as far in pixels of the DEM, then in ever larger ones from here to twice as far."""
+TILE_M = 5_000.0
+"""Edge of the tiles whose outlines share what is read of the DEM."""
+CHUNK = 512
+"""Pixels whose horizon is looked for at a time: it bounds the memory."""
 EARTH_RADIUS_M = 6_371_000.0
 NO_GROUND_M = -1e5
 
@@ -29,8 +34,8 @@ NO_GROUND_M = -1e5
 def solar_radiation(outlines: gpd.GeoSeries, dem: Path) -> NDArray[np.float64]:
     """Return the mean potential solar radiation of a year (kWh m-2) in each outline; nan where the DEM says nothing.
 
-    Each outline is worked on alone: the DEM is read around it, the farther away the coarser, up to HORIZON_M. Where the DEM
-    ends, nothing hides the sun.
+    The DEM is read around the outlines of a tile together, the farther away the coarser, up to HORIZON_M. Where the DEM ends,
+    nothing hides the sun.
 
     Args:
         outlines: polygons in a projected CRS in metres.
@@ -47,12 +52,18 @@ def solar_radiation(outlines: gpd.GeoSeries, dem: Path) -> NDArray[np.float64]:
     with opened(dem, outlines) as source:
         if source is None:
             return result
-        for index in track(range(len(outlines)), len(outlines), "solar radiation", "slumps"):
-            result[index] = _of_outline(source, outlines.iloc[[index]], latitude[index], north[index])
+        bounds = outlines.bounds.to_numpy()
+        tile = pd.DataFrame(np.floor((bounds[:, :2] + bounds[:, 2:]) / 2 / TILE_M)).groupby([0, 1]).ngroup().to_numpy()
+        around, last = None, -1
+        for index in track(np.argsort(tile, kind="stable"), len(outlines), "solar radiation", "slumps"):
+            if around is None or tile[index] != last:
+                last, of_tile = tile[index], bounds[tile == tile[index]]
+                around = Surroundings(source, (*of_tile[:, :2].min(axis=0), *of_tile[:, 2:].max(axis=0)))
+            result[index] = _of_outline(around, outlines.iloc[[index]], latitude[index], north[index])
     return result
 
 
-def _of_outline(dem: Dem, outline: gpd.GeoSeries, latitude_deg: float, north_deg: float) -> float:
+def _of_outline(dem: Surroundings, outline: gpd.GeoSeries, latitude_deg: float, north_deg: float) -> float:
     west, south, east, north = bounds = outline.total_bounds
     across = max(east - west, north - south) / dem.pixel_m
     factor = 2 ** max(0, ceil(log2(max(across, 1) / MOST_PX)))
@@ -77,7 +88,7 @@ def _of_outline(dem: Dem, outline: gpd.GeoSeries, latitude_deg: float, north_deg
     return float(inside(radiation, here, outline, "mean")["mean"].iloc[0])
 
 
-def read_levels(dem: Dem, bounds: Sequence[float], factor: int = 1) -> list[Patch]:
+def read_levels(dem: Dem | Surroundings, bounds: Sequence[float], factor: int = 1) -> list[Patch]:
     """Read the DEM around a rectangle: first in pixels of `factor` times its own, then in ever coarser ones."""
     margin = 2 * RING_PX + 2
     levels: list[Patch] = []
@@ -99,15 +110,27 @@ def horizon(
         elevation: (n,) of these places, metres.
     """
     result = np.zeros((DIRECTIONS, len(x)))
-    for number, level in enumerate(levels):
-        ground = np.nan_to_num(level.elevation, nan=NO_GROUND_M)
-        pixel_m = max(abs(level.transform.a), abs(level.transform.e))
-        steps = np.arange(1 if number == 0 else RING_PX + 1, 2 * RING_PX + 1)
-        distance = (steps * pixel_m)[:, None]
-        fall = distance**2 / (2 * EARTH_RADIUS_M)
-        to_pixel = ~level.transform
-        for index, (east, north) in enumerate(zip(*directions(), strict=True)):
-            column, row = to_pixel @ (x + distance * east, y + distance * north)
-            height = map_coordinates(ground, [row - 0.5, column - 0.5], order=1, cval=NO_GROUND_M)
-            np.maximum(result[index], ((height - fall - elevation) / distance).max(axis=0), out=result[index])
+    for start in range(0, len(x), CHUNK):
+        part = slice(start, start + CHUNK)
+        for number, level in enumerate(levels):
+            steps = np.arange(1 if number == 0 else RING_PX + 1, 2 * RING_PX + 1)
+            found = _horizon_of_level(level, steps, x[part], y[part], elevation[part])
+            np.maximum(result[:, part], found, out=result[:, part])
     return result
+
+
+def _horizon_of_level(
+    level: Patch,
+    steps: NDArray[np.int64],
+    x: NDArray[np.floating[Any]],
+    y: NDArray[np.floating[Any]],
+    elevation: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the tangent of the horizon's height, (DIRECTIONS, n), among the ground so many pixels away."""
+    ground = np.nan_to_num(level.elevation, nan=NO_GROUND_M)
+    distance = (steps * max(abs(level.transform.a), abs(level.transform.e)))[:, None]
+    fall = distance**2 / (2 * EARTH_RADIUS_M)
+    east, north = (side[:, None, None] for side in directions())
+    column, row = ~level.transform @ (x + distance * east, y + distance * north)
+    height = map_coordinates(ground, [row - 0.5, column - 0.5], order=1, cval=NO_GROUND_M)
+    return np.asarray(((height - fall - elevation) / distance).max(axis=1))

@@ -6,7 +6,6 @@ there are as many slumps as roots, less those that were merged, and those that w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,10 @@ import shapely
 from rts_pipeline.errors import RefusedError
 from rts_pipeline.graph import components
 from rts_pipeline.inventory import relations
+from rts_pipeline.inventory.merge import merged
 from rts_pipeline.inventory.relations import ASKED, DECIDED, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.lineage import MIN_SHARED_M2, replacements, united
+from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, replacements, united
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,23 +83,19 @@ def _overlapping(outlines: Geometries) -> tuple[Positions, Positions, Geometries
     left, right = shapely.STRtree(outlines).query(outlines, predicate="intersects")
     once = left < right
     left, right = left[once], right[once]
-    ground = shapely.intersection(outlines[left], outlines[right])
+    ground = common_ground(outlines[left], outlines[right])
     shared = shapely.area(ground) > MIN_SHARED_M2
     return left[shared], right[shared], ground[shared]
 
 
-def unite_overlapping(
-    parts: gpd.GeoDataFrame, merge: Callable[[pd.DataFrame], dict[str, Any]], pixel_m: float, decisions: Decisions
-) -> United:
+def unite_overlapping(parts: gpd.GeoDataFrame, pixel_m: float, decisions: Decisions) -> United:
     """Return one row a slump; its outline is the union of the parts whose place no other took.
 
     Outlines that overlap by less than a pixel's width, or of which the lab says so, stay two: the earlier keeps the ground.
 
     Args:
-        parts: outlines in a CRS in metres, those of earlier rounds first, with delineation_id, known_ids, iteration, reviewers
-            and own_uid, the uid that each has as a slump of its own.
-        merge: gives the values (without geometry) of the row that several parts become; a column `replaced` says which of
-            them another took the place of.
+        parts: outlines in a CRS in metres, those of earlier rounds first, with the columns of `build.PART_COLUMNS` and own_uid,
+            the uid that each has as a slump of its own.
         pixel_m: edge of a pixel.
         decisions: what the lab decided.
 
@@ -119,7 +115,7 @@ def unite_overlapping(
     present = ~lineage.gone
     outlines = united(parts.geometry.to_numpy()[present], group[present], len(uids))
     outlines = _cut(outlines, _first(group, np.ones(len(parts), dtype=bool)), group, links[~joined])
-    slumps = _rows(parts.assign(replaced=lineage.gone), group, merge)
+    slumps = _rows(parts.assign(replaced=lineage.gone), group)
     slumps = slumps.assign(rts_uid=uids).set_geometry(only_polygons(outlines), crs=parts.crs)
     told = [
         *_told_links(parts, links, lineage, group, uids),
@@ -145,7 +141,7 @@ def _lineage(parts: gpd.GeoDataFrame) -> _Lineage:
         pairs = pairs.merge(step, on="by").drop(columns="by").rename(columns={"next": "by"}).drop_duplicates()
     every = pd.concat([pd.DataFrame({"part": old[:0], "by": new[:0]}), *found]).drop_duplicates()
     part, by = every["part"].to_numpy(np.intp), every["by"].to_numpy(np.intp)
-    shared = shapely.area(shapely.intersection(outlines[part], outlines[by]))
+    shared = shapely.area(common_ground(outlines[part], outlines[by]))
     order = np.lexsort((by, -shared, part))
     part, by = part[order], by[order]
     holder = np.arange(count)
@@ -162,11 +158,10 @@ def _links(parts: gpd.GeoDataFrame, lineage: _Lineage, pixel_m: float, decisions
     a, b = outlines[links["left"]], outlines[links["right"]]
     links = pd.concat([links, relations.pair_numbers(a, b, shapely.area(ground))], axis=1)
     most = links[["share", "related_share"]].max(axis=1)
-    accident = relations.narrow(ground, NARROW_PX * pixel_m) & (most < MOSTLY)
+    accident = relations.narrow(ground, NARROW_PX * pixel_m, (most < MOSTLY).to_numpy())
     asked = ~accident & (most < SURE)
     told = []
-    for one, other, by_accident, open_ in zip(a, b, accident, asked, strict=True):
-        name = relations.question_id(one, other)
+    for name, by_accident, open_ in zip(relations.question_ids(a, b), accident, asked, strict=True):
         decision = decisions.take(name, relations.TOGETHER)
         proposed = "overlap" if by_accident else "merged"
         told.append({"relation_id": name, **relations.said(decision, proposed, ASKED if open_ else PROPOSED)})
@@ -188,18 +183,15 @@ def _uids(own: NDArray[np.object_], group: NDArray[np.int64], root: NDArray[np.b
     return uids
 
 
-def _rows(
-    parts: gpd.GeoDataFrame, group: NDArray[np.int64], merge: Callable[[pd.DataFrame], dict[str, Any]]
-) -> gpd.GeoDataFrame:
+def _rows(parts: gpd.GeoDataFrame, group: NDArray[np.int64]) -> gpd.GeoDataFrame:
     """Return the values of each group's row, in the order of the groups."""
     several = np.bincount(group)[group] > 1
     single = parts[~several].drop(columns=["known_ids", "own_uid", "replaced"]).assign(parts=None).astype({"parts": "str"})
     single.index = pd.Index(group[~several])
-    rows = {number: {**merge(frame), "geometry": None} for number, frame in parts[several].groupby(group[several])}
-    if rows:
-        made = gpd.GeoDataFrame(list(rows.values()), index=list(rows), geometry="geometry", crs=parts.crs)
+    if several.any():
+        made = merged(pd.DataFrame(parts[several]), group[several]).assign(geometry=None)
         made = made.astype({name: dtype for name, dtype in single.dtypes.items() if name != "geometry"})
-        single = pd.concat([single, made])
+        single = pd.concat([single, gpd.GeoDataFrame(made, geometry="geometry", crs=parts.crs)])
     return gpd.GeoDataFrame(single.sort_index(), geometry="geometry", crs=parts.crs)
 
 
@@ -252,25 +244,26 @@ def _told_links(
 def _told_roots(parts: gpd.GeoDataFrame, lineage: _Lineage, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
     """Tell which found slumps became part of another."""
     outlines, names, own = parts.geometry.to_numpy(), parts["delineation_id"].to_numpy(), parts["own_uid"].to_numpy()
-    first = _first(group, lineage.root)
+    reviewers, first = parts["reviewers"].to_numpy(), _first(group, lineage.root)
     others = np.flatnonzero(lineage.root & (first[group] != np.arange(len(parts))))
     kept = first[group[others]]
     numbers = relations.pair_numbers(
         outlines[kept], outlines[others], shapely.area(shapely.intersection(outlines[kept], outlines[others]))
     )
+    ids = relations.question_ids(outlines[kept], outlines[others])
     told = []
-    for keeper, other, pair in zip(kept, others, numbers.to_dict("records"), strict=True):
+    for name, keeper, other, pair in zip(ids, kept, others, numbers.to_dict("records"), strict=True):
         by_review = lineage.gone[other] or lineage.gone[keeper]
-        reviewers = parts["reviewers"].iloc[lineage.holder[other]] if by_review else ""
+        by = reviewers[lineage.holder[other]] if by_review else ""
         row: dict[str, Any] = {
-            "relation_id": relations.question_id(outlines[keeper], outlines[other]),
+            "relation_id": name,
             "status": DECIDED if by_review else PROPOSED,
             "relation": "repeat" if pair["iou"] >= SAME_IOU else "merged",
             **{"rts_uid": uids[group[other]], "related_uid": own[other]},
             **{"delineation_id": names[keeper], "related_id": names[other]},
             **{str(name): number for name, number in pair.items()},
             "reason": "reviewers gave both one outline" if by_review else "their outlines share ground",
-            "decided_by": reviewers,
+            "decided_by": by,
         }
         told.append((row, outlines[other]))
     return told

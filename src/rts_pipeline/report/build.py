@@ -139,6 +139,7 @@ def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:
         "median_m2": float(sizes.median()) if len(slumps) else None,
         "outside": int((~inside).sum()),
         "unobserved": int((slumps["observed_frac"] < 0.5).sum()),
+        "config_sha256": ", ".join(sorted(set(slumps["config_sha256"]))),
         "with_terrain": int(slumps["elevation_mean_m"].notna().sum()),
         "first": slumps["acquired_start"].dropna().min() if slumps["acquired_start"].notna().any() else None,
         "last": slumps["acquired_end"].dropna().max() if slumps["acquired_end"].notna().any() else None,

@@ -98,14 +98,15 @@ def growth_by_round(rounds: Sequence[str], found: Sequence[int]) -> str:
     """
     with drawing() as (figure, axes):
         names, new = ["start", *rounds], np.array(found, dtype=float)
-        axes.bar(names, new, 0.6, color=["#8c8c8c"] + [MAIN] * len(rounds), label="new")
+        axes.bar(names[:1], new[:1], 0.6, color="#8c8c8c", label="known at the start")
+        axes.bar(names[1:], new[1:], 0.6, color=MAIN, label="new")
         axes.plot(names, new.cumsum(), color=DARK, marker="o", label="all so far")
         for name, total in zip(names, new.cumsum(), strict=True):
             _label(axes, f"{total:.0f}", name, total)
         count_axis(axes, "Slumps")
         axes.set_ylim(0, max(1.0, new.sum() * 1.15))
         axes.set_xlabel("Round")
-        figure.legend(loc="outside upper center", ncols=2, fontsize=9)
+        figure.legend(loc="outside upper center", ncols=3, fontsize=9)
         return data_uri(figure)
 
 
@@ -154,5 +155,5 @@ def time_line(rounds: pd.DataFrame) -> str:
 def count_axis(axes: Axes, label: str) -> None:
     """Name the upright axis, with whole numbers and lines across."""
     axes.set_ylabel(label)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color="#e2e7ea", lw=0.7)

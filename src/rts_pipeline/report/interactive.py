@@ -67,7 +67,8 @@ TOLD = {
     "area": "area",
     "possibility": "possibility",
     "found": "found",
-    "first_year_visible": "first seen in",
+    "first_year": "first seen in",
+    "last_changed_year": "last changed in",
     "growth": "growth",
     "elevation": "elevation",
     "slope": "slope",
@@ -88,10 +89,9 @@ def _table(slumps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     text["elevation"] = _measured(slumps["elevation_mean_m"], 0, " m")
     text["slope"] = _measured(slumps["slope_deg"], 1, "°")
     text["place"] = [f"{y:.5f}, {x:.5f}" for y, x in zip(slumps["latitude"], slumps["longitude"], strict=True)]
-    if "growth_m2_yr" in slumps:
-        text["growth"] = _measured(slumps["growth_m2_yr"], 0, " m² a year")
-    if "first_year_visible" in slumps:
-        text["first_year_visible"] = [None if value is None else int(value) for value in _none(slumps["first_year_visible"])]
+    text["growth"] = _measured(slumps["growth_m2_yr"], 0, " m² a year")
+    for name in ("first_year", "last_changed_year"):
+        text[name] = [None if value is None else int(value) for value in _none(slumps[name])]
     return gpd.GeoDataFrame(text, geometry=slumps.geometry.to_numpy(), crs=slumps.crs)
 
 

@@ -9,6 +9,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 from rasterio.transform import from_bounds
@@ -80,12 +81,22 @@ def aspects(slumps: pd.Series, squares: pd.Series) -> str:
             polar.plot(turns, np.sqrt(np.repeat(around, 2)), color=DARK, lw=1.6, label="landscape")
         polar.set_xticks(np.radians(np.arange(8) * 45), ["N", "NE", "E", "SE", "S", "SW", "W", "NW"])
         top = max(shares.max(), around.max(), 1.0)
-        ticks = sorted({round(top / 4, 1), round(top, 1)})
-        polar.set_yticks(np.sqrt(ticks), [f"{tick:.0f} %" for tick in ticks], fontsize=9)
-        polar.set_rlabel_position(112)
+        ticks = [top / 2, top]
+        polar.set_yticks(np.sqrt(ticks), [""] * len(ticks))
+        free = np.radians(_emptiest(shares, around))
+        for tick in ticks:
+            text = polar.text(free, np.sqrt(tick), f"{tick:.0f} %", fontsize=9, ha="center", va="center", zorder=5)
+            text.set_path_effects([withStroke(linewidth=3, foreground="white")])
         polar.grid(color="#cfd6da", lw=0.6)
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)
         return data_uri(figure)
+
+
+def _emptiest(shares: NDArray[np.float64], around: NDArray[np.float64]) -> float:
+    """Return the direction (degrees) among those without a name in which the least is drawn, for the scale's labels."""
+    free = np.arange(22.5, 360, 45)
+    at = np.round(free / SECTOR_DEG).astype(int) % len(shares)
+    return float(free[np.maximum(shares, around)[at].argmin()])
 
 
 def _by_sector(aspect_deg: pd.Series, n: int) -> NDArray[np.float64]:

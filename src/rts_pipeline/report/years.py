@@ -136,6 +136,7 @@ def growth(areas: pd.DataFrame) -> tuple[str, int] | None:
         for name, value in zip(names, hectares, strict=True):
             axes.annotate(f"{value:,.1f}", (name, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
         axes.set_ylabel("Area (ha)")
+        axes.set_xlabel("Year")
         axes.set_ylim(0, max(float(hectares.max()) * 1.12, 0.1))
         axes.grid(axis="y", color="#e2e7ea", lw=0.7)
         return data_uri(figure), len(whole)
