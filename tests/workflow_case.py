@@ -27,6 +27,8 @@ class Case:
     folder: Path
     package: Path | None = None
     """Where the package is imported from, if not from the repository."""
+    workflow: Path = ROOT
+    """Where the Snakefile is."""
 
     @property
     def environment(self):
@@ -54,7 +56,7 @@ class Case:
         self.config.write_text(yaml.safe_dump(values))
 
     def run(self, *command, check=True):
-        """Run a command in the project's folder, with the repository's workflow."""
+        """Run a command in the project's folder."""
         done = subprocess.run(
             [str(part) for part in command], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -65,7 +67,7 @@ class Case:
     def snakemake(self, *arguments, check=True):
         """Run the workflow on two cores."""
         return self.run(
-            "snakemake", *arguments, "--snakefile", ROOT / "Snakefile", "--configfile", self.config, "--cores", 2, check=check
+            "snakemake", *arguments, "--snakefile", self.workflow / "Snakefile", "--configfile", self.config, "--cores", 2, check=check
         )
 
     def plan(self, *arguments):
@@ -74,6 +76,19 @@ class Case:
         table = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
         targets = {"all", "all_rounds", "preliminary", "crossvalidation", "total"}
         return {rule: int(count) for rule, count in table.items() if rule not in targets}
+
+    def exchange(self, name, old, new):
+        """Go on with a copy of the workflow and the package in which a file has a text exchanged for another."""
+        root = self.folder / "exchanged"
+        if not root.exists():
+            for part in ("Snakefile", "workflow", "envs", "src"):
+                copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
+                copy(ROOT / part, root / part)
+        self.workflow, self.package = root, root / "src"
+        path = root / name
+        text = path.read_text()
+        assert text.count(old) == 1, f"{name} must hold this once: {old}"
+        path.write_text(text.replace(old, new))
 
     def cli(self, *arguments, check=True):
         """Run rts-pipeline."""
