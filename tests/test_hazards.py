@@ -7,6 +7,12 @@ import pytest
 
 from workflow_case import shared_case
 
+AS_ON_A_CLUSTER = [
+    *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", "bash"),
+    *("--jobs", "1", "--seconds-between-status-checks", "1"),
+]
+"""Each job in a process of its own that reads the Snakefile and the configuration again, here one after the other."""
+
 
 @pytest.fixture
 def case(tmp_path_factory, worker_id, tmp_path):
@@ -57,7 +63,7 @@ def edit_during_a_run(case):
     import geopandas as gpd
 
     case.configure(polygonize={"min_area_m2": 1200})
-    command = ["snakemake", "--snakefile", case.workflow / "Snakefile", "--configfile", case.config, "--cores", "1"]
+    command = ["snakemake", "--snakefile", case.workflow / "Snakefile", "--configfile", case.config, *AS_ON_A_CLUSTER]
     with (case.folder / "run.log").open("w") as log:
         run = subprocess.Popen(
             [str(part) for part in command],

@@ -67,7 +67,9 @@ class Case:
     def snakemake(self, *arguments, check=True):
         """Run the workflow on two cores."""
         return self.run(
-            "snakemake", *arguments, "--snakefile", self.workflow / "Snakefile", "--configfile", self.config, "--cores", 2, check=check
+            "snakemake",
+            *(*arguments, "--snakefile", self.workflow / "Snakefile", "--configfile", self.config, "--cores", 2),
+            check=check,
         )
 
     def plan(self, *arguments):
@@ -81,6 +83,7 @@ class Case:
         """Go on with a copy of the workflow and the package in which a file has a text exchanged for another."""
         root = self.folder / "exchanged"
         if not root.exists():
+            root.mkdir()
             for part in ("Snakefile", "workflow", "envs", "src"):
                 copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
                 copy(ROOT / part, root / part)
