@@ -170,10 +170,12 @@ stop_one() { # program pidfile
 
 case ${1:-} in
   install)
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge slurmdbd mariadb-server
+    if [ "$(command -v slurmctld slurmd slurmdbd munged mariadbd | wc -l)" != 5 ]; then
+      apt-get update -qq
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge slurmdbd mariadb-server
+    fi
     # not into .venv: with it, and SLURM's commands but no cluster, every start of snakemake waits; what it needs else is there
-    "$(dirname "$0")/../.venv/bin/uv" pip install --quiet --no-deps --target "$plugin" \
+    [ -d "$plugin" ] || "$(dirname "$0")/../.venv/bin/uv" pip install --quiet --no-deps --compile-bytecode --target "$plugin" \
       'snakemake-executor-plugin-slurm>=2.8,<3' 'snakemake-executor-plugin-slurm-jobstep<1' 'throttler<2'
     ;;
   start)
