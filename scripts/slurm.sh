@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A real SLURM on this machine alone, with accounting, for tests/test_slurm.py: munge, MariaDB, slurmdbd, slurmctld and two nodes,
 # each said to have 16 cores, 16 GB and 4 GPUs (which nothing opens). Without systemd and cgroups, on 127.0.0.1 only.
-#   scripts/slurm.sh install   the packages from apt (root), and Snakemake's plugin into .venv
-#   scripts/slurm.sh start     safe to run again; prints the line that points SLURM's commands to it
+#   scripts/slurm.sh install   the packages from apt (root), and Snakemake's plugin into $RTS_SLURM/plugin
+#   scripts/slurm.sh start     safe to run again; prints the line that points SLURM's commands and Snakemake to it
 #   scripts/slurm.sh stop      ends what it started, by process id
 #   scripts/slurm.sh controller-kill | controller-start
 # State, configuration and logs lie in $RTS_SLURM (default /tmp/rts-pipeline-slurm).
@@ -12,13 +12,18 @@ export PATH=$PATH:/usr/sbin:/sbin SLURM_CONF=$base/etc/slurm.conf
 me=$(id -un) host=$(hostname -s)
 nodes="one two"
 database=$base/database
+plugin=$base/plugin
 
 fail() { echo "slurm: $*" >&2; exit 1; }
 
 running() { # pidfile program
   local pid
-  pid=$(head -1 "$1" 2>/dev/null | tr -d ' \n') && [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ]
+  # one that is dead and not reaped yet has no program any more
+  pid=$(head -1 "$1" 2>/dev/null | tr -d ' \n') && [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] &&
+    [ -e "/proc/$pid/exe" ]
 }
+
+gone() { ! running "$@"; }
 
 wait_for() { # seconds what command...
   local left=$(($1 * 5)) what=$2
@@ -61,7 +66,8 @@ AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
 # believe the numbers below also on a smaller machine
 SlurmdParameters=config_overrides
-ReturnToService=2
+# a node that an administrator set down stays so
+ReturnToService=1
 StateSaveLocation=$base/state
 SlurmdSpoolDir=$base/spool/%n
 SlurmctldPidFile=$base/run/slurmctld.pid
@@ -164,11 +170,13 @@ stop_one() { # program pidfile
 
 case ${1:-} in
   install)
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge slurmdbd mariadb-server
-    # not among the locked requirements: with it, and SLURM's commands but no cluster, every start of snakemake waits
-    cd "$(dirname "$0")/.."
-    .venv/bin/uv pip install --quiet --python .venv/bin/python 'snakemake-executor-plugin-slurm>=2.8,<3'
+    if [ "$(command -v slurmctld slurmd slurmdbd munged mariadbd | wc -l)" != 5 ]; then
+      apt-get update -qq
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge slurmdbd mariadb-server
+    fi
+    # not into .venv: with it, and SLURM's commands but no cluster, every start of snakemake waits; what it needs else is there
+    [ -d "$plugin" ] || "$(dirname "$0")/../.venv/bin/uv" pip install --quiet --no-deps --compile-bytecode --target "$plugin" \
+      'snakemake-executor-plugin-slurm>=2.8,<3' 'snakemake-executor-plugin-slurm-jobstep<1' 'throttler<2'
     ;;
   start)
     configure
@@ -180,10 +188,12 @@ case ${1:-} in
       running "$base/run/slurmd.$node.pid" slurmd || slurmd -N "$node"
     done
     wait_for 60 "the nodes" all_up
-    echo "export SLURM_CONF=$SLURM_CONF"
+    echo "export SLURM_CONF=$SLURM_CONF PYTHONPATH=$plugin"
     ;;
   controller-kill)
-    running "$base/run/slurmctld.pid" slurmctld && kill -9 "$(cat "$base/run/slurmctld.pid")"
+    running "$base/run/slurmctld.pid" slurmctld || fail "no controller to kill"
+    kill -9 "$(cat "$base/run/slurmctld.pid")"
+    wait_for 10 "the controller's end" gone "$base/run/slurmctld.pid" slurmctld
     ;;
   controller-start) start_controller ;;
   stop)

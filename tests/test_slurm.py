@@ -7,90 +7,149 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from rts_pipeline.io import sha256_file
-from workflow_case import ROOT, Case
+from workflow_case import ROOT, Case, content
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 SCRIPT = ROOT / "scripts/slurm.sh"
 PROFILE = ROOT / "workflow/profiles/slurm"
-QUICK = ("--latency-wait", 10, "--slurm-init-seconds-before-status-checks", 4)
+QUICK = ("--latency-wait", 10, "--slurm-init-seconds-before-status-checks", 3)
+LITTLE_MEMORY = ("--set-resources", "chips:mem_mb=200*attempt**2")
 OUTAGE_S = 60
+NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache"}
+CANCEL = "squeue --me -h -o '%A %j' | awk '/rts-pipeline/ {print $1}' | xargs -r scancel"
+"""What docs/cluster.md says to do after a snakemake that was killed."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Row:
+    """What SLURM's accounting says of one attempt of a job: `job` is `rule_<rule>[_wildcards_<values>]`."""
+
+    job: str
+    state: str
+    memory: str
+    gpus: int
+
+    @property
+    def rule(self):
+        return re.fullmatch(r"rule_(\w+?)(_wildcards_.*)?", self.job)[1]
+
+
 class Cluster:
     """The cluster of scripts/slurm.sh."""
 
-    environment: dict[str, str]
-
     def do(self, *command):
-        done = subprocess.run([*map(str, command)], env=self.environment, capture_output=True, text=True, check=True)
-        return done.stdout
+        return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
 
-    def jobs(self, since):
-        """Return what SLURM's accounting knows of the workflow's jobs: a list of (job of the workflow, state, memory, GPUs)."""
-        fields = "JobID,Comment%200,State,ReqMem,AllocTRES%200"
+    def running(self):
+        """Return the nodes of the jobs at work."""
+        return self.do("squeue", "-h", "-t", "RUNNING", "-o", "%N").split()
+
+    def set_down(self, node):
+        self.do("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+
+    def resume(self, node):
+        self.do("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        wait_until("the node", lambda: "idle" in self.do("sinfo", "-h", "-n", node, "-p", "cpu", "-o", "%t"))
+
+    def wait_for_saved_state(self):
+        """Wait until the controller has saved what it knows now: what it hasn't yet is lost with it."""
+        saved, now = Path(os.environ["SLURM_CONF"]).parents[1] / "state/job_state", time.time()
+        wait_until("the controller's state on disk", lambda: saved.stat().st_mtime > now)
+
+    def rows(self, since):
+        fields = "Comment%200,State,ReqMem,AllocTRES%200"
         lines = self.do("sacct", "-X", "-n", "-P", "--starttime", since, "--format", fields).splitlines()
-        rows = [line.split("|") for line in lines if "|rule_" in line]
-        return [(comment, state.split()[0], memory, "gres/gpu" in tres) for _, comment, state, memory, tres in rows]
+        found = []
+        for line in lines:
+            job, state, memory, allocated = line.split("|")
+            gpus = re.search(r"gres/gpu=(\d+)", allocated)
+            found.append(Row(job, state.split()[0], memory, int(gpus[1]) if gpus else 0))
+        return [row for row in found if row.job.startswith("rule_")]
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    pytest.importorskip("snakemake_executor_plugin_slurm", reason="scripts/slurm.sh install")
     if shutil.which("sbatch") is None:
         pytest.skip("no SLURM here: scripts/slurm.sh install")
+    # what a run that was killed has left goes on otherwise
+    subprocess.run([SCRIPT, "stop"], check=True)
     said = subprocess.run([SCRIPT, "start"], check=True, capture_output=True, text=True).stdout
-    conf = re.search(r"SLURM_CONF=(\S+)", said)[1]
-    yield Cluster({**os.environ, "SLURM_CONF": conf, "PATH": f"{os.environ['PATH']}:/usr/sbin"})
+    settings = dict(word.split("=") for word in said.split()[1:])
+    if not Path(settings["PYTHONPATH"], "snakemake_executor_plugin_slurm").is_dir():
+        pytest.skip("no plugin of Snakemake for SLURM here: scripts/slurm.sh install")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", settings["SLURM_CONF"])
+        patch.setenv("PYTHONPATH", settings["PYTHONPATH"], prepend=os.pathsep)
+        yield Cluster()
     subprocess.run([SCRIPT, "stop"], check=True)
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    """A project of two cells and the images of one year, not run yet."""
-    case = Case(tmp_path_factory.mktemp("slurm") / "local")
+def project(tmp_path_factory):
+    """A project of two cells, each a block, and three days of one year, not run yet."""
+    case = Case(tmp_path_factory.mktemp("slurm") / "project")
     case.folder.mkdir()
     case.config.write_text((ROOT / "tests/config.yaml").read_text().replace("$RTS_TEST_CASE/", ""))
-    case.configure(grid={"cell_px": 2048, "block_cells": 4}, evidence={"years": [2019]})
+    case.configure(grid={"cell_px": 2048, "block_cells": 1}, evidence={"years": [2019]})
     case.cli("simulate", "corridor", "--width-km", 3, "--height-km", 3, "--slumps", 8)
+    for item in sorted((case.folder / "corridor/orders/2019/PSScene").iterdir())[3:]:
+        shutil.rmtree(item)
     return case
 
 
-@pytest.fixture(scope="module")
-def planned(local):
-    """How many jobs of each rule there are until the inventory, after a single round."""
-    return local.plan() | dict.fromkeys(("inventory", "completeness", "attributes", "export", "report"), 1)
+def to_convergence(case, run):
+    """Run and review rounds until one brings nothing new; then the run makes the inventory."""
+    for k in range(1, 6):
+        run(case)
+        if (case.results / "inventory/outlines.parquet").exists():
+            return case
+        case.review(f"{k:02d}")
+    raise AssertionError("no end after five rounds")
 
 
 @pytest.fixture(scope="module")
-def finished(local, tmp_path_factory):
-    """The results of the run without a cluster."""
-    case = local.copy(tmp_path_factory.mktemp("slurm") / "finished")
-    case.snakemake()
-    case.review("01")
-    case.snakemake("preliminary")
-    return case
+def alone(project, cluster, tmp_path_factory):
+    """The project on its way to convergence without a cluster, beside what else happens."""
+    case = project.copy(tmp_path_factory.mktemp("slurm") / "alone")
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(to_convergence, case, Case.snakemake)
 
 
-def submit(case, *arguments, start_only=False):
-    """Run the workflow through SLURM."""
+@pytest.fixture(scope="module")
+def finished(alone):
+    return alone.result()
+
+
+def start(case, *arguments):
+    """Start the workflow through SLURM."""
     command = ["snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", case.config, "--workflow-profile", PROFILE]
-    command = [*map(str, [*command, *QUICK, *arguments])]
-    log = case.folder / "snakemake.log"
-    with log.open("a") as out:
-        process = subprocess.Popen(
-            command, cwd=case.folder, env=case.environment, stdout=out, stderr=out, start_new_session=True
+    with (case.folder / "snakemake.log").open("a") as out:
+        return subprocess.Popen(
+            [*map(str, [*command, *QUICK, *arguments])],
+            cwd=case.folder,
+            env=case.environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
-    if start_only:
-        return process
-    assert process.wait(timeout=3600) == 0, log.read_text()
-    return process
+
+
+def said(case):
+    return (case.folder / "snakemake.log").read_text()
+
+
+def finish(case, process, seconds=1800):
+    try:
+        assert process.wait(timeout=seconds) == 0, said(case)
+    finally:
+        process.kill()
 
 
 def now():
@@ -106,111 +165,145 @@ def wait_until(what, condition, seconds=300):
         time.sleep(0.5)
 
 
-def products(case):
-    """Return the sha256 of what a run is for, by name."""
-    rounds, inventory = case.results / "rounds/01", case.results / "inventory"
-    files = [rounds / "candidates.parquet", rounds / "model/weights.pt", *sorted((case.results / "mosaic").glob("*.tif"))]
-    files += sorted(inventory.glob("*.parquet")) + sorted(inventory.glob("*.csv"))
-    return {path.name: sha256_file(path) for path in files if path.exists()}
+def results(case):
+    """Return what each result says, by name: all files but logs, times, the cache and records, which hold times of files."""
+    files = [path for path in case.results.rglob("*") if path.is_file()]
+    names = {path: path.relative_to(case.results) for path in files}
+    return {str(name): content(path) for path, name in names.items() if not NO_RESULT & {*name.parts}}
 
 
 def completed(rows):
-    """Return how many jobs of each rule SLURM says have succeeded; the tasks of an array share the comment of its first."""
-    return Counter(re.match(r"rule_(\w+?)(_wildcards_.*)?$", job)[1] for job, state, *_ in rows if state == "COMPLETED")
+    """Return how often each job succeeded."""
+    return Counter(row.job for row in rows if row.state == "COMPLETED")
+
+
+def once(rows, planned):
+    """Tell whether each job that was planned (number of jobs by rule) succeeded, and none of them twice."""
+    jobs = completed(rows)
+    rules = Counter(row.rule for row in rows if row.state == "COMPLETED")
+    return rules == planned and set(jobs.values()) == {1}
 
 
 @pytest.fixture(scope="module")
-def through_slurm(local, cluster, tmp_path_factory):
-    """The same project run through SLURM, and what its accounting says."""
-    case = local.copy(tmp_path_factory.mktemp("slurm") / "through")
+def through_slurm(project, alone, cluster, tmp_path_factory):
+    """The same project through SLURM, and what its accounting says."""
+    case = project.copy(tmp_path_factory.mktemp("slurm") / "through")
+
+    def run(case):
+        finish(case, start(case, *(() if case.reviews.exists() else LITTLE_MEMORY)))
+
     since = now()
-    submit(case, "--set-resources", "chips:mem_mb=200*attempt**2")
-    case.review("01")
-    submit(case, "preliminary")
-    return case, cluster.jobs(since)
+    to_convergence(case, run)
+    return case, cluster.rows(since)
 
 
 def test_results_equal_those_without_a_cluster(through_slurm, finished):
     case, _ = through_slurm
-    assert len(products(finished)) >= 8
-    assert products(case) == products(finished)
-    assert case.plan() == finished.plan()
+    assert len(list(case.reviews.glob("round_*/signoff.json"))) > 1
+    assert results(case) == results(finished)
+    assert case.plan() == finished.plan() == {}
+
+
+def test_each_job_succeeded_once(through_slurm, finished):
+    _, rows = through_slurm
+    # each rule measures each of its jobs
+    jobs = len(list((finished.results / "benchmarks").rglob("*.tsv")))
+    assert len(completed(rows)) == jobs
+    assert set(completed(rows).values()) == {1}
 
 
 def test_a_gpu_is_asked_for_where_one_is_needed(through_slurm):
     _, rows = through_slurm
-    with_gpu = {job for job, _, _, gpu in rows if gpu}
-    assert {job.split("_wildcards")[0] for job in with_gpu} == {"rule_train"}
+    assert {row.rule for row in rows if row.gpus} == {"train"}
+    assert all(row.gpus == 1 for row in rows if row.rule == "train")
 
 
 def test_a_job_that_exceeds_its_memory_is_retried_with_more(through_slurm):
-    _, rows = through_slurm
-    chips = [(state, memory) for job, state, memory, _ in rows if job.startswith("rule_chips")]
-    assert chips[0][0] in {"OUT_OF_MEMORY", "FAILED", "CANCELLED"}
-    assert chips[-1][0] == "COMPLETED"
-    assert [memory for _, memory in chips][:2] == ["200M", "800M"]
+    case, rows = through_slurm
+    first, second = [row for row in rows if row.rule == "chips"][:2]
+    assert (first.memory, second.memory) == ("200M", "800M")
+    assert first.state in {"OUT_OF_MEMORY", "FAILED", "CANCELLED"}
+    assert second.state == "COMPLETED"
+    # of jobs that succeeded the plugin keeps none
+    logs = [path.read_text() for path in (case.folder / ".snakemake/slurm_logs/rule_chips").rglob("*.log")]
+    assert any("memory limit" in log for log in logs)
 
 
-def test_each_job_succeeded_once(through_slurm, planned):
-    _, rows = through_slurm
-    assert completed(rows) == planned
-
-
-@pytest.fixture
-def outdated(finished, tmp_path):
-    """A finished project of which the candidates and what they are made from have to be made anew."""
-    case = finished.copy(tmp_path / "case")
+@pytest.fixture(scope="module")
+def outdated(finished, tmp_path_factory):
+    """A finished round of which the outlines, the candidates and their evidence have to be made anew."""
+    case = finished.copy(tmp_path_factory.mktemp("slurm") / "outdated")
+    # as if no round had been reviewed; what came after the first stays where it is
     shutil.rmtree(case.reviews)
     case.configure(polygonize={"min_area_m2": 1000})
     return case
 
 
-@pytest.fixture
-def undisturbed(outdated, tmp_path):
+@pytest.fixture(scope="module")
+def undisturbed(outdated, tmp_path_factory):
     """What comes of it without a cluster."""
-    case = outdated.copy(tmp_path / "undisturbed")
+    case = outdated.copy(tmp_path_factory.mktemp("slurm") / "undisturbed")
     case.snakemake()
-    return products(case)
+    return results(case)
 
 
-def at_work(cluster):
-    return bool(cluster.do("squeue", "-h", "-t", "RUNNING").strip())
+@pytest.fixture
+def case(outdated, undisturbed, tmp_path):
+    return outdated.copy(tmp_path / "case")
 
 
-def test_a_node_that_goes_down_and_a_controller_that_is_away(outdated, undisturbed, cluster):
-    since, planned = now(), outdated.plan()
-    process = submit(outdated, start_only=True)
-    wait_until("a job at work", lambda: at_work(cluster))
-    node = cluster.do("squeue", "-h", "-t", "RUNNING", "-o", "%N").split()[0]
-    cluster.do("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+def test_a_node_that_goes_down(case, undisturbed, cluster):
+    since, planned = now(), case.plan()
+    process = start(case)
+    wait_until("a job at work", cluster.running)
+    node = cluster.running()[0]
+    cluster.set_down(node)
     try:
-        wait_until("a job at work elsewhere", lambda: at_work(cluster))
-        # killed like that it forgets its last seconds: jobs submitted then are lost, and retried by snakemake
-        time.sleep(10)
-        cluster.do(SCRIPT, "controller-kill")
-        time.sleep(OUTAGE_S)
-        cluster.do(SCRIPT, "controller-start")
-        assert process.wait(timeout=900) == 0, (outdated.folder / "snakemake.log").read_text()
+        finish(case, process)
     finally:
-        cluster.do("scontrol", "update", f"NodeName={node}", "State=RESUME")
-    rows = cluster.jobs(since)
-    assert "NODE_FAIL" in {state for _, state, *_ in rows}
-    assert completed(rows) == planned
-    assert products(outdated) == undisturbed
+        cluster.resume(node)
+    rows = cluster.rows(since)
+    assert "NODE_FAIL" in {row.state for row in rows}
+    assert once(rows, planned)
+    assert results(case) == undisturbed
 
 
-def test_snakemake_killed_and_started_again(outdated, undisturbed, cluster):
-    since, planned = now(), outdated.plan()
-    process = submit(outdated, start_only=True)
-    wait_until("a job at work", lambda: at_work(cluster))
+def test_a_controller_that_is_away(case, undisturbed, finished, cluster, tmp_path):
+    """One run has jobs at work when it goes, another wants to submit one while it is away."""
+    late = finished.copy(tmp_path / "late")
+    since, planned = now(), case.plan()
+    process = start(case)
+    wait_until("two jobs at work", lambda: len(cluster.running()) == 2)
+    cluster.wait_for_saved_state()
+    cluster.do(SCRIPT, "controller-kill")
+    began = time.monotonic()
+    other = start(late, "--forcerun", "report")
+    wait_until("a job to be submitted", lambda: "Execute 1 jobs" in said(late))
+    time.sleep(max(0, began + OUTAGE_S - time.monotonic()))
+    assert "has been submitted" not in said(late)
+    cluster.do(SCRIPT, "controller-start")
+    finish(late, other)
+    finish(case, process)
+    assert "sbatch failed" not in said(case) + said(late)
+    rows = cluster.rows(since)
+    assert once(rows, Counter(planned) + Counter(report=1))
+    assert results(case) == undisturbed
+    assert results(late) == results(finished)
+
+
+def test_snakemake_killed_and_started_again(case, undisturbed, cluster):
+    since, planned = now(), case.plan()
+    process = start(case)
+    wait_until("two jobs at work", lambda: len(cluster.running()) == 2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for job in cluster.do("squeue", "-h", "-o", "%A %j").splitlines():
-        if "rts-pipeline" in job:
-            cluster.do("scancel", job.split()[0])
-    wait_until("an empty queue", lambda: not cluster.do("squeue", "-h").strip())
-    outdated.snakemake("--unlock")
-    submit(outdated)
-    assert completed(cluster.jobs(since)) == planned
-    assert products(outdated) == undisturbed
-    assert outdated.plan() == {}
+    assert CANCEL in (ROOT / "docs/cluster.md").read_text()
+    cluster.do("bash", "-c", CANCEL)
+    wait_until("an empty queue", lambda: not cluster.do("squeue", "-h"))
+    case.snakemake("--unlock")
+    finish(case, start(case))
+    rows = cluster.rows(since)
+    assert "CANCELLED" in {row.state for row in rows}
+    assert once(rows, planned)
+    assert results(case) == undisturbed
+    assert case.plan() == {}

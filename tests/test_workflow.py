@@ -7,10 +7,11 @@ import shutil
 import geopandas as gpd
 import pandas as pd
 import pytest
+import yaml
 
 from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import Grid
-from workflow_case import add_item, deliver_over_one_cell, touch_later
+from workflow_case import ROOT, add_item, deliver_over_one_cell, touch_later
 
 
 @pytest.fixture
@@ -406,3 +407,12 @@ def test_killed_half_way_the_next_run_does_the_rest(case):
     assert 1 <= left["polygonize"] <= 4
     case.snakemake()
     assert case.plan() == {}
+
+
+def test_the_cluster_profile_says_what_the_default_one_says():
+    """Snakemake reads one of them only."""
+    default, slurm = (
+        yaml.safe_load((ROOT / f"workflow/profiles/{name}/config.yaml").read_text()) for name in ("default", "slurm")
+    )
+    del default["resources"]
+    assert {key: slurm.get(key) for key in default} == default

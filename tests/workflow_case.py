@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
+import pandas as pd
+import pyogrio
 import shapely
 import yaml
+
+from rts_pipeline import io
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -192,3 +196,16 @@ def shared_case(tmp_path_factory, worker_id: str, name: str = "case", change=Non
             change(shared_case(tmp_path_factory, worker_id).copy(shared / name))
         done.touch()
     return Case(shared / name)
+
+
+def content(path: Path) -> str:
+    """Return a digest of what a file says: its bytes, without the times that some kinds hold."""
+    if path.suffix == ".gpkg":
+        try:
+            layers = {name: gpd.read_file(path, layer=name).to_wkt().to_csv() for name, _ in pyogrio.list_layers(path)}
+        except pyogrio.errors.DataSourceError as error:
+            return str(error)
+        return io.sha256_json(layers)
+    if path.name == "metrics.csv":
+        return io.sha256_json(pd.read_csv(path).drop(columns="seconds").to_csv())
+    return io.sha256_file(path)

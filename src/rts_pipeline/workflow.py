@@ -33,6 +33,7 @@ from rts_pipeline.review.rounds import (
     round_name,
     waiting_outlines,
 )
+from rts_pipeline.slurm import wait_for_controller
 
 if TYPE_CHECKING:
     from rts_pipeline.scenes.batches import Batches
@@ -398,6 +399,7 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         config = resolve_grid(validate_config(dict(values), source))
         rounds = read_rounds(config)
         os.environ[own] = os.environ[FROZEN] = _freeze(config, rounds)
+        wait_for_controller()
         project = Project(config, rounds, source)
         # every mistake that can be known now is told now, before any job runs
         project.labelled_cells()

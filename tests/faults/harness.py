@@ -16,14 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas as gpd
-import pandas as pd
-import pyogrio
-
-from rts_pipeline import io
 from rts_pipeline.leftovers import sweep
 from rts_pipeline.stages import STAGES
-from workflow_case import Case
+from workflow_case import Case, content
 
 SEEDS = int(os.environ.get("RTS_FAULT_SEEDS", "1"))
 """How often each fault is tried at each stage, with another moment or place each time."""
@@ -147,19 +142,6 @@ class Job:
         left = list(self.case.results.rglob(".tmp-*"))
         found = {path: content(self.case.folder / path) for path in self.outputs if (self.case.folder / path).exists()}
         return found == self.outputs and not left
-
-
-def content(path: Path) -> str:
-    """Return a digest of what a file says: its bytes, without the times that some kinds hold."""
-    if path.suffix == ".gpkg":
-        try:
-            layers = {name: gpd.read_file(path, layer=name).to_wkt().to_csv() for name, _ in pyogrio.list_layers(path)}
-        except pyogrio.errors.DataSourceError as error:
-            return str(error)
-        return io.sha256_json(layers)
-    if path.name == "metrics.csv":
-        return io.sha256_json(pd.read_csv(path).drop(columns="seconds").to_csv())
-    return io.sha256_file(path)
 
 
 def jobs_of(case: Case, *targets: str) -> dict[str, list[str]]:
