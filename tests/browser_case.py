@@ -111,8 +111,8 @@ def draw(reader, steps, start):
 
 
 def cross(reader):
-    at = reader.page.evaluate("() => document.querySelector('[data-test=map]').dataset.cross")
-    return tuple(float(part) for part in at.split(" "))
+    drawn = reader.page.locator("[data-test=map][data-cross]")
+    return tuple(float(part) for part in drawn.get_attribute("data-cross").split(" "))
 
 
 def go(reader, dx, dy):

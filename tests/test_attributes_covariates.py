@@ -1,5 +1,8 @@
 """Covariates that the configuration names: rasters and vectors measured for each slump, against brute force."""
 
+import os
+from unittest.mock import patch
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -161,7 +164,8 @@ def test_a_missing_file_is_told_before_anything_runs(tmp_path, monkeypatch, caps
     gpd.GeoDataFrame(geometry=list(SLUMPS), crs=CRS).to_file("seeds.gpkg")
     monkeypatch.setattr("rts_pipeline.workflow.Project.labelled_cells", lambda self: [])
     values = {**MINIMAL, "attributes": {"covariates": [{"name": "ndvi", "file": "ndvi.tif", "kind": "mean"}]}}
-    with pytest.raises(SystemExit) as ended:
+    # the main process freezes its configuration in the environment, which no other test must find there
+    with patch.dict(os.environ), pytest.raises(SystemExit) as ended:
         load_project(values, "config.yaml", main_process=True)
     assert ended.value.code == 3
     line = capsys.readouterr().err.strip()
