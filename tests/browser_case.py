@@ -69,6 +69,11 @@ class Reader:
         """Wait until nothing waits to be recorded."""
         expect(self.page.locator("[data-test=saved]")).to_have_text(re.compile("✓ saved"), timeout=WAIT_MS)
 
+    def draws(self, text):
+        """Wait until the pen is on the map, which has its place on the page a frame later than the outline is told."""
+        self.see("drawing", text)
+        cross(self)
+
     def shows(self, candidate):
         """Wait until the candidate's chips are painted."""
         self.see("current", candidate)

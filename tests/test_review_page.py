@@ -113,6 +113,7 @@ def test_another_verdict_replaces_the_first_and_a_note_is_saved_with_it(reader, 
     reader.press("2")
     reader.shows("r02-0002")
     reader.press("k")
+    reader.shows("r02-0001")  # nor can a note be written before
     reader.see("standing", "rejected")
     reader.press("m")
     reader.page.keyboard.type("1 <b>2</b> <script>window.hurt = 1</script>")
@@ -136,7 +137,7 @@ def test_another_verdict_replaces_the_first_and_a_note_is_saved_with_it(reader, 
 def test_an_outline_is_reshaped_by_keyboard_with_undo(reader, project):
     reader.shows("r02-0001")
     reader.press("3")
-    reader.see("drawing", "1 part, 0 holes")
+    reader.draws("1 part, 0 holes")
     # a vertex moves by pixels of the grid; the second move is undone
     reader.press("Tab", "ArrowUp", "ArrowUp", "Shift+ArrowLeft", "z")
     # a hole: four vertices around the middle
@@ -169,7 +170,7 @@ def test_an_outline_is_reshaped_by_keyboard_with_undo(reader, project):
 def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):
     reader.shows("r02-0001")
     reader.press("n")
-    reader.see("drawing", "0 parts")
+    reader.draws("0 parts")
     box = reader.page.locator("[data-test=map]").bounding_box()
     corners = [(0.1, 0.1), (0.25, 0.1), (0.25, 0.25)]
     for x, y in corners:
@@ -198,7 +199,7 @@ def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):
     reader.press("g")
     reader.page.keyboard.type(event.candidate_id)
     reader.press("Enter")
-    reader.see("drawing", "1 part")
+    reader.draws("1 part")
     reader.press("Tab", "ArrowUp", "Enter")
     reader.see("message", "Added")
     reader.see("saved", "✓ saved")
@@ -206,7 +207,7 @@ def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):
     reader.press("g")
     reader.page.keyboard.type(event.candidate_id)
     reader.press("Enter")
-    reader.see("drawing", "1 part")
+    reader.draws("1 part")
     reader.press("2")
     reader.see("message", f"Removed: {event.candidate_id}")
     reader.see("saved", "✓ saved")
@@ -365,8 +366,8 @@ def test_blinking_never_shows_a_blank_frame(reader):
         """async () => {
             window.dispatchEvent(new KeyboardEvent('keydown', {key: ' ', code: 'Space'}));
             const seen = new Set(), canvas = document.querySelector('.square canvas');
-            const end = performance.now() + 2500;
-            while (performance.now() < end) {
+            const start = performance.now(), years = () => new Set([...seen].map(told => told.split(' ')[0])).size;
+            while (performance.now() < start + (years() < 3 ? 30000 : 2500)) {
                 await new Promise(requestAnimationFrame);
                 const [r, g, b, a] = canvas.getContext('2d').getImageData(8, 8, 1, 1).data;
                 seen.add(`${canvas.dataset.shows.split(' ')[1]} ${a === 255 && g > r && r > b}`);

@@ -131,7 +131,7 @@ def test_verdicts_are_told_apart_by_marks(reader):
         reader.press(key)
     go(reader, "r02-0005")
     reader.press("3")
-    reader.see("drawing", "1 part")
+    reader.draws("1 part")
     reader.press("Tab", "ArrowUp", "Enter")
     reader.shows("r02-0006")
     reader.press("n")

@@ -25,6 +25,8 @@ export class Pen {
   private readonly snap: Snap;
   private draw: Draw | null = null;
   private points = 0;
+  /** the area that was closed and isn't part of the outline yet */
+  private closed: Ring | null = null;
 
   /** A pen for a map, above its layers; vertices snap to the outlines around. */
   constructor(
@@ -79,10 +81,10 @@ export class Pen {
         geometry.on("change", () => this.on.sketched(this.ring(geometry)));
       });
       draw.on("drawend", (event) => {
-        const ring = (event.feature.getGeometry() as Polygon).getCoordinates()[0] as Ring;
+        this.closed = (event.feature.getGeometry() as Polygon).getCoordinates()[0] as Ring;
         this.on.sketched([]);
         // the interaction clears its own sketch after this event
-        setTimeout(() => this.apply(ring));
+        setTimeout(() => this.apply());
       });
       draw.on("drawabort", () => this.on.sketched([]));
       this.draw = draw;
@@ -92,8 +94,11 @@ export class Pen {
     this.on.changed();
   }
 
-  private apply(ring: Ring): void {
-    if (!this.drawing || ring.length < 4) return;
+  /** Add the area that was closed, or cut it out. */
+  private apply(): void {
+    const ring = this.closed;
+    this.closed = null;
+    if (!this.drawing || !ring || ring.length < 4) return;
     this.drawing.apply(this.tool === "cut" ? "cut" : "add", ring);
     this.refresh();
     this.on.changed();
@@ -139,6 +144,8 @@ export class Pen {
     if (this.points < 3) return false;
     this.draw?.finishDrawing();
     this.points = 0;
+    // at once: the next key may save the outline
+    this.apply();
     return true;
   }
 

@@ -160,7 +160,8 @@ export abstract class Showing {
     if (this.drawing) this.leave();
     this.current = id;
     this.coming = "";
-    this.take(id, null);
+    // back on a candidate before the next one was painted: it counts at once, with all that was said of it
+    this.take(id, this.ready ? this.shown!.mine : null);
     this.since = performance.now();
     this.message = "";
     this.remember();
