@@ -130,6 +130,15 @@ def test_a_geopackage_that_there_is_no_space_for_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_geopackage_that_fails_for_another_reason_says_that(tmp_path):
+    path = tmp_path / "x.gpkg"
+    with pytest.raises(InputError, match="Error adding field 'AREA'") as error:
+        io.write_gpkg(path, {"outlines": outlines(SQUARE).assign(area=1, AREA=2)})  # one name for SQLite
+    assert str(error.value).startswith(f"{path}: can't be written (")
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("group_rows", [None, 1, 4, 100])
 @pytest.mark.parametrize("rows", [[0], [3, 4, 5], [9], [0, 8]])
 def test_some_rows_of_a_table(tmp_path, group_rows, rows):

@@ -27,6 +27,7 @@ from report_case import (
     text,
 )
 from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.io import note_read
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
 from rts_pipeline.page import area_text, share_text
 from rts_pipeline.report.coverage import coverage
@@ -129,6 +130,16 @@ def test_equal_input_gives_equal_bytes(tmp_path):
     assert "Terrain" not in text(first)
     assert "left out before anybody was asked" not in text(first)
     assert project.report() == first
+
+
+def test_the_report_says_what_it_read_of_the_results(tmp_path):
+    project = Project(tmp_path, columns=2, n_seeds=2, new_by_round=()).measure()
+    read = note_read()
+    project.report()
+    tables = {project.results / path for path in ("coverage/observed.parquet", "scenes/ledger.parquet")}
+    mosaics, coverage = (set(project.results.glob(f"{place}/*.tif")) for place in ("mosaic", "coverage"))
+    assert len(mosaics) == 2 * 4 * 1
+    assert read == tables | mosaics | coverage
 
 
 def test_what_nobody_was_asked_about_keeps_the_rounds_from_converging():

@@ -13,11 +13,12 @@ from rts_pipeline.config import GUIDELINE
 from rts_pipeline.errors import InputError, PipelineError, RefusedError, UsageError
 from rts_pipeline.review import rounds
 from rts_pipeline.review.desk import Desk
-from rts_pipeline.review.finish import finish, verify
+from rts_pipeline.review.finish import finish
 from rts_pipeline.review.given import Verdict
 from rts_pipeline.review.start import start
 from rts_pipeline.review.status import status
 from rts_pipeline.review.store import read_round
+from rts_pipeline.review.verify import verify
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rts_pipeline.options import CompletenessOptions, InventoryOptions
 from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import exchange_text
 from rts_pipeline.review.exchange import export_gpkg, import_events, import_verdicts
-from rts_pipeline.review.finish import finish, verify
+from rts_pipeline.review.finish import finish
 from rts_pipeline.review.given import Verdict
 from rts_pipeline.review.outlines import from_geojson, to_geojson
 from rts_pipeline.review.readings import Draw, queue_of, second_readings
@@ -28,6 +28,7 @@ from rts_pipeline.review.simulated import simulate_review
 from rts_pipeline.review.start import start
 from rts_pipeline.review.status import status
 from rts_pipeline.review.store import append, merge
+from rts_pipeline.review.verify import verify
 
 SAMPLED = [0, 3, 11, 20]
 WINDOWS = [f"a01-{number:04d}" for number in SAMPLED]

@@ -327,6 +327,10 @@ def test_a_second_round_and_the_inventory_so_far(case):
     assert len(inventory) > len(seeds)
     assert inventory.geometry.is_valid.all()
     assert (case.results / "report/report.html").stat().st_size > 10_000
+    read = json.loads((case.results / "report/.made/report.html.json").read_text())["inputs"]
+    rasters = [path for place in ("mosaic", "coverage") for path in (case.results / place).glob("*.tif")]
+    tables = [case.results / "coverage/observed.parquet", case.results / "scenes/ledger.parquet"]
+    assert read.keys() >= {str(path.relative_to(case.folder)) for path in (*rasters, *tables)}
     published = case.results / "export"
     case.cli("export", "validate", "--schema", "arts", published / "rts_arts.geojson")
     assert "round 01" in (published / "data_card.html").read_text()
@@ -344,7 +348,7 @@ def test_a_second_round_and_the_inventory_so_far(case):
     assert case.plan()["train"] == 1, "only the open round is trained again"
 
 
-def test_history_is_verified_against_what_was_reviewed(case):
+def test_history_is_verified_against_what_was_reviewed(case, tmp_path):
     """A finished round can be rebuilt; candidates other than those that people judged are told, not taken."""
     verified = "results/rounds/01/verified.json"
     case.review("01")
@@ -352,6 +356,10 @@ def test_history_is_verified_against_what_was_reviewed(case):
     signoff = json.loads((case.reviews / "round_01/signoff.json").read_text())
     assert json.loads((case.folder / verified).read_text())["candidates_sha256"] == signoff["candidates_sha256"]
     assert case.plan(verified) == {}
+    assert case.cli("verify", "results").returncode == 0
+    newer = case.copy(tmp_path / "newer")
+    newer.exchange("src/rts_pipeline/stages.py", '"verify": Stage(1', '"verify": Stage(999')
+    assert newer.plan(verified) == {"verify": 1}, "another check checks anew"
     case.configure(polygonize={"min_area_m2": 5000})
     assert case.plan(verified) == {"polygonize": 4, "candidates": 1, "verify": 1}
     failed = case.snakemake(verified, check=False)

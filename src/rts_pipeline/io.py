@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rts_pipeline.errors import InputError
+from rts_pipeline.errors import ENVIRONMENT_ERRORS, InputError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -47,6 +47,21 @@ def note_written() -> set[Path]:
     global _written
     _written = set()
     return _written
+
+
+_read: set[Path] = set()
+
+
+def note_read() -> set[Path]:
+    """Return a set, empty now, that every file joins which a stage says from now on that it has read (`was_read`)."""
+    global _read
+    _read = set()
+    return _read
+
+
+def was_read(*paths: Path) -> None:
+    """Say that results are made from files of which the command line names the folder only."""
+    _read.update(paths)
 
 
 @contextmanager
@@ -275,7 +290,8 @@ def write_gpkg(
         metadata: of layers, by name; programs that change tables in place keep it.
 
     Raises:
-        OSError: the disk is full, or failed.
+        OSError: there is no space for it.
+        InputError: it can't be written for another reason.
     """
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
@@ -296,8 +312,29 @@ def write_gpkg(
                     **kind,
                 )
             except (DataSourceError, DataLayerError, FeatureError) as error:
-                # SQLite says no more than that when the disk is full
-                raise OSError(errno.ENOSPC, f"can't be written in full ({error})", str(path)) from None
+                if refused := _no_space(path, WKB_SHARE * int(frame.geometry.to_wkb().str.len().sum())):
+                    raise OSError(refused, f"can't be written in full ({error})", str(path)) from None
+                raise InputError(path, f"can't be written ({error})") from None
+
+
+WKB_SHARE = 3
+"""A GeoPackage is at most so many times as large as its geometries, but for the first MiB."""
+
+
+def _no_space(beside: Path, size: int) -> int | None:
+    """Return the number of the system's error where a file of that size has no space: SQLite doesn't say why it failed."""
+    trial = temporary_beside(beside)
+    try:
+        with trial.open("wb") as file:
+            for _ in range(0, size + 1, 2**20):
+                file.write(bytes(2**20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno if error.errno in ENVIRONMENT_ERRORS else None
+    finally:
+        trial.unlink(missing_ok=True)
+    return None
 
 
 def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDataFrame:

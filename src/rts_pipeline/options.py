@@ -216,6 +216,10 @@ class AttributesOptions(Section):
     attributes: Measures = Measures()
 
 
+class VerifyOptions(Section):
+    """Options of `verify`: none, it compares what lies there."""
+
+
 class ExportOptions(Section):
     """Options of `export`: the columns that the configuration names; the rest is what `attributes` made."""
 

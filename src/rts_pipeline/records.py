@@ -2,13 +2,14 @@
 
 The record of a stage's job lies in `.made/` beside its first result: the stage and its version, its options, versions of the
 package and of the libraries that compute, and the sha256 of what it read and wrote. It holds no time, so equal jobs have equal
-records. What lies inside an archive is left out: the item's own JSON names it.
+records. A job that measures many items records each by itself, beside the item's folder: one that is measured again by another
+job then has the record of that one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,14 +22,14 @@ from rts_pipeline.progress import track
 
 FOLDER = ".made"
 LIBRARIES = ["numpy", "rasterio", "shapely", "pyproj", "scipy", "torch", "openvino"]
-INSIDE = ["model.json", "*/item.json", "round_*/signoff.json"]
-"""What a stage reads of a folder that its command line names, where no other argument names it."""
+INSIDE = ["model.json", "round_*/signoff.json"]
+"""What a stage reads of a folder that its command line names, where neither another argument nor the stage itself names it."""
 LONGEST_PATH = 4096
-NO_INPUT = {"--config", "--cache", "--results", "--options"}
+NO_INPUT = {"--config", "--cache", "--results", "--scenes", "--options"}
 
 PLACES = ["scenes", "overlaps", "mosaic", "coverage", "rounds", "inventory", "export", "report"]
 """Folders of results; beside them lie logs, benchmarks and what is kept for the next run."""
-BY_THE_WAY = {"tensorboard", "verified.json"}
+BY_THE_WAY = {"tensorboard"}
 """Written there for people; no result."""
 
 
@@ -41,29 +42,47 @@ class Job:
         Args:
             stage: its name.
             options: its options as JSON.
-            arguments: its command line; files and folders that it names and doesn't write are what it reads.
+            arguments: its command line; files and folders that it names and doesn't write are what it reads, with what
+                the stage says by `io.was_read`.
         """
         self._stage, self._options, self._arguments = stage, options, arguments
-        self._written = io.note_written()
+        self._written, self._read = io.note_written(), io.note_read()
+        self._recorded: set[Path] = set()
 
     def record(self) -> None:
-        """Write down what made the results, after the last of them."""
+        """Write down what made the results, after the last of them, but for those that have a record of their own."""
         cache = [Path(value) for name, value in pairwise(self._arguments) if name == "--cache"]
-        outputs = sorted(path for path in self._written if _is_result(path) and not any(map(path.is_relative_to, cache)))
-        if not outputs:
-            return
-        folder = outputs[0].parent
+        written = (path for path in self._written - self._recorded if not any(map(path.is_relative_to, cache)))
+        # that of all items before those in the folder of one, which may be another one the next time
+        outputs = sorted(filter(_is_result, written), key=lambda path: (len(path.parts), path))
+        if outputs:
+            self._write(record_of(outputs[0]), self._inputs(), outputs)
+
+    def record_item(self, folder: Path, inputs: Iterable[Path]) -> None:
+        """Write down what made the results in the folder of an item, after the last of them.
+
+        Args:
+            folder: the item's.
+            inputs: delivered files, on disk or in an archive; those that aren't there are left out.
+        """
+        outputs = sorted(path for path in self._written if path.parent == folder and _is_result(path))
+        self._recorded.update(outputs)
+        self._write(record_of(folder), inputs, outputs)
+
+    def _write(self, record: Path, inputs: Iterable[Path], outputs: Sequence[Path]) -> None:
+        read = {str(path): _sha256(path) for path in inputs if path not in outputs}
         made = {
             "stage": self._stage,
             "code": stages.code(self._stage),
             "options": io.parse_json(Path("--options"), self._options.encode()),
             "versions": _versions(),
-            "inputs": {str(path): _sha256(path) for path in self._inputs() if path not in outputs},
-            "outputs": {os.path.relpath(path, folder): io.sha256_file(path) for path in outputs},
+            "inputs": {path: sha256 for path, sha256 in read.items() if sha256 is not None},
+            "outputs": {os.path.relpath(path, record.parent.parent): io.sha256_file(path) for path in outputs},
         }
-        io.write_json(folder / FOLDER / f"{outputs[0].name}.json", made)
+        io.write_json(record, made)
 
     def _inputs(self) -> Iterator[Path]:
+        yield from self._read
         for before, argument in pairwise(["", *self._arguments]):
             path = Path(argument)
             if before in NO_INPUT or len(argument) > LONGEST_PATH:
@@ -74,16 +93,43 @@ class Job:
                 yield path
 
 
-def _sha256(path: Path) -> str:
+def record_of(first: Path) -> Path:
+    """Return where the record of a job lies of which this is the first result."""
+    return first.parent / FOLDER / f"{first.name}.json"
+
+
+def retire(results: Iterable[Path]) -> None:
+    """Remove results that others have replaced, with their records."""
+    for path in results:
+        path.unlink(missing_ok=True)
+        record_of(path).unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str | None:
     """Return the checksum of what a job read: that in its own record where it is a result that is as it was made.
 
     A round reads each mosaic many times, and they are most of the bytes of a project.
     """
-    record = path.parent / FOLDER / f"{path.name}.json"
+    record = record_of(path)
     with suppress(OSError, InputError, KeyError, TypeError):
         if path.stat().st_mtime_ns <= record.stat().st_mtime_ns:
             return str(io.read_json(record)["outputs"][path.name])
-    return io.sha256_file(path)
+    return _sha256_now(path)
+
+
+def _sha256_now(path: Path) -> str | None:
+    """Return the checksum of a file or of a member of a zip archive; None where there is none, or a damaged one."""
+    if path.is_file():
+        return io.sha256_file(path)
+    if ".zip" not in str(path).lower():
+        return None
+    # late: GDAL takes long to load, and most results are made from no archive
+    from rts_pipeline.scenes import delivered
+
+    try:
+        return delivered.sha256(path)
+    except InputError:
+        return None
 
 
 def _is_result(path: Path) -> bool:
@@ -146,7 +192,7 @@ def verify(results: Path, records: list[Path]) -> Iterator[Finding]:
         # the same file is an output of one job and an input of others, by another relative path
         key = path.resolve()
         if key not in known:
-            known[key] = io.sha256_file(path) if path.is_file() else None
+            known[key] = _sha256_now(path)
         return known[key]
 
     for record in track(records, len(records), "verify", "jobs"):

@@ -40,7 +40,7 @@ def disk(tmp_path_factory):
 def jobs(finished, disk, tmp_path_factory):
     """A job of every stage, by name, on the small disk; what they say lies elsewhere."""
     case = finished.copy(disk.folder / "case")
-    found = {**jobs_of(case, "results/rounds/01/evidence"), **jobs_of(case, "preliminary")}
+    found = {**jobs_of(case, "results/rounds/01/evidence", "results/rounds/01/verified.json"), **jobs_of(case, "preliminary")}
     agreeing = finished.copy(disk.folder / "agreeing")
     agreeing.configure(adjust={"shifts": "correct", "radiometry": "overlaps"})
     planned = jobs_of(agreeing, "--until", "adjust")

@@ -102,17 +102,20 @@ class Job:
 
     def learn(self):
         """Run it undisturbed, and remember its results and the time that it took."""
+        before = self._records()
         done = self.run()
         assert done.code == 0, done.said
         self.seconds = done.seconds
-        self.outputs = {path: content(self.case.folder / path) for path in self._recorded()}
+        written = [path for path, stamp in self._records().items() if before.get(path) != stamp]
+        self.outputs = {path: content(self.case.folder / path) for record in written for path in self._recorded(record)}
         assert self.outputs
 
-    def _recorded(self):
-        records = self.case.results.rglob(".made/*.json")
-        newest = max(records, key=lambda path: path.stat().st_mtime_ns)
-        names = json.loads(newest.read_text())["outputs"]
-        return [Path(os.path.normpath(newest.parent.parent / name)).relative_to(self.case.folder) for name in names]
+    def _records(self):
+        return {path: path.stat().st_mtime_ns for path in self.case.results.rglob(".made/*.json")}
+
+    def _recorded(self, record):
+        names = json.loads(record.read_text())["outputs"]
+        return [Path(os.path.normpath(record.parent.parent / name)).relative_to(self.case.folder) for name in names]
 
     def inputs(self):
         """Return the files that its command line names and that it doesn't write, as the project has them."""

@@ -218,10 +218,12 @@ rule verify:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
+        options=project.options("verify"),
+        code=project.code("verify"),
         reviews=subpath(input.signoff, ancestor=2),
         results=subpath(input.candidates, ancestor=3),
     message:
         "Round {wildcards.k}: compare the rebuilt candidates with those reviewed"
     shell:
         "rts-pipeline review verify {wildcards.k} --reviews {params.reviews:q} --results {params.results:q}"
-        " --out {output} 2> {log}"
+        " --out {output} --options {params.options:q} --code {params.code} 2> {log}"

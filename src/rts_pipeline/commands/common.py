@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -55,6 +56,12 @@ def write_record(*_: object, **__: object) -> None:
     """Write down what made the results, after the command of a stage."""
     if (done := job.get()) is not None:
         done.record()
+
+
+def record_item(folder: Path, inputs: Iterable[Path]) -> None:
+    """Write down what made the results in an item's folder: see `Job.record_item`."""
+    if (done := job.get()) is not None:
+        done.record_item(folder, inputs)
 
 
 def placed(section: str, kind: type[S], **values: str | int) -> S:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, ConfigFile, Out, Round
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Code, ConfigFile, Options, Out, Round, stage_options
 from rts_pipeline.config import load_config
 from rts_pipeline.errors import RefusedError, UsageError
+from rts_pipeline.options import VerifyOptions
 from rts_pipeline.review.events import Role
 
 SHOWN = 10
@@ -289,16 +290,18 @@ def verify(
     reviews: Annotated[Path, typer.Option(help="The reviews folder.")],
     results: Annotated[Path, typer.Option(help="The results folder.")],
     out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
 ) -> None:
     """Compare a round's rebuilt candidates with those that were reviewed.
 
     Example: rts-pipeline review verify 01 --reviews reviews --results results --out verified.json
     """
-    from rts_pipeline.io import write_json
-    from rts_pipeline.review.finish import verify
+    stage_options("verify", VerifyOptions, options, config, code)
+    from rts_pipeline.review.verify import write_verified
 
-    signoff = verify(reviews, results, round)
-    write_json(out, {"round": round, "candidates_sha256": signoff.candidates_sha256, "n_candidates": signoff.n_candidates})
+    write_verified(reviews, results, round, out)
 
 
 @review.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, stage_options
+from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, record_item, stage_options
 from rts_pipeline.options import (
     AdjustOptions,
     CatalogOptions,
@@ -46,7 +46,7 @@ def measure(
     parsed = stage_options("scenes", ScenesOptions, options, config, code)
     from rts_pipeline.scenes.batches import measure_batch
 
-    measure_batch(items, scenes_folder, out, parsed)
+    measure_batch(items, scenes_folder, out, parsed, record_item)
 
 
 @scenes.command()

@@ -15,7 +15,7 @@ import rasterio
 
 from rts_pipeline import __version__
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.io import new_folder, read_geoparquet, read_json, read_outlines, read_parquet, write_text
+from rts_pipeline.io import new_folder, read_geoparquet, read_json, read_outlines, read_parquet, was_read, write_text
 from rts_pipeline.options import ReportOptions
 from rts_pipeline.page import template
 from rts_pipeline.report import figures, landscape, tables, years
@@ -70,7 +70,7 @@ def build_report(
     area = read_outlines(aoi, "area of interest (area.aoi)", crs=grid.crs).geometry
     year = options.time.target_year
     seen = coverage(results / "coverage", area, grid, year)
-    observed = read_parquet(results / "coverage" / "observed.parquet")
+    observed = _read(results / "coverage" / "observed.parquet")
     pictures = draw_pictures(read_looks(results, observed["cell"].unique().tolist(), grid), year)
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
@@ -116,9 +116,15 @@ def build_report(
     write_text(out, page)
 
 
+def _read(path: Path) -> pd.DataFrame:
+    """Read a table of the results that no argument names."""
+    was_read(path)
+    return read_parquet(path)
+
+
 def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
     items, more_items = tables.item_account(read_geoparquet(catalog))
-    files, more_files = tables.file_account(read_parquet(catalog.with_name("ledger.parquet")))
+    files, more_files = tables.file_account(_read(catalog.with_name("ledger.parquet")))
     return {
         "items": items,
         "more_items": more_items,

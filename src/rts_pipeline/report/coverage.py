@@ -21,7 +21,7 @@ from rts_pipeline.coverage import NODATA
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
-from rts_pipeline.io import GDAL_OPTIONS
+from rts_pipeline.io import GDAL_OPTIONS, was_read
 
 SAMPLES = 256
 """Samples along a cell's edge: one every 24 m in a cell of 2048 pixels of 3 m."""
@@ -103,6 +103,7 @@ def read_counts(rasters: Path, cell: GeoBox, grid: Grid, edge_px: int) -> Mappin
     path = rasters / f"{block.id}.tif"
     if not path.exists():
         raise InputError(path, "no such file", do="run the stage coverage")
+    was_read(path)
     try:
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as dataset:
             years = [int(year) for year in dataset.descriptions]

@@ -16,7 +16,7 @@ from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.imagery import COLOURS, Limits, compose, stretch
-from rts_pipeline.io import GDAL_OPTIONS
+from rts_pipeline.io import GDAL_OPTIONS, was_read
 from rts_pipeline.progress import track
 from rts_pipeline.report.coverage import read_counts
 from rts_pipeline.report.palette import Palette, class_of, counted, dated
@@ -111,6 +111,7 @@ def _look(results: Path, cell: GeoBox, grid: Grid, edge: int) -> Look:
     if not path.exists():
         return Look(cell, np.zeros((len(BANDS), edge, edge), np.uint16), np.zeros((edge, edge), np.uint16), {}, counts)
     source_path = path.with_name(f"{cell.id}{SUFFIX}")
+    was_read(path, source_path)
     try:
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as mosaic, rasterio.open(source_path) as source_map:
             values = mosaic.read(out_shape=(len(BANDS), edge, edge), resampling=Resampling.average)

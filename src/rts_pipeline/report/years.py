@@ -18,7 +18,7 @@ from shapely import get_parts, get_rings
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.drawing import MAIN, drawing
-from rts_pipeline.io import read_geoparquet
+from rts_pipeline.io import read_geoparquet, was_read
 from rts_pipeline.report.figures import data_uri, uri
 from rts_pipeline.report.palette import FEW
 from rts_pipeline.report.tables import records
@@ -71,6 +71,7 @@ class Years:
     def _place(self, delineation: str) -> tuple[str, str] | None:
         """Return round and id of the newest candidate of a slump that has chips."""
         found = [(match.group(1), match.group()) for match in CANDIDATE.finditer(delineation)]
+        was_read(*(self.pictures.index_file(round) for round, _ in found))
         return next((place for place in reversed(found) if self.pictures.chips(*place)), None)
 
     def _strip(self, delineation: str, outline: BaseGeometry) -> list[dict[str, Any]]:
@@ -98,6 +99,7 @@ def _picture(path: Path | None, ground: Sequence[float] | None, outline: BaseGeo
     """Return a chip with the outline over it, where the ground that it shows is known."""
     if path is None or not path.exists():
         return None
+    was_read(path)
     with Pillow.open(path) as image:
         small = image.convert("RGB").resize((EDGE_PX, EDGE_PX), Pillow.Resampling.LANCZOS)
     if ground is not None:

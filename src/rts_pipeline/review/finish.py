@@ -122,28 +122,6 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
     return signoff
 
 
-def verify(reviews: Path, results: Path, round: str) -> Signoff:
-    """Check that the candidates in the results are those that were judged, and return the sign-off.
-
-    Raises:
-        RefusedError: not signed off, no such candidates, or other ones.
-    """
-    signoff = next((s for s in read_signoffs(reviews) if s.round == round), None)
-    if signoff is None:
-        raise RefusedError(round_folder(reviews, round), f"round {round} isn't signed off", do="finish its review first")
-    path = results / "rounds" / round / CANDIDATES
-    if not path.exists():
-        raise RefusedError(path, "no such file", do=f"rebuild round {round}")
-    if sha256_file(path) != signoff.candidates_sha256:
-        raise RefusedError(
-            path,
-            f"differs from the candidates that were judged in round {round}",
-            expected=f"sha256 {signoff.candidates_sha256}",
-            do="the judged ones are kept in the reviews folder; review the new ones as another round",
-        )
-    return signoff
-
-
 def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:
     if rows.crs is None or rows.crs != grid.crs:
         raise InputError(

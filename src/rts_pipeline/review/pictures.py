@@ -82,7 +82,7 @@ class Pictures:
         rows = table["row"].iloc[places.get(candidate, slice(0, 0))].tolist()
         if not rows:
             return {}
-        found = read_rows(self._folder(round) / INDEX, rows, ("year", "outline"))
+        found = read_rows(self.index_file(round), rows, ("year", "outline"))
         drawn = zip(found["year"], shapely.from_wkb(found["outline"].to_numpy()), strict=True)
         return {int(year): to_geojson(outline) for year, outline in drawn if outline is not None}
 
@@ -147,12 +147,16 @@ class Pictures:
             for row in pd.DataFrame(rows).to_dict("records")
         ]
 
+    def index_file(self, round: str) -> Path:
+        """Return the table of a round's chips and numbers, which needn't be there."""
+        return self._folder(round) / INDEX
+
     def _folder(self, round: str) -> Path:
         return self.results / "rounds" / round / "evidence"
 
     def _read(self, round: str) -> tuple[pd.DataFrame, dict[str, slice]]:
         """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence."""
-        path = self._folder(round) / INDEX
+        path = self.index_file(round)
         if not path.exists():
             return pd.DataFrame({"candidate_id": [], "year": [], "row": []}), {}
         # its outlines would be most of it

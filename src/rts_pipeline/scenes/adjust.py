@@ -71,6 +71,7 @@ def adjust_items(overlaps: Sequence[Path], items: Sequence[Path], out: Path, opt
     places = _places(table) if what.shifts != "none" else {}
     radiometry = _radiometry(table) if what.radiometry == "overlaps" else {}
     paths = sorted(set(items))
+    io.was_read(*paths)
     record = {}
     for path in track(paths, len(paths), "adjust", "items"):
         adjusted = path.with_name("adjusted.json")

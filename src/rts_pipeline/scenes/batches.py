@@ -3,14 +3,16 @@
 A batch is what was new of a day when a run began: "20190801_1", then "20190801_2" for what came later. It never changes: its
 list says which items it holds, and in which version, its record what became of them. So an item that comes, or comes again, is
 in a new batch, and nothing else of its day is measured again. An item that failed is put into a new batch too: every run tries
-it again.
+it again. A batch of which later ones hold every item is removed.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.progress import track
+from rts_pipeline.records import retire
 from rts_pipeline.scenes.failures import FAILED
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from rts_pipeline.scenes.overview import Known
 
 LIST, RECORD = ".items.txt", ".json"
+NAME = re.compile(r"\d{8}_\d+")
 
 NAMED = 5
 """Failed items whose messages a batch tells when none of its items could be measured."""
@@ -91,16 +95,24 @@ def _parts(batch: str) -> tuple[str, int]:
     return day, int(number)
 
 
-def measure_batch(names: Sequence[str], scenes_folder: Path, out: Path, options: ScenesOptions) -> None:
+Measured = Callable[[Path, Sequence[Path]], None]
+"""Is told an item's folder, once its results are in it, and the delivered files that they are made from."""
+
+
+def measure_batch(
+    names: Sequence[str], scenes_folder: Path, out: Path, options: ScenesOptions, measured: Measured = lambda *_: None
+) -> None:
     """Measure the items of a batch, one after the other, each into its own folder (see `measure`).
 
-    An item whose files can't be used gets failed.json instead of item.json, and holds up those that need it.
+    An item whose files can't be used gets failed.json instead of item.json, and holds up those that need it. One that a later
+    batch holds is left to that.
 
     Args:
         names: the items, by id or as `Item.version` names them.
         scenes_folder: where the items' folders are, and what planning remembers of the delivered folders.
         out: the record: `items`, id -> sha256 of item.json and usable.tif; `failed`, id -> why. The list is written beside it.
         options: as for `measure`.
+        measured: is called after each item, also one that failed.
 
     Raises:
         InputError: not one of the items could be measured, or planning remembers nothing.
@@ -108,21 +120,71 @@ def measure_batch(names: Sequence[str], scenes_folder: Path, out: Path, options:
     from rts_pipeline.scenes.overview import recall
 
     known = {item.id: item for item in recall(scenes_folder)}
-    io.write_text(out.with_name(out.stem + LIST), "".join(f"{name}\n" for name in names))
+    io.write_text(_list(out), "".join(f"{name}\n" for name in names))
     made: dict[str, dict[str, str]] = {}
     failed: dict[str, str] = {}
     for name in track(names, len(names), f"batch {out.stem}", "items"):
         item_id = name.partition(":")[0]
+        if item_id in _held_later(out):
+            continue
+        item, place = known.get(item_id), scenes_folder / item_id
         try:
-            made[item_id] = _measure(name, known.get(item_id), scenes_folder / item_id, options)
+            made[item_id] = _measure(name, item, place, options)
         except InputError as error:
             failed[item_id] = str(error)
             print(f"rts-pipeline: {error}", file=sys.stderr)
-            _say_failed(scenes_folder / item_id, str(error))
+            _say_failed(place, str(error))
+        measured(place, _files(item))
     if failed and not made:
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise InputError(out.stem, f"no item could be measured: {'; '.join([*failed.values()][:NAMED])}{more}")
     io.write_json(out, {"items": made, "failed": failed})
+    _retire_before(out)
+
+
+def _files(item: Item | None) -> list[Path]:
+    return [] if item is None else [path for path in (item.reflectance, item.mask, item.metadata, item.xml) if path]
+
+
+def _ids(batch: Path) -> set[str]:
+    with suppress(FileNotFoundError):  # another job has just removed it
+        return {name.partition(":")[0] for name in batch.read_text().split()}
+    return set()
+
+
+def _others(out: Path) -> tuple[list[Path], list[Path]]:
+    """Return the lists of the same day's batches before and after one, each the last batch first."""
+    if not NAME.fullmatch(out.stem):
+        return [], []
+    day, number = _parts(out.stem)
+    found = {_parts(path.name.removesuffix(LIST))[1]: path for path in out.parent.glob(f"{day}_*{LIST}")}
+    ordered = sorted(found, reverse=True)
+    return [found[n] for n in ordered if n < number], [found[n] for n in ordered if n > number]
+
+
+def _held_later(out: Path) -> set[str]:
+    """Return the items of later batches, of which one may have begun while this one is at work."""
+    return set().union(*map(_ids, _others(out)[1]))
+
+
+def _retire_before(out: Path) -> None:
+    """Remove the earlier batches of which this one and others after them hold every item: nobody asks for them any more."""
+    before, after = _others(out)
+    measured = [path for path in after if _record(path).exists()]
+    held = set().union(*map(_ids, [*measured, _list(out)]))
+    for path in before:
+        if _ids(path) <= held:
+            retire([_record(path), path])
+        elif _record(path).exists():
+            held |= _ids(path)
+
+
+def _list(record: Path) -> Path:
+    return record.with_name(record.stem + LIST)
+
+
+def _record(batch: Path) -> Path:
+    return batch.with_name(batch.name.removesuffix(LIST) + RECORD)
 
 
 def _measure(name: str, item: Item | None, place: Path, options: ScenesOptions) -> dict[str, str]:

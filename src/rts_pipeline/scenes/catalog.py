@@ -66,6 +66,7 @@ def write_items(delivery: Delivery, measured: Mapping[str, Path], ignored: Mappi
 
 def _measured_row(path: Path) -> dict[str, Any]:
     item = read_measured(path)
+    io.was_read(path)
     told = item["properties"]
     return {
         "item_id": item["id"],
