@@ -1,6 +1,7 @@
 """Before a run: what is removed of what lies there, and what stops it."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError
-from rts_pipeline.leftovers import ABANDONED_S, check_clock, sweep
+from rts_pipeline.leftovers import ABANDONED_S, tidy
 
 
 def left_by_a_killed_process(path):
@@ -24,7 +25,7 @@ def left_by_a_killed_process(path):
     return left
 
 
-def test_sweep_takes_what_killed_processes_left_and_nothing_else(tmp_path):
+def test_tidy_takes_what_killed_processes_left_and_nothing_else(tmp_path):
     left = left_by_a_killed_process(tmp_path / "rounds/01/value.txt")
     elsewhere = left.with_name(left.name.replace(".tmp-", ".tmp-othernode", 1))
     old = left.with_name(left.name.replace(".tmp-", ".tmp-oldnode", 1))
@@ -36,7 +37,7 @@ def test_sweep_takes_what_killed_processes_left_and_nothing_else(tmp_path):
     with io.atomic(tmp_path / "running.txt") as mine, io.new_folder(tmp_path / "evidence") as folder:
         mine.write_text("in work")
         (folder / "chip.webp").write_text("in work")
-        assert sweep(tmp_path) == 2
+        assert tidy(tmp_path) == 2
         assert mine.exists()
         assert folder.exists()
     assert not left.exists()
@@ -48,7 +49,60 @@ def test_sweep_takes_what_killed_processes_left_and_nothing_else(tmp_path):
 def test_files_from_the_future_stop_a_run(tmp_path):
     path = tmp_path / "mosaic/e0312_n2511.tif"
     io.write_text(path, "pixels")
-    check_clock(tmp_path)
+    tidy(tmp_path)
     os.utime(path, (time.time() + 3600,) * 2)
     with pytest.raises(RefusedError, match="later than now"):
-        check_clock(tmp_path)
+        tidy(tmp_path)
+
+
+def test_what_is_in_the_future_is_told_before_anything_is_removed(tmp_path):
+    left = left_by_a_killed_process(tmp_path / "value.txt")
+    io.write_text(tmp_path / "rounds/01/late.txt", "x")
+    os.utime(tmp_path / "rounds/01/late.txt", (time.time() + 3600,) * 2)
+    with pytest.raises(RefusedError, match=r"late\.txt: .* later than now"):
+        tidy(tmp_path)
+    assert left.exists()
+
+
+def test_what_may_not_be_removed_is_left(tmp_path, monkeypatch):
+    left = left_by_a_killed_process(tmp_path / "value.txt")
+
+    def refuse(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    assert tidy(tmp_path) == 0
+    assert left.exists()
+
+
+def test_a_folder_that_is_not_there_yet_is_tidy(tmp_path):
+    assert tidy(tmp_path / "results") == 0
+
+
+# --- as snakemake does it -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def case(made, tmp_path_factory):
+    return made.copy(tmp_path_factory.mktemp("tidy") / "case")
+
+
+def test_a_start_at_which_nothing_is_to_be_done_removes_what_was_left(case):
+    left = left_by_a_killed_process(case.results / "rounds/01/value.txt")
+    done = case.snakemake()
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",), ("--summary",)])
+def test_results_of_the_future_are_told_where_they_hide_what_is_stale(case, how):
+    """A network of tomorrow is newer than a seed that was drawn today."""
+    weights = case.results / "rounds/01/model/weights.pt"
+    times = weights.stat()
+    os.utime(weights, (time.time() + 86_400,) * 2)
+    done = case.snakemake(*how, check=False)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert done.returncode == 4
+    assert (
+        len(re.findall(r"^rts-pipeline: results/rounds/01/model/weights\.pt: is of .*later than now", done.stderr, re.M)) == 1
+    )

@@ -1,6 +1,9 @@
 """The workflow as a part of another one: each region with its own prefix of rules, configuration, results and reviews."""
 
+import os
 import re
+import subprocess
+import time
 
 import geopandas as gpd
 import numpy as np
@@ -12,6 +15,7 @@ from affine import Affine
 from items import write_item
 from rts_pipeline import workflow
 from rts_pipeline.config import validate_config
+from test_leftovers import left_by_a_killed_process
 from workflow_case import ROOT, Case
 
 CRS = "EPSG:32646"
@@ -98,3 +102,33 @@ def test_the_jobs_of_a_region_take_its_own_frozen_state(monkeypatch):
     for settings in regions:
         edited = {**VALUES, "results": settings.results, "train": {"nonsense": 1}}
         assert workflow.load_project(edited, "edited.yaml", main_process=False).config == settings
+
+
+def test_each_region_is_tidied_and_looked_at_before_a_run(project):
+    results = {name: project.folder / f"{name}/results" for name in REGIONS}
+    lefts = [left_by_a_killed_process(folder / "mosaic/value.txt") for folder in results.values()]
+    snakemake(project, "--dry-run")
+    assert not any(left.exists() for left in lefts)
+    future = results["south"] / "mosaic/late.txt"
+    future.write_text("x")
+    os.utime(future, (time.time() + 3600,) * 2)
+    told = snakemake(project, "--until", "north_scenes", check=False)
+    assert told.returncode == 4
+    assert "rts-pipeline: south/results/mosaic/late.txt: is of" in told.stderr
+    assert not list(results["north"].rglob("item.json"))
+
+
+def test_a_region_whose_results_may_not_be_written_is_told_before_a_run(project):
+    if os.getuid() != 0:
+        pytest.skip("only root can mount")
+    snakemake(project, "--dry-run")
+    south = project.folder / "south/results"
+    subprocess.run(["mount", "--bind", south, south], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", south], check=True)
+        told = snakemake(project, "--until", "north_scenes", check=False)
+    finally:
+        subprocess.run(["umount", "--lazy", south], check=True)
+    assert told.returncode == 3
+    assert len(re.findall(r"^rts-pipeline: south/results/.*Read-only file system", told.stderr, re.MULTILINE)) == 1
+    assert not list((project.folder / "north/results").rglob("item.json"))

@@ -21,7 +21,7 @@ from rts_pipeline.errors import InputError, PipelineError, environment_error
 from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_file, sha256_json
-from rts_pipeline.leftovers import check_clock, check_writable, sweep
+from rts_pipeline.leftovers import check_writable, tidy
 from rts_pipeline.review.rounds import (
     SIGNOFF,
     SUMMARY,
@@ -405,6 +405,8 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
         project.labelled_cells()
         project.check_files()
         _ = project.listing, project.checksums
+        # here and not when jobs begin: where nothing seems to be stale, and in a module, Snakemake calls no onstart
+        tidy(Path(config.results))
         return project
     except PipelineError as error:
         stop(error)
@@ -421,13 +423,9 @@ def tell_state(project: Project) -> None:
 
 
 def begin(results: Path) -> None:
-    """Prepare a results folder for a run; end the process with one line where that can't be done."""
+    """Prepare for jobs that write into a results folder; end the process with one line where that can't be done."""
     try:
         check_writable(results)
-        check_clock(results)
-        sweep(results)
-    except PipelineError as error:
-        stop(error)
     except OSError as error:
         stop(_told(error))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rts_pipeline.leftovers import sweep
+from rts_pipeline.leftovers import tidy
 from rts_pipeline.stages import STAGES
 from workflow_case import Case, content
 
@@ -141,7 +141,7 @@ class Job:
         """Run it undisturbed after a fault; tell whether all is as if there had been none, nothing left over."""
         done = self.run()
         assert done.code == 0, done.said
-        sweep(self.case.results)
+        tidy(self.case.results)
         left = list(self.case.results.rglob(".tmp-*"))
         found = {path: content(self.case.folder / path) for path in self.outputs if (self.case.folder / path).exists()}
         return found == self.outputs and not left

@@ -60,6 +60,8 @@ def tell_current_state():
 
 
 if workflow.is_main_process:
+    if not workflow.modifier.is_main_snakefile():
+        begin(Path(RESULTS))  # Snakemake drops the onstart of a module
     tell_state(project)
 
 
