@@ -58,7 +58,12 @@ while [ $# -gt 0 ]; do
         candidates.parquet) mkdir -p "${2%/*}"; cp "$RTS_BENCH_ROWS" "$2" ;;
         candidates.json) echo '{"outlines": {"cut": 0}}' > "$2" ;;
         *_*.json) mkdir -p "${2%/*}"; echo '{"items": {}, "failed": {}}' > "$2"
-          echo "$names" > "${2%.json}.items.txt" ;;
+          echo "$names" > "${2%.json}.items.txt"
+          scenes=${2%/batches/*}
+          for name in $names; do echo "$scenes/${name%%:*}"; done | xargs mkdir -p "$scenes/.made"
+          for name in $names; do
+            : > "$scenes/${name%%:*}/item.json"; : > "$scenes/${name%%:*}/usable.tif"; : > "$scenes/.made/${name%%:*}.json"
+          done ;;
         *) mkdir -p "${2%/*}"; touch "$2" ;;
       esac
       case "$2" in */outlines/*.parquet) touch "${2%.parquet}.json" ;; esac ;;
