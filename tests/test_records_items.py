@@ -13,7 +13,7 @@ import pytest
 from items import write_item
 from rts_pipeline import io
 from rts_pipeline.config import Scenes
-from rts_pipeline.records import find_records, verify
+from rts_pipeline.records import Job, find_records, verify
 from rts_pipeline.scenes.batches import assign, newest_record
 from rts_pipeline.scenes.overview import overview, recall
 from scenes_case import CRS, PLACE, plain
@@ -139,6 +139,26 @@ def test_an_item_that_failed_says_from_which_files(project):
     assert io.read_json(SCENES / f".made/{IDS[0]}.json")["outputs"].keys() == {f"{IDS[0]}/failed.json"}
     raster.write_bytes(whole)
     assert found_wrong() == [(f"{SCENES}/{IDS[0]}/failed.json", f"was made from another {raster}")]
+
+
+def test_an_item_that_failed_since_its_files_may_not_be_read_spares_the_others(tmp_path, monkeypatch):
+    hash_file = io.sha256_file
+
+    def refuse(path):
+        if path.name == "refused.tif":
+            raise PermissionError(13, "Permission denied", str(path))
+        return hash_file(path)
+
+    monkeypatch.setattr(io, "sha256_file", refuse)
+    files = [tmp_path / name for name in ("mask.tif", "refused.tif")]
+    for path in files:
+        path.write_text("pixels")
+    job = Job("scenes", "{}", [])
+    io.write_json(tmp_path / "scenes/a/failed.json", {"error": "may not be read"})
+    job.record_item(tmp_path / "scenes/a", files)
+    made = io.read_json(tmp_path / "scenes/.made/a.json")
+    assert made["inputs"] == {str(files[0]): hash_file(files[0])}
+    assert made["outputs"].keys() == {"a/failed.json"}
 
 
 def test_what_lies_in_an_archive_counts_too(project):

@@ -9,7 +9,7 @@ job then has the record of that one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -56,21 +56,26 @@ class Job:
         # that of all items before those in the folder of one, which may be another one the next time
         outputs = sorted(filter(_is_result, written), key=lambda path: (len(path.parts), path))
         if outputs:
-            self._write(record_of(outputs[0]), self._inputs(), outputs)
+            own = set(outputs)
+            read = {str(path): _sha256(path) for path in self._inputs() if path not in own}
+            self._write(record_of(outputs[0]), read, outputs)
 
     def record_item(self, folder: Path, inputs: Iterable[Path]) -> None:
         """Write down what made the results in the folder of an item, after the last of them.
 
         Args:
             folder: the item's.
-            inputs: delivered files, on disk or in an archive; those that aren't there are left out.
+            inputs: delivered files, on disk or in an archive; those that can't be read are left out.
         """
+        read = {}
+        for path in inputs:
+            with suppress(OSError):
+                read[str(path)] = _sha256(path)
         outputs = sorted(path for path in self._written if path.parent == folder and _is_result(path))
         self._recorded.update(outputs)
-        self._write(record_of(folder), inputs, outputs)
+        self._write(record_of(folder), read, outputs)
 
-    def _write(self, record: Path, inputs: Iterable[Path], outputs: Sequence[Path]) -> None:
-        read = {str(path): _sha256(path) for path in inputs if path not in outputs}
+    def _write(self, record: Path, read: Mapping[str, str | None], outputs: Sequence[Path]) -> None:
         made = {
             "stage": self._stage,
             "code": stages.code(self._stage),
