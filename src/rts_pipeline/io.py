@@ -312,13 +312,14 @@ def write_gpkg(
                     **kind,
                 )
             except (DataSourceError, DataLayerError, FeatureError) as error:
-                if refused := _no_space(path, WKB_SHARE * int(frame.geometry.to_wkb().str.len().sum())):
+                if refused := _no_space(path, _most_bytes(frame)):
                     raise OSError(refused, f"can't be written in full ({error})", str(path)) from None
                 raise InputError(path, f"can't be written ({error})") from None
 
 
-WKB_SHARE = 3
-"""A GeoPackage is at most so many times as large as its geometries, but for the first MiB."""
+def _most_bytes(frame: gpd.GeoDataFrame) -> int:
+    """Return more than a GeoPackage of a table takes, but for its first MiB."""
+    return 3 * int(frame.geometry.to_wkb().str.len().sum() + frame.memory_usage(deep=True).sum())
 
 
 def _no_space(beside: Path, size: int) -> int | None:
