@@ -53,7 +53,8 @@ import geopandas as gpd
 from rts_pipeline.export import shapefile
 from rts_pipeline.inventory.dictionary import Column
 shapefile._pack = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-slumps = gpd.GeoDataFrame({"rts_id": [1]}, geometry=gpd.GeoSeries.from_wkt(["POLYGON ((0 0, 9 0, 9 9, 0 0))"]), crs="EPSG:32646")
+shape = gpd.GeoSeries.from_wkt(["POLYGON ((0 0, 9 0, 9 9, 0 0))"])
+slumps = gpd.GeoDataFrame({"rts_id": [1]}, geometry=shape, crs="EPSG:32646")
 columns = [Column("rts_id", "int64", "", "", "")]
 shapefile.write_shapefile(Path(sys.argv[1], "rts_inventory.shp.zip"), slumps, columns, "2024-01-01")
 """

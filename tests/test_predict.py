@@ -482,18 +482,18 @@ class Driver:
 
     uuids = (bytes(range(16)), bytes(range(16, 32)))
 
-    def cuInit(self, flags):  # noqa: N802
+    def cuInit(self, flags):
         return 0
 
-    def cuDeviceGetCount(self, number):  # noqa: N802
+    def cuDeviceGetCount(self, number):
         number._obj.value = len(self.uuids)
         return 0
 
-    def cuDeviceGet(self, device, number):  # noqa: N802
+    def cuDeviceGet(self, device, number):
         device._obj.value = 40 + number
         return 0
 
-    def cuDeviceGetUuid(self, uuid, device):  # noqa: N802
+    def cuDeviceGetUuid(self, uuid, device):
         uuid._obj[:] = self.uuids[device.value - 40]
         return 0
 

@@ -127,7 +127,7 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
 
 @cache
 def _free_gpu(uuids: tuple[str, ...]) -> int:
-    """Return the number of the first GPU that no other process of ours has, or else 0; it is held as long as this process lives.
+    """Return the number of the first GPU that no other process of ours has, or else 0; it is held until this process ends.
 
     Args:
         uuids: what tells those that this process may use from all others of the machine.

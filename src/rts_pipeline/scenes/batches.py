@@ -117,11 +117,12 @@ def measure_batch(names: Sequence[str], scenes_folder: Path, out: Path, options:
             made[item_id] = _measure(name, known.get(item_id), scenes_folder / item_id, options)
         except InputError as error:
             failed[item_id] = str(error)
-            print(f"rts-pipeline: {error}", file=sys.stderr)
             _say_failed(scenes_folder / item_id, str(error))
     if failed and not made:
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise InputError(out.stem, f"no item could be measured: {'; '.join([*failed.values()][:NAMED])}{more}")
+    for why in failed.values():
+        print(f"rts-pipeline: {why}", file=sys.stderr)
     io.write_json(out, {"items": made, "failed": failed})
 
 
