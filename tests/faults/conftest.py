@@ -80,21 +80,25 @@ def count(request):
     return tried
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Say how many faults were tried and how they ended; RTS_FAULT_COUNTS names a JSON file that gathers several runs."""
-    total = Counter(
-        tuple(value)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", [])
-        if name == "fault" and getattr(report, "when", "") == "call"
-    )
-    rows = [[*key, number] for key, number in sorted(total.items())]
-    if rows and (name := os.environ.get("RTS_FAULT_COUNTS")):
+def faults_of(report):
+    """Return how often each (stage, fault, outcome) happened in a test."""
+    told = getattr(report, "user_properties", []) if getattr(report, "when", "") == "call" else []
+    return Counter(tuple(value) for name, value in told if name == "fault")
+
+
+def pytest_runtest_logreport(report):
+    """Keep the count of each test, at once, in the file that RTS_FAULT_COUNTS names: so that many short runs make one table."""
+    number, name = faults_of(report), os.environ.get("RTS_FAULT_COUNTS")
+    if number and name:
         path = Path(name)
         earlier = json.loads(path.read_text()) if path.exists() else []
-        again = {(stage, fault) for stage, fault, *_ in rows}
-        rows = sorted([*(row for row in earlier if tuple(row[:2]) not in again), *rows])
-        path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
-    if rows:
-        terminalreporter.write_line(f"\n{markdown(rows)}")
+        again = {(stage, fault) for stage, fault, _ in number}
+        rows = [*(row for row in earlier if tuple(row[:2]) not in again), *([*key, tried] for key, tried in number.items())]
+        path.write_text("[\n" + ",\n".join(map(json.dumps, sorted(rows))) + "\n]\n")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many faults were tried and how they ended."""
+    total = sum((faults_of(report) for reports in terminalreporter.stats.values() for report in reports), Counter())
+    if total:
+        terminalreporter.write_line(f"\n{markdown([*key, tried] for key, tried in total.items())}")

@@ -16,7 +16,7 @@ def markdown(rows):
 
     What came too late, and was tried again, is no part of it; what was lost is.
     """
-    number = defaultdict(int)
+    rows, number = list(rows), defaultdict(int)
     for stage, fault, outcome, tried in rows:
         assert outcome in ENDED
         number[stage, fault, outcome] += tried
