@@ -102,11 +102,11 @@ class Case:
         """Run rts-pipeline."""
         return self.run("rts-pipeline", *arguments, check=check)
 
-    def review(self, k):
-        """Judge and sign off a round."""
+    def review(self, k, *how):
+        """Judge and sign off a round; `how` says how the scripted reviewer errs."""
         at = ("--config", self.config)
         self.cli("review", "start", k, *at)
-        self.cli("review", "simulate", k, "--truth", self.folder / "corridor/truth.gpkg", *at)
+        self.cli("review", "simulate", k, "--truth", self.folder / "corridor/truth.gpkg", *how, *at)
         self.cli("review", "finish", k, *at)
 
     def copy(self, folder: Path) -> Case:
