@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,37 @@ def test_tidy_takes_what_killed_processes_left_and_nothing_else(tmp_path):
     assert not old.exists()
     assert elsewhere.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"kept.txt", "running.txt", "evidence", "rounds"}
+
+
+KILLED_IN_A_SHAPEFILE = """
+import os, signal, sys
+from pathlib import Path
+import geopandas as gpd
+from rts_pipeline.export import shapefile
+from rts_pipeline.inventory.dictionary import Column
+shapefile._pack = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+shape = gpd.GeoSeries.from_wkt(["POLYGON ((0 0, 9 0, 9 9, 0 0))"])
+slumps = gpd.GeoDataFrame({"rts_id": [1]}, geometry=shape, crs="EPSG:32646")
+columns = [Column("rts_id", "int64", "", "", "")]
+shapefile.write_shapefile(Path(sys.argv[1], "rts_inventory.shp.zip"), slumps, columns, "2024-01-01")
+"""
+KILLED_IN_A_FOLDER = """
+import os, signal, sys
+from pathlib import Path
+from rts_pipeline import io
+with io.scratch_folder(Path(sys.argv[1], "predicted")) as folder:
+    (folder / "block.npy").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("script", [KILLED_IN_A_SHAPEFILE, KILLED_IN_A_FOLDER])
+def test_folders_of_killed_processes_go_at_once(tmp_path, script):
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert any(path.is_dir() for path in tmp_path.iterdir())
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_from_the_future_stop_a_run(tmp_path):

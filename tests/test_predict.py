@@ -443,19 +443,68 @@ def test_a_gpu_that_is_not_there_or_unknown(monkeypatch, capfd, world, model, tm
 
 def test_processes_share_out_the_gpus(tmp_path):
     """Each block's process takes a GPU that no other has, as long as it lives; when all are taken the first is shared."""
-    code = "from rts_pipeline.engines import _free_gpu; print(_free_gpu(2), _free_gpu(2), flush=True); input()"
+    code = (
+        "from rts_pipeline.engines import _free_gpu; two = ('one', 'other');"
+        " print(_free_gpu(two), _free_gpu(two), flush=True); input()"
+    )
     command, environment = [sys.executable, "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
         assert sorted([one.stdout.readline(), other.stdout.readline()]) == ["0 0\n", "1 1\n"]
         third = subprocess.run(command, input="\n", capture_output=True, text=True, env=environment)
         assert third.stdout == "0 0\n"
-        assert third.stderr == "predict: other processes have all GPUs; the first is shared\n"
+        assert third.stderr == "predict: other processes have all GPUs that this one may use; the first is shared\n"
         one.communicate("\n")
         freed = subprocess.run(command, input="\n", capture_output=True, text=True, env=environment)
         other.communicate("\n")
     assert freed.stdout in ("0 0\n", "1 1\n")
     assert freed.stderr == ""
+
+
+def test_jobs_that_each_see_another_gpu_as_the_first_have_both(tmp_path):
+    """As two jobs of a cluster on one node: CUDA numbers anew what each may use."""
+    code = "import sys; from rts_pipeline.engines import _free_gpu; print(_free_gpu((sys.argv[1],)), flush=True); input()"
+    command, environment = [sys.executable, "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    with subprocess.Popen([*command, "a1"], **pipes) as one:
+        assert one.stdout.readline() == "0\n"
+        for uuid, told in (
+            ("b2", ""),
+            ("a1", "predict: other processes have all GPUs that this one may use; the first is shared\n"),
+        ):
+            other = subprocess.run([*command, uuid], input="\n", capture_output=True, text=True, env=environment)
+            assert (other.stdout, other.stderr) == ("0\n", told)
+        one.communicate("\n")
+
+
+class Driver:
+    """CUDA's driver with two GPUs, of which CUDA_VISIBLE_DEVICES left the second and the fourth of a machine."""
+
+    uuids = (bytes(range(16)), bytes(range(16, 32)))
+
+    def cuInit(self, flags):
+        return 0
+
+    def cuDeviceGetCount(self, number):
+        number._obj.value = len(self.uuids)
+        return 0
+
+    def cuDeviceGet(self, device, number):
+        device._obj.value = 40 + number
+        return 0
+
+    def cuDeviceGetUuid(self, uuid, device):
+        uuid._obj[:] = self.uuids[device.value - 40]
+        return 0
+
+
+@pytest.mark.parametrize("version", ["", "_v2"])
+def test_gpus_are_told_apart_by_what_the_driver_says(monkeypatch, version):
+    kind = type("Asked", (Driver,), {f"cuDeviceGetUuid{version}": Driver.cuDeviceGetUuid})
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: kind())
+    assert machine.gpu_uuids() == tuple(uuid.hex() for uuid in Driver.uuids)
+    monkeypatch.setattr(Driver, "cuDeviceGet", lambda *_: 101)
+    assert machine.gpu_uuids() == ("number-0", "number-1")
 
 
 def test_a_network_for_other_bands(monkeypatch, capfd, world, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_case import ROOT, Case, content
+from workflow_case import ROOT, Case, results
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
@@ -22,8 +22,10 @@ PROFILE = ROOT / "workflow/profiles/slurm"
 QUICK = ("--latency-wait", 10, "--slurm-init-seconds-before-status-checks", 3)
 LITTLE_MEMORY = ("--set-resources", "chips:mem_mb=200*attempt**2")
 OUTAGE_S = 60
-NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache"}
-CANCEL = "squeue --me -h -o '%A %j' | awk '/rts-pipeline/ {print $1}' | xargs -r scancel"
+CANCEL = (
+    "squeue --me -h -o '%A %Z' | HERE=$(pwd -P) awk 'substr($0, length($1) + 2) == ENVIRON[\"HERE\"] {print $1}'"
+    " | xargs -r scancel"
+)
 """What docs/cluster.md says to do after a snakemake that was killed."""
 
 
@@ -165,13 +167,6 @@ def wait_until(what, condition, seconds=300):
         time.sleep(0.5)
 
 
-def results(case):
-    """Return what each result says, by name: all files but logs, times, the cache and records, which hold times of files."""
-    files = [path for path in case.results.rglob("*") if path.is_file()]
-    names = {path: path.relative_to(case.results) for path in files}
-    return {str(name): content(path) for path, name in names.items() if not NO_RESULT & {*name.parts}}
-
-
 def completed(rows):
     """Return how often each job succeeded."""
     return Counter(row.job for row in rows if row.state == "COMPLETED")
@@ -298,7 +293,7 @@ def test_snakemake_killed_and_started_again(case, undisturbed, cluster):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert CANCEL in (ROOT / "docs/cluster.md").read_text()
-    cluster.do("bash", "-c", CANCEL)
+    case.run("bash", "-c", CANCEL)
     wait_until("an empty queue", lambda: not cluster.do("squeue", "-h"))
     case.snakemake("--unlock")
     finish(case, start(case))

@@ -22,6 +22,7 @@ from rts_pipeline import io
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache"}
 
 
 @dataclass
@@ -101,11 +102,11 @@ class Case:
         """Run rts-pipeline."""
         return self.run("rts-pipeline", *arguments, check=check)
 
-    def review(self, k):
-        """Judge and sign off a round."""
+    def review(self, k, *how):
+        """Judge and sign off a round; `how` says how the scripted reviewer errs."""
         at = ("--config", self.config)
         self.cli("review", "start", k, *at)
-        self.cli("review", "simulate", k, "--truth", self.folder / "corridor/truth.gpkg", *at)
+        self.cli("review", "simulate", k, "--truth", self.folder / "corridor/truth.gpkg", *how, *at)
         self.cli("review", "finish", k, *at)
 
     def copy(self, folder: Path) -> Case:
@@ -209,3 +210,10 @@ def content(path: Path) -> str:
     if path.name == "metrics.csv":
         return io.sha256_json(pd.read_csv(path).drop(columns="seconds").to_csv())
     return io.sha256_file(path)
+
+
+def results(case):
+    """Return what each result says, by name: all files but logs, times, the cache and records, which hold times of files."""
+    files = [path for path in case.results.rglob("*") if path.is_file()]
+    names = {path: path.relative_to(case.results) for path in files}
+    return {str(name): content(path) for path, name in names.items() if not NO_RESULT & {*name.parts}}

@@ -63,7 +63,7 @@ def build_completeness(
     """
     slumps = read_geoparquet(inventory).to_crs(options.grid.crs)
     folders = {name: round_folder(reviews, name) for name in rounds}
-    audited = [name for name, folder in folders.items() if (folder / AUDIT).exists() and (folder / AUDITED).exists()]
+    audited = [name for name, folder in folders.items() if any((folder / file).exists() for file in (AUDIT, AUDITED))]
     if audited:
         folder = folders[audited[-1]]
         seen = states(slumps, int(audited[-1]))

@@ -122,14 +122,18 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
     _check_files(model, facts)
     from rts_pipeline.learning.torch_engine import TorchEngine
 
-    return TorchEngine(model, facts, setting, f"cuda:{number or _free_gpu(gpus)}", where.batch_size)
+    return TorchEngine(model, facts, setting, f"cuda:{number or _free_gpu(machine.gpu_uuids())}", where.batch_size)
 
 
 @cache
-def _free_gpu(number: int) -> int:
-    """Return the first GPU that no other process of ours has, or else the first; it is held as long as this process lives."""
-    for gpu in range(number):
-        file = (Path(tempfile.gettempdir()) / f"rts-pipeline-{os.getuid()}-gpu{gpu}.lock").open("w")
+def _free_gpu(uuids: tuple[str, ...]) -> int:
+    """Return the number of the first GPU that no other process of ours has, or else 0; it is held until this process ends.
+
+    Args:
+        uuids: what tells those that this process may use from all others of the machine.
+    """
+    for gpu, uuid in enumerate(uuids):
+        file = (Path(tempfile.gettempdir()) / f"rts-pipeline-{os.getuid()}-gpu-{uuid}.lock").open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -137,7 +141,7 @@ def _free_gpu(number: int) -> int:
         else:
             _HELD.append(file)
             return gpu
-    print("predict: other processes have all GPUs; the first is shared", file=sys.stderr)
+    print("predict: other processes have all GPUs that this one may use; the first is shared", file=sys.stderr)
     return 0
 
 

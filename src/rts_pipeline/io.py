@@ -506,10 +506,10 @@ def _told_if_lost(path: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder for the time of a work; what a killed process left there is removed first."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
+    """Give an empty folder beside `path` for the time of a work; its name says which process it belongs to."""
+    temporary = temporary_beside(path)
+    temporary.mkdir(parents=True)
     try:
-        yield path
+        yield temporary
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -22,6 +22,24 @@ def gpus() -> int:
     return number.value if works else 0
 
 
+def gpu_uuids() -> tuple[str, ...]:
+    """Return what tells the GPUs that CUDA lets this process use from all others, in CUDA's order, without torch.
+
+    Their numbers don't: jobs of a cluster on one node may each see another GPU as number 0.
+    """
+    return tuple(_gpu_uuid(number) for number in range(gpus()))
+
+
+def _gpu_uuid(number: int) -> str:
+    device, uuid = ctypes.c_int(0), (ctypes.c_ubyte * 16)()
+    driver = ctypes.CDLL("libcuda.so.1")
+    # the second version tells the parts of a GPU apart, too; drivers before 11.4 lack it
+    ask = getattr(driver, "cuDeviceGetUuid_v2", None) or driver.cuDeviceGetUuid
+    if driver.cuDeviceGet(ctypes.byref(device), number) != 0 or ask(ctypes.byref(uuid), device) != 0:
+        return f"number-{number}"
+    return bytes(uuid).hex()
+
+
 def has_bf16() -> bool:
     """Tell whether the processor computes in bfloat16 (elsewhere it is emulated, and slow)."""
     cpuinfo = Path("/proc/cpuinfo")

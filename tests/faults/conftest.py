@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from harness import Disk, Job, jobs_of
+from table import markdown
 
 from workflow_case import shared_case
 
@@ -56,6 +59,9 @@ def jobs(finished, disk, tmp_path_factory):
     blocks.to_parquet(case.results / "blocks.parquet")
     out = ["--out", "results/crossvalidation.json", "--out-figure", "results/crossvalidation.png", "--options", "{}"]
     planned["crossvalidate"] = ["crossvalidate", "results/blocks.parquet", *out]
+    # with what the first round left: its verdicts, its network
+    found["labels"] = jobs_of(case, "results/rounds/02/labels.parquet")["labels"]
+    found["train"] += ["--previous", "reviews/round_01/model"]
     logs = tmp_path_factory.mktemp("said")
     made = {name: Job(case, name, arguments, logs / f"{name}.log") for name, arguments in {**planned, **found}.items()}
     # what the job of adjust reads; the finished project had no need of it
@@ -65,27 +71,34 @@ def jobs(finished, disk, tmp_path_factory):
 
 @pytest.fixture
 def count(request):
-    """Count a fault and whether it was survived; fail when anything was lost."""
+    """Count a fault at a stage, or at a whole run, and how it ended; fail when anything was lost."""
 
-    def tried(fault: str, outcome: str, detail: str = "") -> None:
-        request.node.user_properties.append(("fault", (fault, outcome)))
-        assert outcome != "lost", f"{fault}: {detail}"
+    def tried(fault: str, outcome: str, stage: str = "whole run") -> None:
+        request.node.user_properties.append(("fault", (stage, fault, outcome)))
+        assert outcome != "lost", f"{stage}: {fault}"
 
     return tried
 
 
+def faults_of(report):
+    """Return how often each (stage, fault, outcome) happened in a test."""
+    told = getattr(report, "user_properties", []) if getattr(report, "when", "") == "call" else []
+    return Counter(tuple(value) for name, value in told if name == "fault")
+
+
+def pytest_runtest_logreport(report):
+    """Keep the count of each test, at once, in the file that RTS_FAULT_COUNTS names: so that many short runs make one table."""
+    number, name = faults_of(report), os.environ.get("RTS_FAULT_COUNTS")
+    if number and name:
+        path = Path(name)
+        earlier = json.loads(path.read_text()) if path.exists() else []
+        again = {(stage, fault) for stage, fault, _ in number}
+        rows = [*(row for row in earlier if tuple(row[:2]) not in again), *([*key, tried] for key, tried in number.items())]
+        path.write_text("[\n" + ",\n".join(map(json.dumps, sorted(rows))) + "\n]\n")
+
+
 def pytest_terminal_summary(terminalreporter):
-    """Say how many faults were tried and survived."""
-    total = Counter(
-        tuple(value)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", [])
-        if name == "fault" and getattr(report, "when", "") == "call"
-    )
-    faults = sorted({fault for fault, _ in total})
-    if faults:
-        terminalreporter.write_line("\n| fault | tried | ended equal | stopped with one line | lost |\n|---|---|---|---|---|")
-    for fault in faults:
-        numbers = [total[fault, outcome] for outcome in ("equal", "told", "lost")]
-        terminalreporter.write_line(f"| {fault} | {sum(numbers)} | {' | '.join(map(str, numbers))} |")
+    """Say how many faults were tried and how they ended."""
+    total = sum((faults_of(report) for reports in terminalreporter.stats.values() for report in reports), Counter())
+    if total:
+        terminalreporter.write_line(f"\n{markdown([*key, tried] for key, tried in total.items())}")

@@ -9,21 +9,29 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from rts_pipeline.leftovers import tidy
+from rts_pipeline.records import FOLDER
 from rts_pipeline.stages import STAGES
 from workflow_case import Case, content
 
 SEEDS = int(os.environ.get("RTS_FAULT_SEEDS", "1"))
 """How often each fault is tried at each stage, with another moment or place each time."""
-FILES = {".tif", ".parquet", ".json", ".gpkg", ".onnx", ".pt", ".xml"}
-"""What inputs are: an argument with another ending is none."""
+NUMBERED = re.compile(r"\d{8}_\d{6}(_\d\d)?_[0-9a-f]{4}|[0-9a-f]{12,}|\d+")
+"""What tells files of one sort apart: an item's id, a checksum, a number of a cell, block or round."""
+DELIVERED = Path("corridor/orders")
+ACCOUNTS = {"catalog", "ledger"}
+"""Jobs that list everything delivered, also what is broken."""
 GIVE_UP_S = 600
 
 # A server that has imported all stages and forks for each command: what is killed is at work, not importing.
@@ -38,6 +46,8 @@ def work(arguments, folder, log, prepare):
     """Be `rts-pipeline ARGUMENTS` in a folder, after `prepare()`."""
     from rts_pipeline.cli import main
 
+    # what it starts is killed with it
+    os.setsid()
     os.chdir(folder)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
@@ -72,9 +82,14 @@ class Result:
         own = [line for line in self.said.splitlines() if line.startswith(("rts-pipeline: ", "Usage: "))]
         return self.code in {2, 3, 4} and len(own) == 1 and "Traceback" not in self.said
 
+    @property
+    def killed(self):
+        """Whether it was at work until it was killed."""
+        return self.code == -signal.SIGKILL
+
     def names(self, path: Path):
         """Whether what it said names a file; a complaint about the command line is broken into the lines of a box."""
-        return path.name in re.sub(r"[\s│]", "", self.said)
+        return str(path) in re.sub(r"[\s│]", "", self.said)
 
 
 @dataclass
@@ -86,6 +101,7 @@ class Job:
     arguments: list[str]
     log: Path
     outputs: dict[Path, str] | None = None
+    read: tuple[Path, ...] = ()
     seconds: float = 0.0
 
     def run(self, *, kill_after=None, prepare: Callable[[], None] | None = None):
@@ -95,17 +111,23 @@ class Job:
         process.start()
         process.join(GIVE_UP_S if kill_after is None else kill_after)
         if process.is_alive():
+            with suppress(ProcessLookupError):  # it has no group of its own yet, or has just ended
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
         said = self.log.read_text(errors="replace") if self.log.exists() else ""
         return Result(process.exitcode, said, time.monotonic() - start)
 
     def learn(self):
-        """Run it undisturbed, and remember its results and the time that it took."""
+        """Run it undisturbed, and remember its results, the time that it took and, by their access times, what it read."""
         before = self._records()
+        present = [path for path in self.case.folder.rglob("*") if path.is_file() and path.parent.name != FOLDER]
+        for path in present:
+            os.utime(path, ns=(0, path.stat().st_mtime_ns))
         done = self.run()
         assert done.code == 0, done.said
         self.seconds = done.seconds
+        self.read = tuple(path.relative_to(self.case.folder) for path in present if path.exists() and path.stat().st_atime_ns)
         written = [path for path, stamp in self._records().items() if before.get(path) != stamp]
         self.outputs = {path: content(self.case.folder / path) for record in written for path in self._recorded(record)}
         assert self.outputs
@@ -118,9 +140,11 @@ class Job:
         return [Path(os.path.normpath(record.parent.parent / name)).relative_to(self.case.folder) for name in names]
 
     def inputs(self):
-        """Return the files that its command line names and that it doesn't write, as the project has them."""
-        paths = [Path(argument) for argument in self.arguments if Path(argument).suffix in FILES]
-        return [path for path in dict.fromkeys(paths) if path not in self.outputs and (self.case.folder / path).is_file()]
+        """Return what it reads and doesn't write, by sort: files whose names differ by an item, a number or a checksum."""
+        sorts: dict[str, list[Path]] = {}
+        for path in sorted(set(self.read) - set(self.outputs)):
+            sorts.setdefault(NUMBERED.sub("#", str(path)), []).append(path)
+        return sorts
 
     def remove(self):
         """Remove the results, as Snakemake does before it runs a job."""
@@ -131,6 +155,15 @@ class Job:
         """Return the results that are there and aren't what they should be."""
         present = [path for path in self.outputs if (self.case.folder / path).exists()]
         return [path for path in present if content(self.case.folder / path) != self.outputs[path]]
+
+    def accounts_for(self, path: Path):
+        """Tell whether what it made instead is right: a list of what was delivered says what is wrong with a broken file.
+
+        One that is missing was not delivered.
+        """
+        other = [self.case.folder / result for result in self.half_made() if result.suffix == ".parquet"]
+        gone = DELIVERED in path.parents and not (self.case.folder / path).exists()
+        return self.rule in ACCOUNTS and (gone or any(path.name in pd.read_parquet(result).to_csv() for result in other))
 
     def restore(self):
         """Make what is missing after a test that failed, for the jobs that read it."""

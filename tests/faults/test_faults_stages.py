@@ -8,75 +8,99 @@ from harness import SEEDS, heed_permissions
 from rts_pipeline.stages import STAGES
 
 NAMES = {"scenes": "measure"}
-STAGE_JOBS = [NAMES.get(stage, stage) for stage in STAGES]
+OPEN = {("report", "missing input"): "a mosaic or a round's evidence that is missing is taken for one that never was"}
+"""What isn't mended yet."""
 
 
-@pytest.fixture(params=STAGE_JOBS)
-def job(request, jobs):
-    found = jobs[request.param]
+@pytest.fixture(params=STAGES)
+def stage(request):
+    return request.param
+
+
+@pytest.fixture
+def job(stage, jobs):
+    found = jobs[NAMES.get(stage, stage)]
     if found.outputs is None:
         found.learn()
     yield found
     found.restore()
 
 
-def test_killed_at_any_moment(job, count):
-    draw = random.Random(job.rule)
+def test_killed_at_any_moment(job, stage, count):
+    draw = random.Random(stage)
     for _ in range(SEEDS):
+        moment = draw.uniform(0, job.seconds)
         job.remove()
-        job.run(kill_after=draw.uniform(0, 1.1 * job.seconds))
+        while not job.run(kill_after=moment).killed:
+            count("kill -9", "missed", stage)
+            job.remove()
+            moment /= 2
         assert not job.half_made()
-        count("kill -9 of a stage", "equal" if job.ends_equal() else "lost", job.rule)
+        count("kill -9", "equal" if job.ends_equal() else "lost", stage)
 
 
-def test_on_a_full_disk(job, disk, count):
-    draw = random.Random(job.rule)
+def test_on_a_full_disk(job, stage, disk, count):
+    draw = random.Random(stage)
     size = sum((job.case.folder / path).stat().st_size for path in job.outputs)
     for _ in range(SEEDS):
-        job.remove()
-        disk.leave(draw.randrange(size))
-        try:
-            done = job.run()
-            assert not job.half_made()
-        finally:
-            disk.restore()
-        assert done.clear or done.code == 0, f"{job.rule} ended with {done.code}: {done.said}"
-        count("full disk", "equal" if job.ends_equal() else "lost", job.rule)
+        # a disk counts whole pages: what is left may be enough
+        for free in (draw.randrange(size), 0):
+            job.remove()
+            disk.leave(free)
+            try:
+                done = job.run()
+                assert not job.half_made()
+            finally:
+                disk.restore()
+            if done.code != 0:
+                break
+            count("full disk", "missed", stage)
+        assert done.clear, f"{stage} ended with {done.code}: {done.said}"
+        count("full disk", "told" if job.ends_equal() else "lost", stage)
 
 
 @pytest.mark.slow
-def test_with_broken_inputs(job, count):
-    draw = random.Random(job.rule)
-    inputs = job.inputs()
-    for number in range(max(SEEDS, 3) if inputs else 0):
-        path = job.case.folder / draw.choice(inputs)
-        kind = ("truncated input", "unreadable input", "missing input")[number % 3]
-        whole, kept = path.read_bytes(), path.with_name(f"{path.name}.whole")
+@pytest.mark.parametrize("kind", ["truncated input", "unreadable input", "missing input"])
+def test_with_broken_inputs(job, stage, kind, disk, count, request):
+    """Each sort of file that it reads, one of its files drawn."""
+    if (stage, kind) in OPEN:
+        request.node.add_marker(pytest.mark.xfail(reason=OPEN[stage, kind], strict=True))
+    assert job.inputs(), f"{stage} reads something, and nothing of it could be broken"
+    draw = random.Random(stage)
+    wrong = []
+    for name in [draw.choice(files) for _ in range(SEEDS) for files in job.inputs().values()]:
+        path, kept = job.case.folder / name, disk.folder / "kept"
+        whole = path.read_bytes()
         path.rename(kept)
         if kind != "missing input":
-            path.write_bytes(whole[: draw.randrange(len(whole))] if kind == "truncated input" else whole)
+            path.write_bytes(whole[: draw.randrange(len(whole) or 1)] if kind == "truncated input" else whole)
             path.chmod(0 if kind == "unreadable input" else 0o644)
         job.remove()
         done = job.run(prepare=heed_permissions)
         half = job.half_made()
+        accounted = bool(half) and job.accounts_for(name)
         path.unlink(missing_ok=True)
         kept.rename(path)
-        assert done.code == 0 or (done.clear and done.names(path)), f"{job.rule}, {kind} {path}: {done.code} {done.said}"
-        assert not half, f"{job.rule} took a {kind} {path} for whole: {half} differ"
-        count(kind, "told" if done.code else "equal")
-        assert job.ends_equal()
+        # of a missing one the folder may be named, such as a review that isn't signed off
+        named = done.names(name if kind != "missing input" else name.parent)
+        if not accounted and (half or not (done.code == 0 or (done.clear and named))):
+            wrong.append(f"{name}: {done.code}, {[*map(str, half)]} differ\n{done.said}")
+        else:
+            count(kind, "told" if done.code or accounted else "equal", stage)
+    assert job.ends_equal()
+    assert not wrong, f"{stage}, {kind}:\n" + "\n".join(wrong)
 
 
 @pytest.mark.slow
-def test_where_it_may_not_write(job, disk, count):
+def test_where_it_may_not_write(job, stage, disk, count):
     job.remove()
     disk.read_only()
     try:
         done = job.run()
     finally:
         disk.restore()
-    assert done.clear, f"{job.rule}: {done.code} {done.said}"
-    count("read-only results", "told" if job.ends_equal() else "lost", job.rule)
+    assert done.clear, f"{stage}: {done.code} {done.said}"
+    count("read-only", "told" if job.ends_equal() else "lost", stage)
     folder = (job.case.folder / next(iter(job.outputs))).parent
     job.remove()
     mode = folder.stat().st_mode
@@ -85,5 +109,5 @@ def test_where_it_may_not_write(job, disk, count):
         done = job.run(prepare=heed_permissions)
     finally:
         folder.chmod(mode)
-    assert done.clear, f"{job.rule}: {done.code} {done.said}"
-    count("read-only results", "told" if job.ends_equal() else "lost", job.rule)
+    assert done.clear, f"{stage}: {done.code} {done.said}"
+    count("read-only", "told" if job.ends_equal() else "lost", stage)

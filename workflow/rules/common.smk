@@ -145,7 +145,7 @@ def inventory_files():
 
 
 def memory(mb):
-    """At least twice what the largest job measured took (docs/results.md), and 250 MB for Snakemake in the job."""
+    """At least twice the largest job of small projects (a test compares with docs/results.md), and 250 MB for Snakemake in the job."""
     return lambda wildcards, attempt: mb * attempt
 
 

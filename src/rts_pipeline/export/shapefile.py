@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -11,7 +10,7 @@ import geopandas as gpd
 import pandas as pd
 
 from rts_pipeline.inventory.dictionary import Column
-from rts_pipeline.io import atomic, write_csv
+from rts_pipeline.io import atomic, scratch_folder, write_csv
 
 NAME_CHARACTERS, TEXT_BYTES = 10, 254
 """What a DBF table holds of a name and of a text."""
@@ -93,8 +92,8 @@ def write_shapefile(path: Path, frame: gpd.GeoDataFrame, columns: Sequence[Colum
     cut = frame.astype(dict.fromkeys(logical, "Int64"))
     for name, rows in texts.groupby("name"):
         cut.loc[cut["rts_id"].isin(rows["rts_id"]), name] = cut.loc[cut["rts_id"].isin(rows["rts_id"]), name].map(cut_text)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
-        folder, stem = Path(scratch), path.name.removesuffix(".shp.zip")
+    stem = path.name.removesuffix(".shp.zip")
+    with scratch_folder(path) as folder:
         options = {"encoding": "UTF-8", "layer_options": {"DBF_DATE_LAST_UPDATE": day}}
         kind = {} if len(cut) else {"geometry_type": "Polygon"}
         cut.rename(columns=short).to_file(folder / f"{stem}.shp", driver="ESRI Shapefile", engine="pyogrio", **options, **kind)

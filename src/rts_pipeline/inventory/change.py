@@ -41,9 +41,11 @@ def read_change(reviewed: Sequence[Path], pixel_m: float) -> pd.DataFrame:
         pixel_m: edge of a pixel.
 
     Raises:
-        InputError: a damaged table.
+        InputError: a table is damaged, or the other one of its round is missing.
     """
-    tables = [_measured(path.parent, pixel_m) for path in reviewed if (path.parent / CHANGE).exists()]
+    # one table without the other isn't of an earlier version, but damaged
+    kept = [path.parent for path in reviewed if any((path.parent / table).exists() for table in (CHANGE, YEARS))]
+    tables = [_measured(folder, pixel_m) for folder in kept]
     return pd.concat([pd.DataFrame(columns=list(MEASURED)).astype(MEASURED), *tables], ignore_index=True)
 
 

@@ -132,12 +132,13 @@ def measure_batch(
             made[item_id] = _measure(name, item, place, options)
         except InputError as error:
             failed[item_id] = str(error)
-            print(f"rts-pipeline: {error}", file=sys.stderr)
             _say_failed(place, str(error))
         measured(place, _files(item))
     if failed and not made:
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise InputError(out.stem, f"no item could be measured: {'; '.join([*failed.values()][:NAMED])}{more}")
+    for why in failed.values():
+        print(f"rts-pipeline: {why}", file=sys.stderr)
     io.write_json(out, {"items": made, "failed": failed})
     _retire_before(out)
 

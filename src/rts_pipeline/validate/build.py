@@ -64,7 +64,7 @@ def validate(
             _predict(blocks, predicted, reader, engine, setting)
         return predicted
 
-    with scratch_folder(out / ".tmp-validation") as scratch:
+    with scratch_folder(out / "predicted") as scratch:
         predicted = apply(options.predict, scratch)
         choice = _choose(blocks, predicted, options)
         judged = [judge(block, predicted, choice, options.polygonize) for block in blocks]
