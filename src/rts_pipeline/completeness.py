@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rts_pipeline.errors import InputError
+from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import parse_json, read_geoparquet, read_parquet, write_json
 from rts_pipeline.lineage import with_lineage
@@ -37,8 +38,8 @@ ASSUMPTIONS = (
     " too.",
     "Windows that nobody looked through are like the others of their stratum.",
     "It speaks of the windows that were observed for at least half.",
-    "What a look at a window finds is what there is to be missed: windows can be told from candidates (a frame of their own, since"
-    " another question is asked of them), so that the reviewer may look harder there than elsewhere.",
+    "What a look at a window finds is what there is to be missed: windows can be told from candidates (a frame of their own,"
+    " since another question is asked of them), so that the reviewer may look harder there than elsewhere.",
 )
 """What the audit takes for granted. Nothing is assumed of where slumps lie, or of the network."""
 Members = NDArray[np.bool_]
@@ -64,6 +65,7 @@ def build_completeness(
         RefusedError: the chain of sign-offs is broken.
     """
     slumps = read_geoparquet(inventory).to_crs(options.grid.crs)
+    slumps = slumps[slumps["decision"] != EARLIER].reset_index(drop=True)  # nobody could find or miss what wasn't observed
     folders = {name: round_folder(reviews, name) for name in rounds}
     audited = [name for name, folder in folders.items() if (folder / AUDIT).exists() and (folder / AUDITED).exists()]
     if audited:
