@@ -161,7 +161,7 @@ rule report:
         ),
         figures=report(
             directory("<results>/report/figures"),
-            patterns=["{name}.svg", "{name}.png"],
+            patterns=["{name}.png"],
             caption="../report/figures.rst",
             category="Figures",
             labels={"figure": "{name}"},
