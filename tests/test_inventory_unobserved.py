@@ -4,10 +4,12 @@ import geopandas as gpd
 import pandas as pd
 import pytest
 from shapely import box
+from typer.testing import CliRunner
 
-from inventory_case import EAST, NORTH, Project, release, square
+from inventory_case import EAST, NORTH, OPTIONS, Project, release, square
+from rts_pipeline.cli import app
 from rts_pipeline.completeness import build_completeness
-from rts_pipeline.errors import InputError
+from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.inventory.relations import question_id
 from rts_pipeline.options import CompletenessOptions
 
@@ -46,6 +48,28 @@ def test_without_source_maps_nothing_was_observed(tmp_path):
     project.source_maps = lambda *_: []
     slumps, _ = project.build(earlier(tmp_path))
     assert slumps["rts_uid"].tolist() == ["old"]
+
+
+@pytest.mark.parametrize("missing", ["--aoi", "--source"])
+def test_what_an_earlier_inventory_needs_is_named(tmp_path, missing, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Project(tmp_path, [OLD])
+    given = {"--previous": earlier(tmp_path), "--aoi": "aoi.gpkg", "--source": "a_source.tif"}
+    arguments = [str(part) for key, path in given.items() if key != missing for part in (key, path)]
+    told = [
+        "inventory",
+        "build",
+        "--seeds",
+        "seeds.parquet",
+        "--out",
+        "out.parquet",
+        "--options",
+        OPTIONS.model_dump_json(),
+        *arguments,
+    ]
+    done = CliRunner().invoke(app, told)
+    assert isinstance(done.exception, UsageError)
+    assert f"is given without {missing}" in str(done.exception)
 
 
 def test_its_row_tells_what_the_earlier_one_told_and_that_nobody_saw_it(tmp_path):
