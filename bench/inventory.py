@@ -112,7 +112,7 @@ def compare(slumps: int, redrawn: float, folder: Path) -> None:
 
     print(f"{slumps:,} slumps against {slumps:,}, {redrawn:.0%} redrawn")
     measured("  diff", differ)
-    measured("  inventory on an earlier one", lambda: build(b, [], Earlier(a, area)))
+    measured("  inventory on an earlier one", lambda: build(b, [], Earlier(a, area, [])))  # no source map: no raster is read
     reviewed = [review(a, b, folder)]
     measured("  inventory of a round over seeds", lambda: build(a, reviewed, None))
 

@@ -10,6 +10,7 @@ from rts_pipeline.config import Export, GridSection, Place, Report, Time
 from rts_pipeline.export.build import build_export
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
+from rts_pipeline.inventory.dictionary import columns
 from rts_pipeline.io import read_geoparquet, write_parquet
 from rts_pipeline.options import AttributesOptions, CompletenessOptions, ExportOptions, InventoryOptions
 
@@ -22,6 +23,20 @@ HOLED = SQUARE.difference(box(WEST + 10, NORTH + 10, WEST + 20, NORTH + 20))
 NOTE = 'Murmeltierbau; "wet", 2 m,\nzweite Zeile <b>fett</b> & ]]> 冻土'
 LONG = "scarp \u4e00" * 60
 SCENES = "20190801_041000_1004,20221221_084022_18_2414,5790392_4372514_2019-08-16_2459"
+OF_TYPE = {
+    "text": ('"0012", 冻土;\n<b>&</b>', "2019-08-01"),
+    "integer": (2016, -3),
+    "number": (0.1 + 0.2, -1234567.890123456),
+    "boolean": (True, False),
+}
+"""Two values of each type: an empty column gets one in the first row and one in the last, and stays empty between them."""
+FILLED = {
+    "relation": ("merged,new", "unknown"),
+    "related_uids": ("6aff1955-71f5-5fa5-97d1-d9e006e4ec5c,b", "c"),
+    "area_by_year_m2": ('{"2018":12.5,"2019":20.0}', "{}"),
+    "parts": ('[{"delineation_id":"seed-00001","note":"a \\"b\\""}]', "[]"),
+    "prob_median": (0.75, 1.0),
+}
 OUTLINES = [MultiPolygon([SQUARE, translate(SQUARE, 500)]), translate(HOLED, 0, 300), translate(SQUARE, 33.3333333, 600)]
 
 
@@ -55,6 +70,20 @@ def attributes_of(folder, outlines=OUTLINES, crs=CRS):
     return attributes
 
 
+def fill(attributes):
+    """Give every column that is empty values of its type in the first and the last row, so that readers have some to read."""
+    slumps = read_geoparquet(attributes)
+    last = len(slumps) - 1
+    for column in columns(measured=True):
+        if column.type == "geometry" or slumps[column.name].notna().any():
+            continue
+        values = FILLED.get(column.name, OF_TYPE[column.type])
+        filled = pd.Series([None] * len(slumps), dtype=object)
+        filled[0], filled[last] = values
+        slumps[column.name] = filled.astype(slumps[column.name].dtype)
+    write_parquet(attributes, slumps)
+
+
 def observed_table(folder, crs=CRS):
     """Write what was seen of two cells in two years."""
     grid = GRID.model_copy(update={"crs": crs}).grid()
@@ -83,7 +112,10 @@ def publish(folder, attributes, crs=CRS, area=AREA, out="export", **export):
     return folder / out
 
 
-def release(folder, outlines=OUTLINES, crs=CRS, area=AREA, out="export", **export):
-    """Make a release of outlines in folder/export and return that folder."""
+def release(folder, outlines=OUTLINES, crs=CRS, area=AREA, out="export", full=False, **export):
+    """Make a release of outlines in folder/export and return that folder; `full`: no column is empty."""
     folder.mkdir(exist_ok=True)
-    return publish(folder, attributes_of(folder, outlines, crs), crs, area, out, **export)
+    attributes = attributes_of(folder, outlines, crs)
+    if full:
+        fill(attributes)
+    return publish(folder, attributes, crs, area, out, **export)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
+import rasterio
+from rasterio.features import geometry_mask
 from shapely import box
 
 from rts_pipeline.config import GridSection, Place, Time
@@ -16,7 +20,9 @@ from rts_pipeline.review.rounds import CHANGE, YEARS
 
 CRS = "EPSG:32646"
 EAST, NORTH = 500_000.0, 3_870_000.0
-OPTIONS = InventoryOptions(area=Place(region="Beiluhe", creator_lab="AName, Lab"), time=Time(), grid=GridSection(crs=CRS))
+OPTIONS = InventoryOptions(
+    area=Place(region="Beiluhe", creator_lab="AName, Lab"), time=Time(), grid=GridSection(crs=CRS, cell_px=256)
+)
 
 
 def square(x, y=0.0, width=60.0, height=60.0):
@@ -75,17 +81,31 @@ class Project:
             write_parquet(folder / YEARS, gpd.GeoDataFrame(pd.DataFrame(rows, columns=names), geometry="outline", crs=CRS))
         self.reviewed.append(folder / "reviewed.parquet")
 
-    def build(self, previous=None, decisions=None, area=None):
-        """Return the inventory and its relations."""
+    def build(self, previous=None, decisions=None, area=None, unseen=()):
+        """Return the inventory and its relations; all ground of earlier slumps was observed but for what is `unseen`."""
         earlier = None
         if previous is not None:
             aoi = self.folder / "aoi.parquet"
             wide = square(-50_000, -50_000, 100_000, 100_000)
             gpd.GeoDataFrame(geometry=[area or wide], crs=CRS).to_parquet(aoi)
-            earlier = Earlier(previous, aoi)
+            before = gpd.read_file(previous) if previous.suffix == ".gpkg" else gpd.read_parquet(previous)
+            earlier = Earlier(previous, aoi, self.source_maps(before, unseen))
         out = self.folder / "outlines.parquet"
         build_inventory(self.seeds, self.reviewed, out, self.options, earlier, decisions)
         return gpd.read_parquet(out), pd.read_parquet(self.folder / "relations.parquet")
+
+    def source_maps(self, slumps, unseen):
+        """Write the source maps of the cells of slumps, in which one image shows everything but `unseen`."""
+        grid, paths = self.options.grid.grid(), []
+        for name in grid.cells_touching(slumps.geometry.to_numpy()):
+            cell = grid.cell(name)
+            paths.append(self.folder / f"{name}_source.tif")
+            index = geometry_mask(unseen, cell.shape, cell.transform) if len(unseen) else np.ones(cell.shape)
+            profile = {"driver": "GTiff", "count": 1, "dtype": "uint16", "nodata": 0, "compress": "deflate", **cell.profile}
+            with rasterio.open(paths[-1], "w", **profile) as dataset:
+                dataset.write(index.astype("uint16"), 1)
+                dataset.update_tags(ITEMS=json.dumps([{"index": 1, "id": "a", "acquired": "2020-08-01T04:00:00Z"}]))
+        return paths
 
     def decisions(self, *rows, head="relation_id,decision,decided_by,note"):
         path = self.folder / "decisions.csv"

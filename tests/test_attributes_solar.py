@@ -111,6 +111,18 @@ def test_a_far_wall_stands_as_high_as_its_distance_says(tmp_path, metres, height
     assert (skyline[away] == 0).all()
 
 
+@pytest.mark.parametrize(("metres", "seen"), [(17_000, True), (22_000, False), (28_000, False)])
+def test_the_horizon_ends_where_the_dictionary_says(tmp_path, metres, seen):
+    """The last pixels of a 30 m DEM would reach to 30.7 km."""
+    step, side = 30.0, 2101
+    origin = (X - (side // 2 + 0.5) * step, Y + (side // 2 + 0.5) * step)
+    dem = write_dem(
+        tmp_path / "dem.tif", lambda x, y: 4500 + 2000.0 * (y < Y - metres + 1), pixel=step, shape=(side, side), origin=origin
+    )
+    skyline = horizon(levels_at(dem), np.array([X]), np.array([Y]), np.array([4500.0]))
+    assert (skyline[np.argmin(sun.directions()[1]), 0] > 0) == seen
+
+
 def test_far_ground_lies_behind_the_curve_of_the_earth(tmp_path):
     """At 15 km the Earth has fallen by 17.7 m."""
     step = 300.0

@@ -126,8 +126,8 @@ def test_the_curve_is_of_what_the_networks_found():
 class Project(Case):
     """A signed-off round that two reviewers judged, and that was audited."""
 
-    def __init__(self, folder, second=True):
-        super().__init__(folder, outlines=[square(i) for i in range(8)])
+    def __init__(self, folder, second=True, known=None):
+        super().__init__(folder, outlines=[square(i) for i in range(8)], known=known)
         self.decide_all(["accept"] * 6 + ["reject"] * 2, reviewer="ann")
         if second:
             self.decide_all(["accept"] * 7 + ["reject"], reviewer="bob")
@@ -184,6 +184,12 @@ def test_two_reviewers_are_two_searches(project):
     assert reviewers["reviewers"] == ["ann", "bob"]
     assert [reviewers[name] for name in ("candidates", "first", "second", "both")] == [8, 6, 7, 6]
     assert reviewers["total"]["value"] == pytest.approx(7)
+
+
+def test_a_known_slump_is_no_find_of_a_reviewer(tmp_path):
+    """Two of the accepted eight lie over known slumps: there "reject" would say that the known outline stands."""
+    reviewers = Project(tmp_path, known={0: square(0, 80), 7: square(7, 80)}).finish().build()["reviewers"]
+    assert [reviewers[name] for name in ("candidates", "first", "second", "both")] == [6, 5, 6, 5]
 
 
 def test_two_detectors_search_what_neither_was_trained_on(project, tmp_path):

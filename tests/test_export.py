@@ -24,7 +24,7 @@ FORMATS = [*TABLE_OF, "stac"]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A release of three slumps; the southernmost has two parts and a difficult note."""
-    return release(tmp_path_factory.mktemp("release"))
+    return release(tmp_path_factory.mktemp("release"), full=True)
 
 
 def files_of(folder):
@@ -148,7 +148,7 @@ def test_the_manifest_is_checked_with_the_command_of_the_documentation(exported)
 
 
 def test_equal_content_gives_equal_bytes(exported, tmp_path):
-    again = release(tmp_path)
+    again = release(tmp_path, full=True)
     for name in files_of(exported):
         assert (again / name).read_bytes() == (exported / name).read_bytes(), name
 

@@ -2,6 +2,7 @@
 
 import re
 
+import geopandas as gpd
 import pandas as pd
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.export.build import build_export
 from rts_pipeline.export.citation import authors, sentence
 from rts_pipeline.export.tables import Source, published
-from rts_pipeline.io import write_json
+from rts_pipeline.io import read_geoparquet, write_json
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
 
 
@@ -50,6 +51,26 @@ def test_counts_are_those_of_the_published_rows(project, tmp_path):
     assert f'<td><code>rts_inventory.gpkg</code></td><td class="n">{len(slumps)}</td>' in page
     assert "Licence: CC-BY-4.0" in page
     assert "doi:10.5281/zenodo.1234567" in page
+
+
+def test_what_the_rows_can_not_say_is_counted(tmp_path):
+    project = Project(tmp_path, columns=2, n_seeds=3, new_by_round=(2,)).measure()
+    slumps = gpd.read_parquet(project.attributes)
+    slumps.loc[0, ["decision", "source", "iteration"]] = ["earlier", "earlier", 0]
+    slumps["truncated"] = slumps.index < 2
+    slumps.astype({"first_year": "Int64"}).to_parquet(project.attributes)
+    page = text(card_of(project, tmp_path / "out"))
+    assert "1 slumps are carried along from the earlier inventory" in page
+    assert "but for 1 that are carried along" in page
+    assert "2 outlines reach to ground that was not observed" in page
+    assert "For 5 of 5 slumps no change was measured" in page
+    folder = tmp_path / "layouts"
+    write_json(tmp_path / "known.json", UNKNOWN)
+    observed = project.results / "coverage" / "observed.parquet"
+    build_export(project.attributes, tmp_path / "known.json", observed, project.reviews, folder, options(), project.rounds)
+    for name in ("rts_arts.geojson", "darts_level2.gpkg"):
+        assert len(gpd.read_file(folder / name)) == 4, "nobody saw it in this season"
+    assert slumps["rts_uid"][0] not in set(read_geoparquet(folder / "darts_level1.parquet")["id"])
 
 
 def test_rounds_networks_and_convergence_are_told(project, tmp_path):

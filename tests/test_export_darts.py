@@ -15,7 +15,7 @@ TABLES = ("darts_level1", "darts_level2", "darts_coverage")
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    return release(tmp_path_factory.mktemp("release"), formats=["parquet", "darts"])
+    return release(tmp_path_factory.mktemp("release"), full=True, formats=["parquet", "darts"])
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -58,10 +58,12 @@ def test_what_the_id_of_an_image_tells(item, told):
 
 def test_level_2_keeps_every_slump(exported):
     rows, master = (read_geoparquet(exported / f"{name}.parquet") for name in ("darts_level2", "rts_inventory"))
-    assert list(rows.columns) == ["id", "year", "area_m2", "pval_mean", "pval_max", "geometry"]
+    assert list(rows.columns) == ["id", "year", "area_m2", "pval_mean", "pval_median", "pval_max", "geometry"]
     assert rows["id"].tolist() == master["rts_uid"].tolist()
     assert rows["area_m2"].tolist() == master["area_m2"].tolist()
-    assert rows["pval_mean"].tolist() == master["prob_mean"].tolist()
+    for name in ("mean", "median", "max"):
+        assert rows[f"pval_{name}"].notna().any()
+        pd.testing.assert_series_equal(rows[f"pval_{name}"], master[f"prob_{name}"], check_names=False)
     back = rows.geometry.to_crs(GRID.crs)
     assert all(a.hausdorff_distance(b) < 0.02 for a, b in zip(back, master.geometry, strict=True))
 

@@ -38,12 +38,18 @@ KML = {"kml": "http://www.opengis.net/kml/2.2"}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    return release(tmp_path_factory.mktemp("release"))
+    return release(tmp_path_factory.mktemp("release"), full=True)
 
 
 @pytest.fixture(scope="module")
 def master(exported):
     return read_geoparquet(exported / "rts_inventory.parquet")
+
+
+def test_no_column_is_compared_without_a_value(master):
+    assert master.notna().any().all()
+    many = [column.name for column in columns(measured=True) if column.missing != "never"]
+    assert master[many].isna().any().mean() > 0.7, "and most of those that may be empty are so in a row"
 
 
 def assert_same(read, master, *, relative=0.0, absolute=0.0):

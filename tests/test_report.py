@@ -32,6 +32,8 @@ from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
 from rts_pipeline.page import area_text, share_text
 from rts_pipeline.report.coverage import coverage
 from rts_pipeline.report.history import verdict
+from rts_pipeline.report.map import CARRIED_ALONG
+from rts_pipeline.report.tables import counts, found_by_round
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,24 @@ def test_slumps_in_unseen_ground_and_outside_the_area_are_counted(tmp_path):
     seen = text(project.measure().report())
     assert "2 of 2 slumps lie for more than half in ground that was not observed" in seen
     assert "1 of 2 slumps lies outside the area of interest" in seen
+
+
+def test_what_is_carried_along_without_change_or_cut_off_is_counted(tmp_path):
+    project = Project(tmp_path, columns=2, n_seeds=3, new_by_round=(2,)).measure()
+    slumps = gpd.read_parquet(project.attributes)
+    slumps.loc[0, ["decision", "source", "iteration"]] = ["earlier", "earlier", 0]
+    slumps["truncated"] = slumps.index < 2
+    slumps.loc[4, ["area_by_year_m2", "first_year"]] = ['{"2019":1.0}', 2018]
+    slumps.astype({"first_year": "Int64"}).to_parquet(project.attributes)
+    found = counts(slumps)
+    assert [found[name] for name in ("n", "n_earlier", "truncated", "no_change", "no_first_year")] == [5, 1, 2, 4, 4]
+    assert sum(found_by_round(slumps, pd.DataFrame({"round": ["01"]}))) == 4
+    assert found["n_seeds"] == found_by_round(slumps, pd.DataFrame({"round": ["01"]}))[0]
+    page = project.report()
+    assert "1 of 5 slumps is carried along from the earlier inventory" in text(page)
+    assert "2 of 5 outlines reach to ground that was not observed" in text(page)
+    assert "For 4 of 5 slumps no change was measured, and for 4 no first year is known" in text(page)
+    assert CARRIED_ALONG in page[page.index('id="map-data"') :]
 
 
 def test_a_changed_review_is_refused(tmp_path):

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rts_pipeline.errors import InputError
+from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io import parse_json, read_geoparquet, read_parquet, write_json
 from rts_pipeline.lineage import with_lineage
@@ -37,6 +38,8 @@ ASSUMPTIONS = (
     " too.",
     "Windows that nobody looked through are like the others of their stratum.",
     "It speaks of the windows that were observed for at least half.",
+    "What a look at a window finds is what there is to be missed: windows can be told from candidates (a frame of their own,"
+    " since another question is asked of them), so that the reviewer may look harder there than elsewhere.",
 )
 """What the audit takes for granted. Nothing is assumed of where slumps lie, or of the network."""
 Members = NDArray[np.bool_]
@@ -62,6 +65,7 @@ def build_completeness(
         RefusedError: the chain of sign-offs is broken.
     """
     slumps = read_geoparquet(inventory).to_crs(options.grid.crs)
+    slumps = slumps[slumps["decision"] != EARLIER].reset_index(drop=True)  # nobody could find or miss what wasn't observed
     folders = {name: round_folder(reviews, name) for name in rounds}
     audited = [name for name, folder in folders.items() if any((folder / file).exists() for file in (AUDIT, AUDITED))]
     if audited:
@@ -189,6 +193,9 @@ def window_of(frame: pd.DataFrame, x: NDArray[np.float64], y: NDArray[np.float64
 def estimate_reviewers(reviews: Path, reviewed: dict[str, gpd.GeoDataFrame]) -> dict[str, Any]:
     """Estimate how many slumps there were among the candidates that two reviewers judged without seeing each other's verdicts.
 
+    Only where no slump was known: over a known one the question is whether its outline changed, "reject" says that the known
+    one stands, and the landform may be asked about in every round.
+
     Args:
         reviews: folder of the reviews.
         reviewed: the signed-off rows of each round.
@@ -199,6 +206,7 @@ def estimate_reviewers(reviews: Path, reviewed: dict[str, gpd.GeoDataFrame]) -> 
     """
     readings: dict[tuple[str, str], list[tuple[bool, bool, bool, float]]] = {}
     for name, rows in reviewed.items():
+        rows = rows[rows["known_ids"] == ""]
         slump = dict(zip(rows["candidate_id"], rows["decision"].isin(POSITIVE), strict=True))
         area = dict(zip(rows["candidate_id"], geodesic_area_perimeter(rows.geometry)[0], strict=True))
         for candidate, heads in fold(read_round(reviews, name)).heads.items():

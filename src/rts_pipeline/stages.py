@@ -50,11 +50,11 @@ STAGES = {
     "audit": Stage(1, "audit", "be105daac4d837f4"),
     "evidence": Stage(4, "evidence.build", "bcef4af0152df961"),
     "verify": Stage(1, "review.verify", "ee809e08e2709ad4"),
-    "inventory": Stage(5, "inventory.build", "e25dd89c3916f2bb"),
-    "completeness": Stage(1, "completeness", "8ecbb2dca01b9dcf"),
-    "attributes": Stage(5, "inventory.attributes", "5e34ed994d5ef468"),
-    "export": Stage(4, "export.build", "e0b0928ddf23dd4b"),
-    "report": Stage(12, "report.build", "5fef291a1067666e"),
+    "inventory": Stage(6, "inventory.build", "e25dd89c3916f2bb"),
+    "completeness": Stage(2, "completeness", "8ecbb2dca01b9dcf"),
+    "attributes": Stage(6, "inventory.attributes", "5e34ed994d5ef468"),
+    "export": Stage(5, "export.build", "e0b0928ddf23dd4b"),
+    "report": Stage(13, "report.build", "5fef291a1067666e"),
     "quantise": Stage(1, "quantise", "0b9df4a1b57c9117"),
 }
 

@@ -282,6 +282,11 @@ class Project:
         return [cell for cell in self.cells if cell in near]
 
     @property
+    def inventory_cells(self) -> list[str]:
+        """Return the cells that the inventory's slumps can reach: with an earlier inventory, whose slumps are carried, all."""
+        return self.cells if "previous" in self.lineage else self.cells_around(self.labelled_cells())
+
+    @property
     def lineage(self) -> dict[str, str]:
         """Files that the configuration names of slumps' identity: an earlier inventory (and the area), the lab's decisions."""
         inventory, area = self.config.inventory, self.config.area.aoi

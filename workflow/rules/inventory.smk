@@ -8,6 +8,10 @@ rule inventory:
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
         evidence=kept_evidence(project.rounds.finished),
+        # what was observed says whether an earlier slump can be gone
+        sources=mosaics_of(
+            project.cells if "previous" in project.lineage else [], kind="_source"
+        ),
     output:
         outlines="<results>/inventory/outlines.parquet",
         relations="<results>/inventory/relations.parquet",
@@ -19,7 +23,7 @@ rule inventory:
     conda:
         "../../envs/rts-pipeline.yaml"
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(2500),
         runtime=minutes(60),
     params:
         options=project.options("inventory"),
@@ -31,7 +35,8 @@ rule inventory:
     message:
         "Inventory of the accepted slumps"
     shell:
-        "rts-pipeline inventory build {input.reviewed} --seeds {input.seeds:q} {params.lineage} --out {output.outlines}"
+        "rts-pipeline inventory build {input.reviewed} --seeds {input.seeds:q} {params.lineage}"
+        " @<(printf '%s\\n' {input.sources:q} | sed 's/^./--source=&/') --out {output.outlines}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -77,9 +82,7 @@ rule attributes:
     input:
         **{name: ancient(path) for name, path in project.ancillary.items()},
         inventory="<results>/inventory/outlines.parquet",
-        sources=mosaics_of(
-            project.cells_around(project.labelled_cells()), kind="_source"
-        ),
+        sources=mosaics_of(project.inventory_cells, kind="_source"),
         covariates=ancient(project.covariates),
     output:
         "<results>/inventory/attributes.parquet",
@@ -158,7 +161,7 @@ rule report:
         ),
         figures=report(
             directory("<results>/report/figures"),
-            patterns=["{name}.svg", "{name}.png"],
+            patterns=["{name}.png"],
             caption="../report/figures.rst",
             category="Figures",
             labels={"figure": "{name}"},

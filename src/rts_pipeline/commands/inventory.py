@@ -38,6 +38,9 @@ def build(
     reviewed: Reviewed = None,
     previous: Annotated[Path | None, typer.Option(help="An earlier inventory (GeoPackage or GeoParquet).")] = None,
     aoi: Annotated[Path | None, typer.Option(help="Area of interest; needed with --previous.")] = None,
+    source: Annotated[
+        list[Path] | None, typer.Option(help="Source map (<cell>_source.tif) of a mosaic; all are needed with --previous.")
+    ] = None,
     decisions: Annotated[Path | None, typer.Option(help="CSV file of relations that the lab decided.")] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
@@ -50,9 +53,11 @@ def build(
     parsed = stage_options("inventory", InventoryOptions, options, config, code)
     if previous is not None and aoi is None:
         raise UsageError("--previous", "is given without --aoi", expected="the area that was searched")
+    if previous is not None and not source:
+        raise UsageError("--previous", "is given without --source", expected="the source maps, which tell what was observed")
     from rts_pipeline.inventory.build import Earlier, build_inventory
 
-    earlier = Earlier(previous, aoi) if previous is not None and aoi is not None else None
+    earlier = Earlier(previous, aoi, source or []) if previous is not None and aoi is not None else None
     build_inventory(seeds, reviewed or [], out, parsed, earlier, decisions)
 
 

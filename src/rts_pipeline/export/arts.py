@@ -8,6 +8,7 @@ import pandas as pd
 from rts_pipeline.export.files import ARTS
 from rts_pipeline.export.tables import Source, Table, rounded
 from rts_pipeline.inventory.dictionary import Column, typed
+from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.relations import pairs_of
 
 CRS = "EPSG:3413"
@@ -59,9 +60,11 @@ COLUMNS: tuple[Column, ...] = (
 def arts_table(source: Source) -> Table:
     """Return the inventory as ARTS has it, in EPSG:3413.
 
-    A text that the standard requires is empty where the configuration gives none (`lacking`).
+    A text that the standard requires is empty where the configuration gives none (`lacking`). A slump that is carried along
+    from an earlier inventory is in that one's file: on the images of this season nobody saw it.
     """
-    slumps, options = source.slumps, source.options
+    every, options = source.slumps, source.options
+    slumps = every[every["decision"] != EARLIER]
     single = ~slumps["scene_ids"].str.contains(",", na=True).astype(bool)
     values = {
         "CentroidLat": slumps["latitude"].round(5),

@@ -20,10 +20,7 @@ from rts_pipeline.page import template
 from rts_pipeline.report import figures
 from rts_pipeline.report.completeness import draw, shares
 from rts_pipeline.report.history import history, verdict
-from rts_pipeline.report.tables import possibilities, records
-
-LITTLE = 0.5
-"""An outline of which a smaller share was observed is told among the limits."""
+from rts_pipeline.report.tables import counts, found_by_round, possibilities, records
 
 
 def write_card(
@@ -71,27 +68,16 @@ def facts(source: Source) -> dict[str, Any]:
     images = slumps["scene_ids"].dropna().str.split(",").explode()
     area = slumps["area_m2"]
     return {
-        "n": len(slumps),
-        "n_seeds": int((slumps["iteration"] == 0).sum()),
+        **counts(slumps),
         "n_parts": int(slumps["parts"].notna().sum()),
-        "total_m2": float(area.sum()),
-        "median_m2": float(area.median()) if len(slumps) else None,
         "smallest_m2": float(area.min()) if len(slumps) else None,
         "largest_m2": float(area.max()) if len(slumps) else None,
         "n_images": int(images.nunique()),
-        "first": _first(slumps["acquired_start"].dropna().sort_values()),
-        "last": _first(slumps["acquired_end"].dropna().sort_values(ascending=False)),
         "observed_km2": covered_km2(source),
-        "little_observed": int((slumps["observed_frac"] < LITTLE).sum()),
-        "no_terrain": int(slumps["elevation_mean_m"].isna().sum()),
         "no_model": int(slumps["prob_mean"].isna().sum()),
         "no_possibility": int(slumps["possibility"].isna().sum()),
         "one_review": int((slumps["n_reviews"] == 1).sum()),
     }
-
-
-def _first(times: pd.Series) -> str | None:
-    return str(times.iloc[0])[:10] if len(times) else None
 
 
 def size_classes(area_m2: pd.Series) -> list[tuple[str, int, float]]:
@@ -107,6 +93,5 @@ def _figures(source: Source, past: pd.DataFrame, estimates: dict[str, Any]) -> d
     if len(source.slumps):
         drawn["sizes"] = figures.sizes(source.slumps["area_m2"])
     if len(past):
-        found = source.slumps["iteration"].value_counts().reindex([0, *past["round"].astype(int)], fill_value=0)
-        drawn["growth"] = figures.growth_by_round(past["round"].tolist(), found.tolist())
+        drawn["growth"] = figures.growth_by_round(past["round"].tolist(), found_by_round(source.slumps, past))
     return drawn

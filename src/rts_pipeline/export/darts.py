@@ -11,6 +11,7 @@ import pandas as pd
 from rts_pipeline.export.files import COVERAGE, LEVEL1, LEVEL2
 from rts_pipeline.export.tables import WGS84, Source, Table, geographic
 from rts_pipeline.inventory.dictionary import Column, typed
+from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 
 SCENE = re.compile(r"(?P<date>\d{8})_\d{6}_(?:\w+_)?(?P<satellite>[0-9A-Za-z]+)")
@@ -38,6 +39,7 @@ YEARS: tuple[Column, ...] = (
     Column("year", "integer", "", "Year that the inventory describes", "time.target_year"),
     Column("area_m2", "number", "m2", "Area on the WGS84 ellipsoid", "area_m2"),
     Column("pval_mean", "number", "1", "Mean probability of the model", "prob_mean", NO_MODEL),
+    Column("pval_median", "number", "1", "Median probability of the model", "prob_median", f"{NO_MODEL}, or several did"),
     Column("pval_max", "number", "1", "Highest probability of the model", "prob_max", NO_MODEL),
     _OUTLINE,
 )
@@ -54,9 +56,10 @@ def darts_tables(source: Source) -> list[Table]:
     """Return level 1 (a row a slump and image), level 2 (a row a slump) and the coverage (a row a cell), in WGS84.
 
     A slump is drawn on a mosaic, so that level 1 repeats its whole outline for each image that shows part of it; one of which
-    no pixel was observed is in level 2 alone. DARTS keeps nothing below 288 m2; here every reviewed slump is kept.
+    no pixel was observed is in level 2 alone. DARTS keeps nothing below 288 m2; here every reviewed slump is kept. Slumps that
+    are carried along from an earlier inventory are in none: they weren't seen in this year.
     """
-    slumps = geographic(source.slumps)
+    slumps = geographic(source.slumps[source.slumps["decision"] != EARLIER])
     year = source.options.time.target_year
     return [
         Table(LEVEL1, "Slumps by image, in the layout of DARTS level 1", IMAGES, typed(_by_image(slumps, year), IMAGES)),
@@ -81,7 +84,8 @@ def image(item: str) -> dict[str, str | None]:
 
 
 def _by_year(slumps: gpd.GeoDataFrame, year: int) -> gpd.GeoDataFrame:
-    named = slumps.rename(columns={"rts_uid": "id", "prob_mean": "pval_mean", "prob_max": "pval_max"}).assign(year=year)
+    names = {"rts_uid": "id", "prob_mean": "pval_mean", "prob_median": "pval_median", "prob_max": "pval_max"}
+    named = slumps.rename(columns=names).assign(year=year)
     return named[[column.name for column in YEARS]]
 
 

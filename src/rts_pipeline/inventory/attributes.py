@@ -30,7 +30,7 @@ def build_attributes(
     out: Path,
     options: AttributesOptions,
 ) -> None:
-    """Write the inventory with its attributes (GeoParquet, columns of `dictionary.INVENTORY` and `dictionary.MEASURED`).
+    """Write the inventory with its attributes (GeoParquet, all columns of `dictionary.columns`).
 
     Args:
         inventory: what stage inventory wrote.

@@ -19,7 +19,8 @@ from rts_pipeline.inventory.decisions import Decisions
 from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE, conform
 from rts_pipeline.inventory.earlier import STABLE_SCAR, known_before, match_earlier, read_earlier
 from rts_pipeline.inventory.identity import arts_uid, distinct, possibility_class
-from rts_pipeline.inventory.relations import ASKED, pairs_of, stated, table
+from rts_pipeline.inventory.observed import acquisitions
+from rts_pipeline.inventory.relations import ASKED, UNOBSERVED, pairs_of, stated, table
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import United, unite_overlapping
 from rts_pipeline.io import read_geoparquet, read_outlines, write_csv, write_parquet
@@ -45,6 +46,8 @@ class Earlier:
 
     inventory: Path
     area: Path
+    sources: Sequence[Path]
+    """Source maps of the mosaics, <cell>_source.tif: where they show no image, a slump can't be said to be gone."""
 
 
 def build_inventory(
@@ -55,13 +58,13 @@ def build_inventory(
     earlier: Earlier | None = None,
     decisions: Path | None = None,
 ) -> None:
-    """Write the inventory (GeoParquet in the grid's CRS, columns of `dictionary.INVENTORY`, ordered north to south).
+    """Write the inventory (GeoParquet in the grid's CRS, columns INVENTORY and HISTORY of `dictionary`), north to south.
 
     Outlines that share area are the same slump and become one row, whose `parts` keep who decided what and when;
     outlines that only touch stay apart. An outline that was accepted where a known slump changed takes the place of the known
     one, which stays among the `parts`. The uid of a slump is that of its first outline, and stays, whatever later rounds make
-    of it; a slump of an earlier inventory keeps the one that it has there. How slumps are related is written beside the
-    inventory, as `relations.parquet` and `relations.csv`.
+    of it; a slump of an earlier inventory keeps the one that it has there, and its row too where most of its ground was not
+    observed this time. How slumps are related is written beside the inventory, as `relations.parquet` and `relations.csv`.
 
     Args:
         seeds: vector file of the slumps known at the start, in any CRS; None: there are none.
@@ -161,7 +164,7 @@ def _named(
     decisions: Decisions,
     grid: Grid,
 ) -> tuple[gpd.GeoDataFrame, list[dict[str, Any]], list[Any], list[set[tuple[str, str]]]]:
-    """Give the slumps of an earlier inventory their uids.
+    """Give the slumps of an earlier inventory their uids, and add those whose ground was mostly not observed.
 
     Returns the slumps, all relations, the ground of each, and what the earlier rows name already.
     """
@@ -169,7 +172,11 @@ def _named(
         return slumps, united.relations, united.places, []
     known = read_earlier(earlier.inventory, grid.crs)
     area = read_outlines(earlier.area, "area of interest (area.aoi)", crs=grid.crs).union_all()
-    matched = match_earlier(slumps, known, _scars(reviewed), area, grid.pixel_m, decisions)
+
+    def observed(outlines: gpd.GeoSeries) -> NDArray[np.float64]:
+        return acquisitions(outlines, earlier.sources, grid)["observed_frac"].to_numpy(float)
+
+    matched = match_earlier(slumps, known, _scars(reviewed), area, grid.pixel_m, decisions, observed)
     theirs, keeps = known["rts_uid"].to_numpy(), matched.carried >= 0
     own = slumps["rts_uid"].to_numpy()
     final = own.copy()
@@ -184,13 +191,13 @@ def _named(
         if row["relation"] == "overlap" or row["status"] == ASKED or row.get("decision") or not there
     ]
     there = [
-        {**row, "rts_uid": final[slump] if slump >= 0 else ""}
+        {**row, "rts_uid": final[slump] if slump >= 0 else row["related_uid"] if row["relation"] == UNOBSERVED else ""}
         for row, slump in zip(matched.relations, matched.slump, strict=True)
     ]
     named = pairs_of(known["relation"], known["related_uids"]) if "related_uids" in known else [set()] * len(known)
-    before = [named[position] if position >= 0 else set() for position in matched.carried]
+    before = [named[position] if position >= 0 else set() for position in [*matched.carried, *matched.unobserved_at]]
     return (
-        slumps.assign(rts_uid=final),
+        gpd.GeoDataFrame(pd.concat([slumps.assign(rts_uid=final), matched.unobserved], ignore_index=True)),
         [row for row, _ in here] + there,
         [place for _, place in here] + matched.places,
         before,

@@ -96,7 +96,7 @@ def last_changed(shown: pd.DataFrame, pixel_m: float) -> pd.Series:
 def change_of(
     parts: gpd.GeoDataFrame, slump: NDArray[np.int64], gone: NDArray[np.bool_], measured: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return the columns `dictionary.CHANGE` of each slump.
+    """Return of each slump the columns of `dictionary.HISTORY` that tell how it changed: all but its relations.
 
     They are those of its largest present part that was measured: changes of several outlines can't be added. A statement of a
     reviewer, the last one on any part, goes before what was measured.

@@ -21,6 +21,8 @@ MIN_COVERED = 0.9
 TPI_RADIUS_M = 300.0
 """Of the circle of the topographic position index: the smaller of the two in Weiss 2001 (Topographic Position and Landforms
 Analysis, ESRI user conference)."""
+MIN_CONCENTRATION = 1e-6
+"""Mean resultant length up to which slopes have no common aspect: it is rounding."""
 HORIZON_M = 20_000.0
 """How far ground is looked for that hides the sun."""
 AREA_THRESHOLDS = {"area_m2_t45": 0.45, "area_m2_t65": 0.65, "area_m2_t80": 0.80}
@@ -43,11 +45,13 @@ class Column:
 
 _NO_SCENE = "no pixel inside the outline was observed"
 _NO_DEM = f"no DEM is configured, or it covers less than {MIN_COVERED:.0%} of the outline"
-_NO_ASPECT = f"{_NO_DEM}, or all of it is flat"
+_FLAT = f"{_NO_DEM}, or all of it is flat"
+_NO_ASPECT = f"{_FLAT}, or its slopes face all ways alike (aspect_concentration at most {MIN_CONCENTRATION:g})"
 _SEED = "the slump is known from the seeds alone"
 _NO_MODEL = "no outline of a model took part (seeds, slumps added by a reviewer)"
 _NO_SINGLE = f"{_NO_MODEL}, or several were united, or the review is of a version that kept no such value"
 _UNSAID = "the reviewer gave none"
+_FROM = "seeds, review, earlier inventory"
 _CREATED = "point, region, creator_lab, season, pixel size"
 
 INVENTORY: tuple[Column, ...] = (
@@ -58,10 +62,25 @@ INVENTORY: tuple[Column, ...] = (
     Column("latitude", "number", "degree", "Latitude of a point inside the outline (WGS84, 5 decimals)", "outline"),
     Column("region", "text", "", "Name of the region", "configuration", "none is configured"),
     Column("cell_id", "text", "", "Cell of the project's grid that the point lies in", "outline"),
-    Column("source", "text", "", "Where the slump was found first: 'seed' or the round, as 'round 01'", "seeds, review"),
-    Column("iteration", "integer", "", "Round in which the slump was found first; 0 for a seed", "seeds, review"),
-    Column("decision", "text", "", "Latest decision: seed, accept, edit (redrawn) or missed (added by a reviewer)", "review"),
-    Column("possibility", "number", "1", "How sure it is a slump: 0 to 1, highest given; 1 for a seed", "review", _UNSAID),
+    Column("source", "text", "", "Where the slump was found first: 'seed', the round, as 'round 01', or 'earlier'", _FROM),
+    Column("iteration", "integer", "", "Round in which the slump was found first; 0 for a seed and an earlier slump", _FROM),
+    Column(
+        "decision",
+        "text",
+        "",
+        "Latest decision: seed, accept, edit (redrawn), missed (added by a reviewer) or earlier (carried along from an earlier"
+        " inventory, because most of its ground was not observed this time)",
+        _FROM,
+    ),
+    Column(
+        "possibility",
+        "number",
+        "1",
+        "How sure it is a slump, 0 to 1: the highest that was given of any of the outlines that the row was made of, also of"
+        " those whose place another took; a seed counts as 1",
+        "review",
+        _UNSAID,
+    ),
     Column("possibility_class", "text", "", "Nearest of Yes 1, High 0.75, Medium 0.5, Low 0.25, No 0", "possibility", _UNSAID),
     Column("reviewers", "text", "", "Who decided, joined by ','", "review", _SEED),
     Column("n_reviews", "integer", "", "Number of verdicts; 0 for a seed", "review"),
@@ -73,7 +92,12 @@ INVENTORY: tuple[Column, ...] = (
     Column("prob_mean", "number", "1", "Mean probability of the model, weighted by area over its outlines", "model", _NO_MODEL),
     Column("prob_max", "number", "1", "Highest probability of the model", "model", _NO_MODEL),
     Column(
-        "prob_median", "number", "1", "Median probability of the model, over the pixels of its outline", "model", _NO_SINGLE
+        "prob_median",
+        "number",
+        "1",
+        "Median probability of the model over the pixels of the model's outline, also where a reviewer redrew it",
+        "model",
+        _NO_SINGLE,
     ),
     Column(
         "expected_area_m2",
@@ -192,7 +216,7 @@ MEASURED: tuple[Column, ...] = (
     Column("relief_m", "number", "m", "Highest less lowest elevation inside", "DEM", _NO_DEM),
     Column("slope_deg", "number", "degree", "Mean slope (Horn), pixels weighted by their share inside", "DEM", _NO_DEM),
     Column("aspect_deg", "number", "degree", "Circular mean of the downslope direction from true north", "DEM", _NO_ASPECT),
-    Column("aspect_concentration", "number", "1", "Mean resultant length: 1 if all pixels face one way", "DEM", _NO_ASPECT),
+    Column("aspect_concentration", "number", "1", "Mean resultant length: 1 if all pixels face one way", "DEM", _FLAT),
     Column(
         "tpi",
         "number",

@@ -1,12 +1,13 @@
 """Slumps of an earlier inventory: which of them are seen again, were merged, split or stabilised, and which slumps are new.
 
 ARTS (Yang et al. 2025, Scientific Data 12:18) wants each intersection with an earlier outline named, and a slump that is seen
-again to keep its first UID. What outlines and dates settle is proposed; the rest is asked.
+again to keep its first UID. What outlines and dates settle is proposed; the rest is asked. An earlier slump whose ground was
+mostly not observed this time is neither seen nor gone: it is carried along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ import shapely
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory import relations
-from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU
+from rts_pipeline.inventory.dictionary import HISTORY, INVENTORY
+from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU, UNOBSERVED
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import MOSTLY, NARROW_PX
 from rts_pipeline.io import read_outlines
@@ -30,7 +32,12 @@ if TYPE_CHECKING:
     from rts_pipeline.inventory.decisions import Decisions
 
     Geometries = NDArray[np.object_]
+    Observed = Callable[[gpd.GeoSeries], NDArray[np.float64]]
 
+EARLIER = "earlier"
+"""Source and decision of a slump that is carried along."""
+OF_ITS_PROJECT = ("delineation_id", "source", "iteration", "decision", "parts", "change_of", "relation", "related_uids")
+"""Columns that name rounds and candidates of the project that made the earlier inventory, or that are made anew."""
 LITTLE = 0.1
 """Outlines of which neither shares more than this share of its area are neighbours that overlap by accident."""
 STABLE_SCAR = "stable scar"
@@ -46,12 +53,16 @@ class Matched:
         relations: rows of `relations.table` without places; `rts_uid` is left for the caller, who knows it by `slump`.
         slump: position of each relation's slump, -1 for none.
         places: the ground of each relation.
+        unobserved: rows of the earlier slumps that are carried along, as `carried_along` gives them.
+        unobserved_at: their positions in the earlier inventory.
     """
 
     carried: NDArray[np.int64]
     relations: list[dict[str, Any]]
     slump: list[int]
     places: list[Any]
+    unobserved: gpd.GeoDataFrame
+    unobserved_at: list[int]
 
 
 def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
@@ -75,7 +86,13 @@ def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
 
 
 def match_earlier(
-    slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, scars: Geometries, area: Any, pixel_m: float, decisions: Decisions
+    slumps: gpd.GeoDataFrame,
+    earlier: gpd.GeoDataFrame,
+    scars: Geometries,
+    area: Any,
+    pixel_m: float,
+    decisions: Decisions,
+    observed: Observed,
 ) -> Matched:
     """Relate slumps to those of an earlier inventory.
 
@@ -86,6 +103,7 @@ def match_earlier(
         area: the area that was searched: of earlier slumps elsewhere nothing is said.
         pixel_m: edge of a pixel.
         decisions: what the lab decided.
+        observed: tells which share of each outline's area was observed this time.
 
     Raises:
         InputError: a decision that can't be.
@@ -115,11 +133,54 @@ def match_earlier(
         places.append(pair["ground"])
     seen = pairs.loc[np.array([row["relation"] != "overlap" for row in told], dtype=bool), "old"]
     lost = np.setdiff1d(np.flatnonzero(shapely.intersects(before, area)), seen)
-    for old, scarred in zip(lost.tolist(), _covered(before[lost], scars) >= MOSTLY, strict=True):
-        told.append({"related_uid": uids[old], "related_id": others[old], **_lost(before[old], bool(scarred), decisions)})
+    scarred, seen_share = _covered(before[lost], scars) >= MOSTLY, observed(earlier.geometry.iloc[lost].reset_index(drop=True))
+    free, along = _free(pairs, outlines, before), []
+    for old, is_scar, share in zip(lost.tolist(), scarred.tolist(), seen_share.tolist(), strict=True):
+        row = _lost(before[old], is_scar, share, decisions, shapely.area(free[old]) > MIN_SHARED_M2)
+        told.append({"related_uid": uids[old], "related_id": others[old], **row})
         slump.append(-1)
         places.append(before[old])
-    return Matched(carried, told, slump, places)
+        along += [old] if row["relation"] == UNOBSERVED else []
+    return Matched(carried, told, slump, places, carried_along(earlier.iloc[along], free[along], slumps), along)
+
+
+def carried_along(earlier: gpd.GeoDataFrame, outlines: Geometries, like: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return earlier slumps as rows of this inventory, with what their inventory tells of them.
+
+    What it tells of its own rounds and candidates isn't taken over: the same names mean others here.
+
+    Args:
+        earlier: n slumps of an earlier inventory; columns that it lacks, or that hold something else, are left empty.
+        outlines: their ground, shape (n,).
+        like: this inventory's slumps, before they are placed: the rows get its columns, types and CRS.
+    """
+    values: dict[str, Any] = {}
+    for column in (*INVENTORY, *HISTORY):
+        if column.name not in earlier or column.name not in like or column.name in OF_ITS_PROJECT:
+            continue
+        told = earlier[column.name].reset_index(drop=True)
+        if column.type in {"number", "integer"}:
+            told = pd.to_numeric(told, errors="coerce")
+        elif column.type == "boolean":
+            told = told.map({True: True, False: False}).astype("boolean")
+        values[column.name] = told
+    named = {"delineation_id": [f"{EARLIER}-{uid}" for uid in earlier["rts_uid"]], "source": EARLIER, "decision": EARLIER}
+    rows = pd.DataFrame({**values, **named, "iteration": 0}).reindex(columns=[name for name in like if name != "geometry"])
+    rows["n_reviews"] = rows["n_reviews"].astype("float64").fillna(0).round()
+    types = {name: dtype for name, dtype in like.dtypes.items() if name != "geometry"}
+    return gpd.GeoDataFrame(rows.astype(types), geometry=outlines, crs=like.crs)
+
+
+def _free(pairs: pd.DataFrame, outlines: Geometries, before: Geometries) -> Geometries:
+    """Return the ground of each earlier slump that no slump of this inventory takes."""
+    left = before.copy()
+    for new, old in zip(pairs["new"], pairs["old"], strict=True):
+        left[old] = shapely.difference(left[old], outlines[new])
+    touched = pairs["old"].unique()
+    left[touched] = [
+        only_polygons(np.array([ground]))[0] if ground.area > MIN_SHARED_M2 else ground for ground in left[touched]
+    ]
+    return left
 
 
 def known_before(places: Sequence[Any], earlier: gpd.GeoDataFrame) -> NDArray[np.bool_]:
@@ -221,10 +282,30 @@ def _proposal(pair: dict[Any, Any], carried: int, taken: bool) -> tuple[str, str
     return "unknown", ASKED, f"{part}, and it isn't known since when it is there"
 
 
-def _lost(outline: Any, scarred: bool, decisions: Decisions) -> dict[str, Any]:
-    """Return the relation of an earlier slump that no outline shows."""
+def _lost(outline: Any, scarred: bool, observed: float, decisions: Decisions, free: bool) -> dict[str, Any]:
+    """Return the relation of an earlier slump that no outline shows.
+
+    Args:
+        outline: its ground.
+        scarred: whether reviewers said of most of it that it is a scar.
+        observed: share of it that was observed this time.
+        decisions: what the lab decided.
+        free: whether other slumps leave it any ground, without which it can't be carried along.
+
+    Raises:
+        InputError: it is decided as not observed, and has no ground left.
+    """
     name = relations.question_id(outline)
-    relation, status = ("stabilized", PROPOSED) if scarred else ("unknown", ASKED)
-    reason = f"reviewers rejected an outline there as '{STABLE_SCAR}'" if scarred else "no outline shows it any more"
-    decided = relations.said(decisions.take(name, relations.LOST), relation, status)
-    return {"relation_id": name, "reason": reason, "choices": "|".join(relations.LOST), **decided}
+    decision = decisions.take(name, relations.LOST)
+    if decision is not None and decision.relation == UNOBSERVED and not free:
+        raise decisions.wrong(
+            decision, f"{name} can't be carried along: other slumps take all of its ground", "another decision"
+        )
+    if scarred:
+        relation, status, reason = "stabilized", PROPOSED, f"reviewers rejected an outline there as '{STABLE_SCAR}'"
+    elif observed < MOSTLY and free:
+        relation, status, reason = UNOBSERVED, PROPOSED, f"{observed:.0%} of it was observed this time, too little to tell"
+    else:
+        relation, status, reason = "unknown", ASKED, f"no outline shows it any more; {observed:.0%} of it was observed"
+    told = relations.said(decision, relation, status)
+    return {"relation_id": name, "reason": reason, "choices": "|".join(relations.LOST), **told}

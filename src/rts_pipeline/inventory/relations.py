@@ -23,7 +23,9 @@ TOGETHER = ("merged", "overlap")
 """What the lab may say of two outlines of one inventory that overlap."""
 WITH_EARLIER = ("repeat", "merged", "split", "new", "stabilized", "overlap", "unknown")
 """What it may say of a slump and one of the earlier inventory."""
-LOST = ("stabilized", "unknown")
+UNOBSERVED = "unobserved"
+"""An earlier slump that can't be told of, since most of its ground was in no usable image: it is carried along."""
+LOST = ("stabilized", UNOBSERVED, "unknown")
 """What it may say of an earlier slump that no outline shows any more."""
 STATED = ("merged", "split", "new", "stabilized", "unknown")
 """Relations that a slump's row names: those that ARTS has a field for."""

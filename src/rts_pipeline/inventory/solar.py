@@ -92,7 +92,7 @@ def read_levels(dem: Dem | Surroundings, bounds: Sequence[float], factor: int = 
     """Read the DEM around a rectangle: first in pixels of `factor` times its own, then in ever coarser ones."""
     margin = 2 * RING_PX + 2
     levels: list[Patch] = []
-    while not levels or factor * dem.pixel_m * RING_PX < HORIZON_M:
+    while not levels or factor * dem.pixel_m * (RING_PX + 1) <= HORIZON_M:
         levels.append(dem.read(bounds, margin, factor))
         factor *= 2
     return levels
@@ -102,6 +102,8 @@ def horizon(
     levels: Sequence[Patch], x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]], elevation: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the tangent of the height of the horizon, (DIRECTIONS, n), at least 0; the ground falls away with the Earth.
+
+    What lies farther than HORIZON_M hides nothing.
 
     Args:
         levels: the ground around, from fine to coarse as `read_levels` returns it.
@@ -113,7 +115,8 @@ def horizon(
     for start in range(0, len(x), CHUNK):
         part = slice(start, start + CHUNK)
         for number, level in enumerate(levels):
-            steps = np.arange(1 if number == 0 else RING_PX + 1, 2 * RING_PX + 1)
+            farthest = min(2 * RING_PX, int(HORIZON_M / _pixel_m(level)))
+            steps = np.arange(1 if number == 0 else RING_PX + 1, farthest + 1)
             found = _horizon_of_level(level, steps, x[part], y[part], elevation[part])
             np.maximum(result[:, part], found, out=result[:, part])
     return result
@@ -126,11 +129,15 @@ def _horizon_of_level(
     y: NDArray[np.floating[Any]],
     elevation: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the tangent of the horizon's height, (DIRECTIONS, n), among the ground so many pixels away."""
+    """Return the tangent of the horizon's height, (DIRECTIONS, n), at least 0, among the ground so many pixels away."""
     ground = np.nan_to_num(level.elevation, nan=NO_GROUND_M)
-    distance = (steps * max(abs(level.transform.a), abs(level.transform.e)))[:, None]
+    distance = (steps * _pixel_m(level))[:, None]
     fall = distance**2 / (2 * EARTH_RADIUS_M)
     east, north = (side[:, None, None] for side in directions())
     column, row = ~level.transform @ (x + distance * east, y + distance * north)
     height = map_coordinates(ground, [row - 0.5, column - 0.5], order=1, cval=NO_GROUND_M)
-    return np.asarray(((height - fall - elevation) / distance).max(axis=1))
+    return np.asarray(((height - fall - elevation) / distance).max(axis=1, initial=0.0))
+
+
+def _pixel_m(level: Patch) -> float:
+    return float(max(abs(level.transform.a), abs(level.transform.e)))

@@ -20,7 +20,7 @@ from scipy.signal import oaconvolve
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.inventory.dem import NODATA, Dem, Patch, check_elevations, inside, opened, true_azimuth_of_grid_north
-from rts_pipeline.inventory.dictionary import MIN_COVERED, TPI_RADIUS_M
+from rts_pipeline.inventory.dictionary import MIN_CONCENTRATION, MIN_COVERED, TPI_RADIUS_M
 from rts_pipeline.progress import track
 
 NUMBERS = (
@@ -34,7 +34,6 @@ MARGIN_PX = 5
 """DEM pixels around the outlines: slope needs one neighbour, bilinear resampling another; the rest tells a fill value."""
 TILE_PX = 1024
 """Edge, in DEM pixels, of the tiles whose outlines are worked on together: it bounds the memory for any resolution."""
-MIN_CONCENTRATION = 1e-6
 
 
 def terrain(outlines: gpd.GeoSeries, dem: Path, what: str = "slumps") -> pd.DataFrame:

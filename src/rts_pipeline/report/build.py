@@ -111,8 +111,8 @@ def build_report(
     )
     with new_folder(out.with_name("figures")) as folder:
         for name, uri in pictured.items():
-            ending, data = figures.decoded(uri)
-            (folder / f"{name}.{ending}").write_bytes(data)
+            for ending, data in figures.files(uri).items():
+                (folder / f"{name}.{ending}").write_bytes(data)
     write_text(out, page)
 
 
@@ -135,20 +135,11 @@ def _tables(slumps: gpd.GeoDataFrame, catalog: Path) -> dict[str, Any]:
 
 
 def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:
-    sizes = slumps["area_m2"]
     inside = slumps.geometry.intersects(area.union_all())
     return {
-        "n": len(slumps),
-        "n_seeds": int((slumps["iteration"] == 0).sum()),
-        "total_m2": float(sizes.sum()),
-        "mean_m2": float(sizes.mean()) if len(slumps) else None,
-        "median_m2": float(sizes.median()) if len(slumps) else None,
+        **tables.counts(slumps),
         "outside": int((~inside).sum()),
-        "unobserved": int((slumps["observed_frac"] < 0.5).sum()),
         "config_sha256": ", ".join(sorted(set(slumps["config_sha256"]))),
-        "with_terrain": int(slumps["elevation_mean_m"].notna().sum()),
-        "first": slumps["acquired_start"].dropna().min() if slumps["acquired_start"].notna().any() else None,
-        "last": slumps["acquired_end"].dropna().max() if slumps["acquired_end"].notna().any() else None,
     }
 
 
@@ -158,8 +149,7 @@ def _figures(
     """Return the figures of slumps and rounds by name, and numbers for their captions."""
     drawn, captions = {"map": draw_map(slumps, area, seen, crs)}, {}
     if len(past):
-        found = slumps["iteration"].value_counts().reindex([0, *past["round"].astype(int)], fill_value=0)
-        drawn["growth"] = figures.growth_by_round(past["round"].tolist(), found.tolist())
+        drawn["growth"] = figures.growth_by_round(past["round"].tolist(), tables.found_by_round(slumps, past))
         drawn["decisions"] = figures.decisions_by_round(past)
         drawn["time_line"] = figures.time_line(past)
     if len(slumps):

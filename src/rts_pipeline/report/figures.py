@@ -36,15 +36,32 @@ NAMES = {
     "unseen": "not looked at",
 }
 SMALL = (4.0, 3.1)
+PNG_DPI = 300
+"""What journals ask of pictures."""
 TICKS_HA = [factor * 10.0**power for power in range(-4, 5) for factor in (1, 2, 5)]
 
 
+class Vector(str):
+    """An SVG image as a data URI, which has the same as a PNG with it for who can't take SVG."""
+
+    png: bytes = b""
+
+
 def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
-    """Return the figure as a data URI; equal figures give equal text."""
+    """Return the figure as a data URI, a `Vector` where it is SVG; equal figures give equal text."""
+    drawn = _saved(figure, kind, **options)
+    if kind != "svg":
+        return uri(drawn, kind)
+    vector = Vector(uri(drawn, "svg+xml"))
+    vector.png = _saved(figure, "png", dpi=PNG_DPI)
+    return vector
+
+
+def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
     buffer = BytesIO()
     varying = {"svg": {"Date": None}, "png": {"Software": None}}
     figure.savefig(buffer, format=kind, metadata=varying.get(kind), **options)
-    return uri(buffer.getvalue(), "svg+xml" if kind == "svg" else kind)
+    return buffer.getvalue()
 
 
 def file_uri(path: Path) -> str:
@@ -59,10 +76,11 @@ def file_uri(path: Path) -> str:
         raise InputError(path, "no such file", do="restore it from a backup") from None
 
 
-def decoded(uri: str) -> tuple[str, bytes]:
-    """Return the ending of a file ("svg", "png") and the bytes of a data URI."""
+def files(uri: str) -> dict[str, bytes]:
+    """Return the content of a figure's files by their ending: "png", and "svg" where the data URI is a `Vector`."""
     kind, data = uri.removeprefix("data:image/").split(";base64,")
-    return kind.removesuffix("+xml"), base64.b64decode(data)
+    own = {kind.removesuffix("+xml"): base64.b64decode(data)}
+    return own | ({"png": uri.png} if isinstance(uri, Vector) else {})
 
 
 def uri(data: bytes, mime: str) -> str:

@@ -16,12 +16,13 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.identity import POSSIBILITY
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
 from rts_pipeline.page import area_text, number_text
 from rts_pipeline.report.coverage import Coverage
 from rts_pipeline.report.figures import uri
-from rts_pipeline.report.map import SEED, SEEN, round_colour
+from rts_pipeline.report.map import CARRIED_ALONG, CARRIED_COLOUR, SEED, SEEN, round_colour
 
 MOST_BYTES = 6_000_000
 """Of the outlines as text; of larger inventories they are drawn more coarsely."""
@@ -84,7 +85,7 @@ def _table(slumps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     text: dict[str, Any] = {name: slumps[name] for name in ("rts_id", "rts_uid", "reviewers", "note")}
     text["area"] = slumps["area_m2"].map(area_text)
     text["possibility"] = slumps["possibility_class"].fillna(NOT_GIVEN)
-    text["found"] = [_found(number) for number in slumps["iteration"]]
+    text["found"] = slumps["iteration"].map(_found).mask(slumps["decision"] == EARLIER, CARRIED_ALONG)
     text["size"] = [SIZE_CLASS_NAMES[at] for at in np.searchsorted(SIZE_CLASSES_M2, slumps["area_m2"], side="right")]
     text["elevation"] = _measured(slumps["elevation_mean_m"], 0, " m")
     text["slope"] = _measured(slumps["slope_deg"], 1, "°")
@@ -111,6 +112,7 @@ def _classes(table: gpd.GeoDataFrame, last: int) -> list[dict[str, Any]]:
     """Return by what slumps can be coloured."""
     sure = [*zip(list(POSSIBILITY)[::-1], SURE, strict=True), (NOT_GIVEN, NO_COLOUR)]
     rounds = [(_found(0), SEED), *((_found(number), round_colour(number, last)) for number in range(1, last + 1))]
+    rounds += [(CARRIED_ALONG, CARRIED_COLOUR)] if (table["found"] == CARRIED_ALONG).any() else []
     sizes = list(zip(SIZE_CLASS_NAMES, SIZES, strict=True))
     columns = (("possibility", "possibility", sure), ("found", "round", rounds), ("size", "size", sizes))
     return [{"column": column, "label": label, "colours": colours} for column, label, colours in columns]

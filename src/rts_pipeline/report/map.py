@@ -23,11 +23,17 @@ from numpy.typing import NDArray
 from pyproj import Proj, Transformer
 
 from rts_pipeline.drawing import DARK, drawing
+from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.shape import WGS84
 from rts_pipeline.report.coverage import Coverage
 from rts_pipeline.report.figures import data_uri
 
 SEEN, UNSEEN, SEED = "#f6f1e3", "#c9ced1", "#1c1c1c"
+CARRIED = -1
+"""Stands for the round of slumps that are carried along from an earlier inventory."""
+CARRIED_ALONG, CARRIED_COLOUR = "carried along, not observed this time", "#0072b2"
+STARTS = {0: ("known at the start", "^", SEED), CARRIED: (CARRIED_ALONG, "s", CARRIED_COLOUR)}
+"""Name, marker and colour of what no round found."""
 STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 STEPS_M = np.array([f * 10**e for e in range(1, 7) for f in (1, 2, 5)], dtype=float)
 LONG_SIDE_IN, SHORTEST_SIDE_IN = 8.5, 4.0
@@ -68,7 +74,7 @@ def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs:
     """Return the map as a PNG data URI.
 
     Args:
-        slumps: the inventory with `iteration`, in the grid's CRS.
+        slumps: the inventory with `iteration` and `decision`, in the grid's CRS.
         area: the area of interest, in the grid's CRS.
         seen: what was observed.
         crs: the grid's CRS.
@@ -119,16 +125,15 @@ def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[L
     """Draw outlines, and a point for each slump that is too small to be seen as one."""
     handles = []
     last = max(1, int(slumps["iteration"].max())) if len(slumps) else 1
-    for iteration, group in slumps.groupby("iteration"):
-        number = int(str(iteration))
-        colour = SEED if number == 0 else round_colour(number, last)
+    for found, group in slumps.groupby(slumps["iteration"].mask(slumps["decision"] == EARLIER, CARRIED)):
+        number = int(str(found))
+        name, symbol, colour = STARTS.get(number) or (f"found in round {number:02d}", "o", round_colour(number, last))
         group.plot(ax=axes, facecolor=colour, edgecolor=colour, lw=0.6, zorder=5, aspect=None)
         points = group.geometry.representative_point()
         small = np.sqrt(group.geometry.area) * inches_per_m < 0.06
         style: dict[str, Any] = {"s": 22, "color": [colour], "edgecolors": "white", "linewidths": 0.5, "zorder": 6}
-        axes.scatter(points.x[small], points.y[small], marker="^" if number == 0 else "o", **style)
-        name = "known at the start" if number == 0 else f"found in round {number:02d}"
-        marker: dict[str, Any] = {"marker": "^" if number == 0 else "o", "ls": "", "color": colour, "ms": 6}
+        axes.scatter(points.x[small], points.y[small], marker=symbol, **style)
+        marker: dict[str, Any] = {"marker": symbol, "ls": "", "color": colour, "ms": 6}
         handles.append(Line2D([], [], label=f"{name} ({len(group)})", **marker))
     return handles
 

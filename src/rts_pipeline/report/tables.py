@@ -8,7 +8,11 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 
+from rts_pipeline.inventory.earlier import EARLIER
+
 MAX_ROWS = 40
+LITTLE = 0.5
+"""An outline of which a smaller share was observed is told among the limits."""
 
 
 def file_account(ledger: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:
@@ -35,6 +39,36 @@ def item_account(catalog: gpd.GeoDataFrame) -> tuple[list[dict[str, Any]], int]:
 def _used_first(groups: pd.DataFrame) -> pd.DataFrame:
     rank = groups["status"].map({"used": 0, "ignored": 1}).fillna(2)
     return groups.assign(rank=rank).sort_values(["rank", "size"], ascending=[True, False]).drop(columns="rank")
+
+
+def counts(slumps: gpd.GeoDataFrame) -> dict[str, Any]:
+    """Return what report and data card tell in numbers, each computed from the inventory's rows; None: there is none."""
+    area, carried = slumps["area_m2"], slumps["decision"] == EARLIER
+    return {
+        "n": len(slumps),
+        "n_seeds": int(((slumps["iteration"] == 0) & ~carried).sum()),
+        "n_earlier": int(carried.sum()),
+        "total_m2": float(area.sum()),
+        "mean_m2": float(area.mean()) if len(slumps) else None,
+        "median_m2": float(area.median()) if len(slumps) else None,
+        "little_observed": int((slumps["observed_frac"] < LITTLE).sum()),
+        "truncated": int(slumps["truncated"].sum()),
+        "no_terrain": int(slumps["elevation_mean_m"].isna().sum()),
+        "no_change": int(slumps["area_by_year_m2"].isna().sum()),
+        "no_first_year": int(slumps["first_year"].isna().sum()),
+        "first": _day(slumps["acquired_start"].min()),
+        "last": _day(slumps["acquired_end"].max()),
+    }
+
+
+def _day(time: Any) -> str | None:
+    return time[:10] if isinstance(time, str) else None
+
+
+def found_by_round(slumps: gpd.GeoDataFrame, rounds: pd.DataFrame) -> list[int]:
+    """Return how many slumps were known at the start, and how many each round found; those carried along are in none."""
+    searched = slumps[slumps["decision"] != EARLIER]
+    return searched["iteration"].value_counts().reindex([0, *rounds["round"].astype(int)], fill_value=0).tolist()
 
 
 def possibilities(slumps: gpd.GeoDataFrame, levels: Sequence[str]) -> list[tuple[str, int]]:

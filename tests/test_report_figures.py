@@ -1,0 +1,132 @@
+"""The report's figures of terrain and of years: what is drawn where, which slumps are shown, and the files beside the page."""
+
+import re
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from shapely import Point, box
+
+from report_case import CRS, EAST, NORTH, Project, hill
+from rts_pipeline.io import write_parquet
+from rts_pipeline.report import landscape, years
+
+N_SECTORS = 16
+
+
+def sectors(*degrees):
+    return landscape._by_sector(pd.Series(degrees, dtype=float), N_SECTORS)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "sector"), [(0, 0), (11.2, 0), (348.8, 0), (359.9, 0), (360, 0), (11.3, 1), (348.7, 15), (90, 4), (180, 8)]
+)
+def test_the_sector_of_north_lies_on_both_sides_of_it(degrees, sector):
+    assert np.flatnonzero(sectors(degrees)).tolist() == [sector]
+
+
+@given(st.lists(st.floats(0, 360), min_size=1, max_size=50))
+def test_every_aspect_is_in_one_sector(degrees):
+    assert sectors(*degrees).sum() == pytest.approx(100)
+
+
+def test_slumps_without_an_aspect_are_in_no_sector():
+    assert sectors(np.nan, 0, 180)[[0, 8]].tolist() == [50, 50]
+    assert sectors(np.nan).sum() == 0
+
+
+def slumps(**columns):
+    n = len(next(iter(columns.values())))
+    values = {"rts_id": range(1, n + 1), "possibility": 1.0, "agreement": np.nan, "prob_mean": np.nan, **columns}
+    return gpd.GeoDataFrame(values, geometry=[Point(EAST, NORTH).buffer(10)] * n, crs=CRS)
+
+
+def test_the_largest_come_first_and_equal_ones_by_their_number():
+    frame = slumps(area_m2=[5.0, 9.0, 9.0, *[1.0] * 12])
+    assert years.largest(frame)["rts_id"].tolist() == [2, 3, 1, *range(4, 11)]
+
+
+def test_the_least_certain_are_those_that_people_then_the_model_doubt_most():
+    frame = slumps(
+        possibility=[1.0, 0.5, np.nan, 0.5, 0.5], agreement=[np.nan, 1.0, 0.1, 0.4, 0.4], prob_mean=[0.1, 0.9, 0.1, 0.8, 0.7]
+    )
+    assert years.least_certain(frame)["rts_id"].tolist() == [5, 4, 2, 1, 3], "what nobody said counts as sure"
+
+
+def test_growth_is_of_the_slumps_that_every_year_shows():
+    areas = pd.DataFrame({2017: [1e4, 5e4, 2e4], 2018: [2e4, np.nan, 2e4], 2019: [3e4, 9e4, 2e4]}, index=[1, 2, 3])
+    _, number = years.growth(areas)
+    assert number == 2
+    assert years.growth(areas.loc[[2]]) is None, "its middle year is a gap"
+    assert years.growth(areas[[2017]]) is None, "one year is no growth"
+    assert years.growth(pd.DataFrame()) is None
+
+
+class Chips:
+    """One candidate with a chip of one year; the other year has none."""
+
+    def __init__(self, folder):
+        self.path = folder / "chip.webp"
+        Image.new("RGB", (64, 64), (90, 80, 70)).save(self.path, "webp", lossless=True)
+
+    def chips(self, round, candidate):
+        told = [(2018, None, "no usable image"), (2019, "2019-07-15T04:00:00Z", "")]
+        return [{"year": year, "acquired": at, "reason": why} for year, at, why in told] if candidate == "r01-0001" else []
+
+    def file(self, round, candidate, year, kind):
+        return self.path if year == 2019 else None
+
+    def ground(self, round, candidate, bounds):
+        west, south, east, north = bounds
+        return [west - 50, south - 50, east + 50, north + 50]
+
+    def numbers(self, round, candidate):
+        return [{"year": 2018, "area_m2": None}, {"year": 2019, "area_m2": 120.0}]
+
+    @property
+    def grid(self):
+        from report_case import GRID
+
+        return GRID.grid()
+
+
+def test_a_strip_of_one_chip_tells_why_the_other_year_has_none(tmp_path):
+    outline = box(EAST, NORTH, EAST + 60, NORTH + 60)
+    candidates = gpd.GeoDataFrame({"candidate_id": ["r01-0001"]}, geometry=[outline], crs=CRS)
+    write_parquet(tmp_path / "round_01" / "candidates.parquet", candidates)
+    frame = slumps(area_m2=[1.0, 2.0], delineation_id=["seed-00001+r01-0001", "r01-0002"])
+    seen = years.Years(tmp_path, Chips(tmp_path))
+    found, nothing = seen.strips(frame)
+    assert [year["year"] for year in found["years"]] == [2018, 2019]
+    assert found["years"][0]["picture"] is None
+    assert found["years"][0]["reason"] == "no usable image"
+    assert found["years"][1]["picture"].startswith("data:image/webp;base64,")
+    assert found["years"][1]["acquired"] == "2019-07-15"
+    assert nothing["years"] == []
+    areas = seen.areas(frame)
+    assert areas.index.tolist() == [1]
+    assert areas.loc[1].isna().tolist() == [True, False]
+
+
+def test_every_figure_is_a_file_beside_the_page(tmp_path):
+    project = Project(tmp_path, columns=2, n_seeds=3, new_by_round=(2,), dem=hill(tmp_path / "dem.tif")).measure()
+    page = project.report()
+    folder = project.folder / "figures"
+    drawn = {"map", "growth", "decisions", "time_line", "sizes", "clusters", "elevation_mean_m", "slope_deg", "aspect"}
+    names = {path.stem for path in folder.iterdir()}
+    assert names == drawn | {"reliability", "precision_recall"}
+    assert len(re.findall(r'<figure><(?:div[^>]*><)?img src="data:image/(?:svg|png)', page)) >= len(drawn)
+    for name in names:
+        picture = folder / f"{name}.png"
+        with Image.open(picture) as image:
+            image.load()
+            assert min(image.size) > 300 or name in {"reliability", "precision_recall"}, name
+    vector = {path.stem for path in folder.glob("*.svg")}
+    assert vector == drawn - {"map"}
+    for name in vector:
+        with Image.open(folder / f"{name}.png") as image:
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1), name
