@@ -22,7 +22,7 @@ PROFILE = ROOT / "workflow/profiles/slurm"
 QUICK = ("--latency-wait", 10, "--slurm-init-seconds-before-status-checks", 3)
 LITTLE_MEMORY = ("--set-resources", "chips:mem_mb=200*attempt**2")
 OUTAGE_S = 60
-NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache"}
+NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache", "tensorboard"}
 CANCEL = "squeue --me -h -o '%A %j' | awk '/rts-pipeline/ {print $1}' | xargs -r scancel"
 """What docs/cluster.md says to do after a snakemake that was killed."""
 
@@ -167,7 +167,7 @@ def wait_until(what, condition, seconds=300):
 
 
 def results(case):
-    """Return what each result says, by name: all files but logs, times, the cache and records, which hold times of files."""
+    """Return what each result says, by name: all files but logs (of TensorBoard too), the cache, times and records of them."""
     files = [path for path in case.results.rglob("*") if path.is_file()]
     names = {path: path.relative_to(case.results) for path in files}
     return {str(name): content(path) for path, name in names.items() if not NO_RESULT & {*name.parts}}
