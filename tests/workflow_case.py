@@ -22,7 +22,7 @@ from rts_pipeline import io
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache"}
+NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache", "tensorboard"}
 
 
 @dataclass
@@ -213,7 +213,7 @@ def content(path: Path) -> str:
 
 
 def results(case):
-    """Return what each result says, by name: all files but logs, times, the cache and records, which hold times of files."""
+    """Return what each result says, by name: all files but logs (of TensorBoard too), the cache, times and records of them."""
     files = [path for path in case.results.rglob("*") if path.is_file()]
     names = {path: path.relative_to(case.results) for path in files}
     return {str(name): content(path) for path, name in names.items() if not NO_RESULT & {*name.parts}}
