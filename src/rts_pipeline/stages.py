@@ -33,8 +33,8 @@ class Stage:
 STAGES = {
     "scenes": Stage(2, "scenes.measure", "e6866e1d764221e7"),
     "catalog": Stage(2, "scenes.catalog", "b919217a62cb5df8"),
-    "overlaps": Stage(1, "scenes.overlaps", "ed1dc2ac29cbe005"),
-    "adjust": Stage(1, "scenes.adjust", "69329ec9895972be"),
+    "overlaps": Stage(1, "scenes.overlaps", "3a7f0b6fa3fe4587"),
+    "adjust": Stage(1, "scenes.adjust", "09e9856fae6d012c"),
     "mosaic": Stage(2, "mosaic", "dffb2efeca46ceac"),
     "coverage": Stage(1, "coverage", "08d1c166a26f9515"),
     "observed": Stage(1, "coverage", "08d1c166a26f9515"),
