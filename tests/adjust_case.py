@@ -19,7 +19,8 @@ from rts_pipeline.config import Adjust, GridSection
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.options import AdjustOptions, OverlapsOptions
 from rts_pipeline.scenes.adjust import adjust_items
-from rts_pipeline.scenes.overlaps import STEP_PX, measure_overlaps
+from rts_pipeline.scenes.overlaps import measure_overlaps
+from rts_pipeline.scenes.sample import STEP_PX
 from rts_pipeline.simulate.noise import fractal
 from scenes_case import found, measured
 

@@ -23,8 +23,9 @@ from rts_pipeline.mosaic import in_order
 from rts_pipeline.options import MosaicOptions
 from rts_pipeline.scenes.adjust import adjust_items
 from rts_pipeline.scenes.network import Samples, solve_radiometry, solve_shifts
-from rts_pipeline.scenes.overlaps import STEP_PX, WINDOW_PX, measure_overlaps
+from rts_pipeline.scenes.overlaps import measure_overlaps
 from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
+from rts_pipeline.scenes.sample import STEP_PX, WINDOW_PX
 from rts_pipeline.simulate.acquisitions import Acquisition, plan
 from rts_pipeline.simulate.corridor import simulate
 from rts_pipeline.simulate.options import CorridorOptions

@@ -231,7 +231,7 @@ class Project:
 
     def cells_sampled(self, block: str) -> list[str]:
         """Return the cells that sample windows can reach that begin in the block."""
-        from rts_pipeline.scenes.overlaps import WINDOW_PX
+        from rts_pipeline.scenes.sample import WINDOW_PX
 
         return self._cells_within(block, WINDOW_PX)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,7 @@ from rts_pipeline.scenes.radiometry import MOMENTS, moments, samples, unchanged
 from rts_pipeline.scenes.reader import MeasuredItem, Readers, touching
 from rts_pipeline.scenes.reference import MOSAIC, REFERENCE, MosaicReader, ReferenceReader
 from rts_pipeline.scenes.registration import LEAST_CORRELATION, Array, Displacement, displacement, moved, texture
-
-WINDOW_PX = 256
-STEP_PX = 512
-"""The windows are a sample, a quarter of the ground, on a lattice from the CRS's origin: the same however blocks are cut."""
+from rts_pipeline.scenes.sample import WINDOW_PX, starts
 
 LEAST_PX = 4096
 """Usable ground that two items must share in a window: a sixteenth of it."""
@@ -105,13 +101,9 @@ def _reach(block: GeoBox) -> GeoBox:
 
 
 def _windows(block: GeoBox) -> Iterator[GeoBox]:
-    for row in _lattice(block.row, block.height):
-        for column in _lattice(block.column, block.width):
+    for row in starts(block.row, block.height):
+        for column in starts(block.column, block.width):
             yield block.part(row - block.row, column - block.column, WINDOW_PX, WINDOW_PX)
-
-
-def _lattice(first: int, size: int) -> range:
-    return range(ceil(first / STEP_PX) * STEP_PX, first + size, STEP_PX)
 
 
 @dataclass(frozen=True)
