@@ -49,11 +49,11 @@ STAGES = {
     "candidates": Stage(10, "candidates", "c04263060d88fcd6"),
     "audit": Stage(1, "audit", "45ee5c06537219fd"),
     "evidence": Stage(4, "evidence.build", "a8b63bc71a3b5289"),
-    "inventory": Stage(5, "inventory.build", "61eec5e6f9b51a99"),
-    "completeness": Stage(1, "completeness", "589a2a9d32d539a0"),
+    "inventory": Stage(5, "inventory.build", "b6f1df798902af72"),
+    "completeness": Stage(1, "completeness", "8d5ca142f2ff509d"),
     "attributes": Stage(5, "inventory.attributes", "5f0167360044b61a"),
-    "export": Stage(4, "export.build", "cf93b056d2f3dafb"),
-    "report": Stage(12, "report.build", "f84d9b8333a86ed3"),
+    "export": Stage(4, "export.build", "eab12c3916847f54"),
+    "report": Stage(12, "report.build", "0c4ddb70d3b6847d"),
     "quantise": Stage(1, "quantise", "7d7e69a8d7fe7132"),
 }
 

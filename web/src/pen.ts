@@ -76,9 +76,11 @@ export class Pen {
       const draw = new Draw({ type: "Polygon", style: SKETCH, stopClick: true });
       draw.on("drawstart", (event) => {
         const geometry = event.feature.getGeometry() as Polygon;
-        const told = () => this.on.sketched(this.ring(geometry));
-        geometry.on("change", told);
-        told();
+        // the first vertex comes before the first change
+        const start = geometry.getFirstCoordinate() as XY;
+        this.points = 1;
+        this.on.sketched([start]);
+        geometry.on("change", () => this.on.sketched(this.ring(geometry)));
       });
       draw.on("drawend", (event) => {
         this.none();
