@@ -1,14 +1,10 @@
 """The review page as a person uses it: a real browser, the real server, the keyboard."""
 
-import pytest
 from playwright.sync_api import expect
 
-from browser_case import SIZE, Reader
+from browser_case import Reader
 
 pytest_plugins = ("browser_case",)
-
-SMALL = {"width": 1366, "height": 640}
-"""What a window has left of a screen of 1366 x 768."""
 
 
 def test_a_whole_round_by_keyboard(reader, project):
@@ -274,24 +270,6 @@ def test_blinking_never_shows_a_blank_frame(reader):
         }"""
     )
     assert seen == ["2018 true", "2019 true", "2020 true"]
-
-
-@pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
-def test_nothing_is_cut_off_on_a_small_screen(reader, size):
-    reader.page.set_viewport_size(size)
-    for keys in ([], ["s"], ["p"], ["3"], ["Escape", "n"]):
-        reader.press(*keys)
-        reader.page.wait_for_timeout(200)
-        cut = reader.page.evaluate(
-            """() => [...document.querySelectorAll('button, select, canvas, textarea')].filter(e => {
-                if (e.closest('nav') || !e.checkVisibility()) return false;
-                const box = e.getBoundingClientRect();
-                const at = e.closest('.tabs, footer, header, .years, .stage')?.getBoundingClientRect();
-                if (box.right > innerWidth + 1 || box.bottom > innerHeight + 1) return true;
-                return at && (box.right > at.right + 1 || box.left < at.left - 1);
-            }).map(e => e.textContent.trim() || e.className || e.tagName)"""
-        )
-        assert cut == []
 
 
 def test_the_policy_keeps_foreign_scripts_and_requests_out(reader):
