@@ -74,6 +74,11 @@ class Reader:
         self.see("drawing", text)
         cross(self)
 
+    def edge_at(self, percent):
+        """Wait until the edge of the swipe is there."""
+        edge = self.page.locator(".square .edge")
+        expect(edge).to_have_attribute("style", re.compile(rf"left: {percent}(\.0*)?\d*%"), timeout=WAIT_MS)
+
     def shows(self, candidate):
         """Wait until the candidate's chips are painted."""
         self.see("current", candidate)

@@ -84,9 +84,9 @@ def test_reviewed_rows(case):
 
 
 def test_the_last_statement_of_those_who_agree_is_kept(case):
-    case.decide(0, first_year_visible=2017, active=True)
-    case.decide(0, reviewer="bob", first_year_visible=2016, at="2020-09-03T00:00:00Z")
-    case.decide(1, "reject", active=False)
+    case.decide(0, first_year_visible=2017, active=True, outline_scope="active part")
+    case.decide(0, reviewer="bob", first_year_visible=2016, outline_scope="whole scar", at="2020-09-03T00:00:00Z")
+    case.decide(1, "reject", active=False, outline_scope="active part")
     case.decide(2)
     case.decide(3)
     close(case)
@@ -94,6 +94,7 @@ def test_the_last_statement_of_those_who_agree_is_kept(case):
     assert frame["first_year_visible"].isna().tolist() == [False, True, True, True]
     assert frame["first_year_visible"][0] == 2016
     assert frame["active"].astype(object).where(frame["active"].notna(), None).tolist() == [True, False, None, None]
+    assert frame["outline_scope"].fillna("not said").tolist() == ["whole scar", "active part", "not said", "not said"]
 
 
 def test_the_rows_do_not_depend_on_the_order_of_the_verdicts(tmp_path):

@@ -1,19 +1,10 @@
 """The review page as a person uses it: a real browser, the real server, the keyboard."""
 
-import json
-import time
-
-import pytest
-import shapely
 from playwright.sync_api import expect
 
-from browser_case import SIZE, Reader, cross, draw, go
-from review_case import place, square
+from browser_case import Reader
 
 pytest_plugins = ("browser_case",)
-
-SMALL = {"width": 1366, "height": 640}
-"""What a window has left of a screen of 1366 x 768."""
 
 
 def test_a_whole_round_by_keyboard(reader, project):
@@ -132,103 +123,6 @@ def test_another_verdict_replaces_the_first_and_a_note_is_saved_with_it(reader, 
     reader.shows("r02-0001")
     expect(reader.page.get_by_label("note")).to_have_value(last.note)
     assert reader.page.evaluate("() => window.hurt") is None
-
-
-def test_an_outline_is_reshaped_by_keyboard_with_undo(reader, project):
-    reader.shows("r02-0001")
-    reader.press("3")
-    reader.draws("1 part, 0 holes")
-    # a vertex moves by pixels of the grid; the second move is undone
-    reader.press("Tab", "ArrowUp", "ArrowUp", "Shift+ArrowLeft", "z")
-    # a hole: four vertices around the middle
-    reader.press("x")
-    draw(reader, [(0, 0), (10, 0), (0, -10), (-10, 0)], start=(40, 60))
-    reader.see("drawing", "1 part, 1 holes")
-    # a part of its own
-    reader.press("d")
-    draw(reader, [(0, 0), (10, 0), (0, -10), (-10, 0)], start=(130, 60))
-    reader.see("drawing", "2 parts, 1 holes")
-    reader.press("z")
-    reader.see("drawing", "1 part, 1 holes")
-    reader.press("Shift+Z")
-    reader.see("drawing", "2 parts, 1 holes")
-    reader.press("Enter")
-    reader.shows("r02-0002")
-    reader.see("saved", "✓ saved")
-    (event,) = project.events()
-    drawn = shapely.from_geojson(json.dumps(event.geometry))
-    assert event.decision == "edit"
-    assert drawn.is_valid
-    assert (drawn.geom_type, len(drawn.geoms)) == ("MultiPolygon", 2)
-    assert sorted(len(part.interiors) for part in drawn.geoms) == [0, 1]
-    hole = next(part for part in drawn.geoms if part.interiors)
-    assert shapely.Polygon(hole.interiors[0]).area == pytest.approx(900)
-    moved = shapely.union_all([shapely.Polygon(part.exterior) for part in drawn.geoms]).symmetric_difference(square(0))
-    assert moved.area == pytest.approx(900 + 100 * 6 / 2)
-
-
-def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):
-    reader.shows("r02-0001")
-    reader.press("n")
-    reader.draws("0 parts")
-    box = reader.page.locator("[data-test=map]").bounding_box()
-    corners = [(0.1, 0.1), (0.25, 0.1), (0.25, 0.25)]
-    for x, y in corners:
-        reader.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
-        time.sleep(0.3)  # two clicks at once would be a double click
-    reader.see("drawing", "3 new vertices")
-    reader.page.reload()
-    reader.see("drawing", "3 new vertices")
-    reader.see("message", "unsaved drawing is back")
-    reader.press("Enter")
-    reader.see("drawing", "1 part")
-    reader.press("w", "Enter")
-    reader.see("message", "Added")
-    reader.see("saved", "✓ saved")
-    (event,) = project.events()
-    assert (event.action, event.possibility) == ("add_missed", 0.75)
-    assert shapely.from_geojson(json.dumps(event.geometry)).area > 100
-    reader.press("z")
-    reader.see("message", "Taken back: the added slump")
-    reader.see("saved", "✓ saved")
-    expect(reader.page.locator("[data-test=saved]")).not_to_contain_text("saving")
-    assert project.decisions() == {}
-    # again, then reshaped and removed by keyboard
-    reader.press("Shift+Z")
-    reader.see("saved", "✓ saved")
-    reader.press("g")
-    reader.page.keyboard.type(event.candidate_id)
-    reader.press("Enter")
-    reader.draws("1 part")
-    reader.press("Tab", "ArrowUp", "Enter")
-    reader.see("message", "Added")
-    reader.see("saved", "✓ saved")
-    assert project.decisions() == {event.candidate_id: "missed"}
-    reader.press("g")
-    reader.page.keyboard.type(event.candidate_id)
-    reader.press("Enter")
-    reader.draws("1 part")
-    reader.press("2")
-    reader.see("message", f"Removed: {event.candidate_id}")
-    reader.see("saved", "✓ saved")
-    assert project.decisions() == {}
-
-
-def test_an_outline_whose_edges_cross_stays_and_says_so(reader, project):
-    reader.shows("r02-0001")
-    reader.press("3")
-    reader.see("drawing", "1 part")
-    corner = place(shapely.Point(0, 0)).coords[0]
-    while cross(reader) != corner:
-        reader.press("Tab")
-    # over the opposite edge
-    go(reader, 45, 15)
-    reader.press("Enter")
-    reader.see("message", "edges must not cross")
-    reader.see("drawing", "1 part")
-    reader.press("Escape")
-    reader.see("standing", "open")
-    assert project.events() == []
 
 
 def test_nothing_acknowledged_is_lost_when_the_server_is_killed(reader, project, browser):
@@ -376,24 +270,6 @@ def test_blinking_never_shows_a_blank_frame(reader):
         }"""
     )
     assert seen == ["2018 true", "2019 true", "2020 true"]
-
-
-@pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
-def test_nothing_is_cut_off_on_a_small_screen(reader, size):
-    reader.page.set_viewport_size(size)
-    for keys in ([], ["s"], ["p"], ["3"], ["Escape", "n"]):
-        reader.press(*keys)
-        reader.page.wait_for_timeout(200)
-        cut = reader.page.evaluate(
-            """() => [...document.querySelectorAll('button, select, canvas, textarea')].filter(e => {
-                if (e.closest('nav') || !e.checkVisibility()) return false;
-                const box = e.getBoundingClientRect();
-                const at = e.closest('.tabs, footer, header, .years, .stage')?.getBoundingClientRect();
-                if (box.right > innerWidth + 1 || box.bottom > innerHeight + 1) return true;
-                return at && (box.right > at.right + 1 || box.left < at.left - 1);
-            }).map(e => e.textContent.trim() || e.className || e.tagName)"""
-        )
-        assert cut == []
 
 
 def test_the_policy_keeps_foreign_scripts_and_requests_out(reader):

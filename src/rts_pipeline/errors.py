@@ -43,6 +43,10 @@ class RefusedError(PipelineError):
     exit_code = 4
 
 
+class BusyError(RefusedError):
+    """Refused since another process is at work there: the same request may succeed later."""
+
+
 def environment_error(error: OSError) -> InputError | None:
     """Return what to tell of a full disk or a missing permission; None for any other error."""
     if error.errno not in ENVIRONMENT_ERRORS:

@@ -69,7 +69,8 @@ export class Chips {
   }
 }
 
-async function picture(url: string): Promise<ImageBitmap | null> {
+/** The decoded picture; null: there is none. */
+export async function picture(url: string): Promise<ImageBitmap | null> {
   try {
     const response = await fetch(url);
     return response.ok ? await createImageBitmap(await response.blob()) : null;

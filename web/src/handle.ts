@@ -17,6 +17,19 @@ function digit(event: KeyboardEvent): number {
   return match ? Number(match[1]) : 0;
 }
 
+/** Signs that the page has as keys, by their place on a Latin keyboard. */
+const SIGNS: Record<string, string> = { Comma: ",", Period: ".", Slash: "?", Minus: "-", Equal: "=", Space: " " };
+
+/**
+ * The name of a key in lower case: a letter or a sign as the layout gives it. Where that is neither, on a layout without Latin
+ * letters or with an input method on, what a Latin keyboard has in that place.
+ */
+function nameOf(event: KeyboardEvent): string {
+  const key = event.key.toLowerCase();
+  if (/^[a-z,.?+\-= ]$/.test(key)) return key;
+  return /^Key([A-Z])$/.exec(event.code)?.[1]?.toLowerCase() ?? SIGNS[event.code] ?? key;
+}
+
 /** Act on a key; keys are off while a text field has the focus. */
 export function handle(review: Review, event: KeyboardEvent, focusNote: () => void): void {
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
@@ -26,16 +39,17 @@ export function handle(review: Review, event: KeyboardEvent, focusNote: () => vo
 }
 
 function inPanel(review: Review, event: KeyboardEvent): boolean {
-  if (event.key === "Escape" || (event.key === "?" && review.panel === "keys")) review.panel = "";
-  else if (event.key.toLowerCase() === "l" && review.panel === "guideline") review.panel = "";
-  else if (event.key.toLowerCase() === "x" && review.panel === "examples") review.panel = "";
+  const key = nameOf(event);
+  if (key === "escape" || (key === "?" && review.panel === "keys")) review.panel = "";
+  else if (key === "l" && review.panel === "guideline") review.panel = "";
+  else if (key === "x" && review.panel === "examples") review.panel = "";
   else return false;
   return true;
 }
 
 function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void): boolean {
   const pen = review.map.pen;
-  const key = event.key.toLowerCase();
+  const key = nameOf(event);
   const arrow = ARROWS[event.key];
   if (arrow) pen.nudge(arrow[0] * (event.shiftKey ? 5 : 1), arrow[1] * (event.shiftKey ? 5 : 1));
   else if (key === "tab") pen.step(event.shiftKey ? -1 : 1);
@@ -64,7 +78,7 @@ function level(review: Review, key: string, allowed: string): boolean {
 }
 
 function outside(review: Review, event: KeyboardEvent, focusNote: () => void): boolean {
-  const key = event.key.toLowerCase();
+  const key = nameOf(event);
   const number = digit(event);
   if (event.shiftKey && number >= 1 && number <= REASONS.length) review.decide("reject", REASONS[number - 1]);
   else if (number === 1) review.decide("accept");
@@ -109,7 +123,7 @@ function arrows(review: Review, key: string): void {
 }
 
 function common(review: Review, event: KeyboardEvent): boolean {
-  const key = event.key.toLowerCase();
+  const key = nameOf(event);
   if (key === ",") review.look.stepYear(-1);
   else if (key === ".") review.look.stepYear(1);
   else if (key === "c") review.toggleKind(["false"]);

@@ -2,7 +2,8 @@ import { shownKind } from "./chips";
 import { SCOPES } from "./keys";
 import { Queue, type Op, type Problem } from "./queue";
 import { Showing } from "./showing.svelte";
-import { MISSED, newId, operation, saysAlready } from "./standing";
+import { MISSED, bodyOf, newId, operation, saysAlready } from "./standing";
+import { keep } from "./storage";
 import type { Body, Columns, Decision, Round, Standing, Told } from "./types";
 
 const KEPT_STEPS = 200;
@@ -100,8 +101,14 @@ export abstract class Judging extends Showing {
     this.change("outline_scope", SCOPES[SCOPES.indexOf(this.said.outline_scope ?? "") + 1]);
   }
 
+  /** The year in view; while the years blink nobody can tell which one that will be. */
   firstYear(): void {
-    const { year } = this.look;
+    const { look } = this;
+    const { year } = look;
+    if (look.playing && look.view === "blink") {
+      look.playing = false;
+      return this.say(`Stopped at ${year}: Y again says first visible`);
+    }
     this.change("first_year_visible", this.said.first_year_visible === year ? undefined : year);
   }
 
@@ -201,11 +208,19 @@ export abstract class Judging extends Showing {
     if (!op) return this.say("Nothing to undo in this session");
     this.undone.push(op);
     this.keepDone();
-    // an added slump has its name since it was recorded
-    const candidate = this.queue.read().events[op.id]?.candidate_id ?? op.candidate;
-    this.record({ id: newId(), path: "/api/retract", candidate, body: {}, of: op.id, before: op.after, after: op.before });
+    this.record(this.inverse(op));
     if (op.path === "/api/verdict") void this.go(op.candidate);
-    this.say(`Taken back: ${op.candidate === MISSED ? "the added slump" : op.candidate}`);
+    this.say(`Taken back: ${nameOf(op)}`);
+  }
+
+  private inverse(op: Op): Op {
+    const back = { id: newId(), before: op.after, after: op.before };
+    // an added slump: its versions may have been removed together meanwhile, so what stood before it is said anew
+    if (op.path !== "/api/verdict" && op.before)
+      return { ...back, path: "/api/missed", candidate: op.candidate, body: bodyOf(op.before) };
+    // it has its name since it was recorded
+    const candidate = this.queue.read().events[op.id]?.candidate_id ?? op.candidate;
+    return { ...back, path: "/api/retract", candidate, body: op.path === "/api/missed" ? { earlier: true } : {}, of: op.id };
   }
 
   redo(): void {
@@ -216,13 +231,20 @@ export abstract class Judging extends Showing {
     this.perform(op);
     this.undone = rest;
     if (op.path === "/api/verdict") this.onward();
+    else this.say(`Again: ${nameOf(op)}`);
   }
 
   private keepDone(): void {
-    sessionStorage.setItem(`${this.store}:undo`, JSON.stringify(this.done.slice(-KEPT_STEPS)));
+    keep(sessionStorage, `${this.store}:undo`, JSON.stringify(this.done.slice(-KEPT_STEPS)));
   }
 
   protected lastDone(): string[] {
     return this.done.slice(-1).map((op) => op.candidate);
   }
+}
+
+/** What a step was done to, in words. */
+function nameOf(op: Op): string {
+  if (op.path === "/api/retract") return `the removal of ${op.candidate}`;
+  return op.candidate === MISSED ? "the added slump" : op.candidate;
 }

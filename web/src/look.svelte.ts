@@ -9,7 +9,6 @@ export class Look {
   view = $state<View>("blink");
   kind = $state("true");
   year = $state(0);
-  against = $state(0);
   edge = $state(0.5);
   playing = $state(true);
   outlines = $state(true);
@@ -19,8 +18,18 @@ export class Look {
 
   constructor(private readonly info: Round) {
     this.year = info.years.includes(info.target_year) ? info.target_year : (info.years.at(-1) ?? 0);
-    this.against = info.years[0] ?? 0;
     this.playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  }
+
+  /** What the year in view is swiped against: the first other one that has a picture. */
+  get against(): number {
+    const { years } = this.info;
+    return years.find((year) => year !== this.year && this.pictured(year)) ?? years[0] ?? 0;
+  }
+
+  private pictured(year: number): boolean {
+    const chip = this.shown?.chips.find((one) => one.year === year);
+    return !!chip && shownKind(chip.kinds, this.kind) !== null;
   }
 
   blink(): void {
@@ -35,8 +44,7 @@ export class Look {
     for (let step = 0; step < years.length; step++) {
       at = (at + direction + years.length) % years.length;
       // a year without a picture would be a blank frame between the others
-      const chip = this.shown?.chips.find((one) => one.year === years[at]);
-      if (chip && shownKind(chip.kinds, this.kind)) break;
+      if (this.pictured(years[at]!)) break;
     }
     this.year = years[at]!;
   }

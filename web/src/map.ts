@@ -32,7 +32,7 @@ export class ReviewMap {
 
   constructor(
     private readonly round: Round,
-    private readonly on: { changed: () => void; pick: (id: string) => void; sketched: (ring: XY[]) => void },
+    private readonly on: { changed: () => void; pick: (id: string) => void; sketched: (ring: XY[]) => void; failed: (problem: string) => void },
   ) {
     const projection = new Projection({ code: round.crs, units: "m" });
     const [finest, coarsest] = round.zooms;
@@ -86,10 +86,12 @@ export class ReviewMap {
     });
   }
 
+  /** Show the mosaic in the colours that go with a kind of pictures. */
   colour(kind: string): void {
-    if (this.tiles.get("colour") === kind) return;
-    this.tiles.set("colour", kind);
-    this.tiles.setSource(this.sourceOf(kind));
+    const colour = kind === "false" ? "false" : "true";
+    if (this.tiles.get("colour") === colour) return;
+    this.tiles.set("colour", colour);
+    this.tiles.setSource(this.sourceOf(colour));
   }
 
   target(element: HTMLElement | null): void {

@@ -30,6 +30,11 @@ export class Drawing {
     return parts.length === 1 ? { type: "Polygon", coordinates: parts[0]! } : { type: "MultiPolygon", coordinates: parts };
   }
 
+  /** Whether it is another outline than this one. */
+  differs(from: Outline | null): boolean {
+    return this.current !== JSON.stringify(from ? partsOf(from) : []);
+  }
+
   get steps(): { undo: number; redo: number } {
     return { undo: this.past.length, redo: this.future.length };
   }
@@ -61,12 +66,20 @@ export class Drawing {
     return true;
   }
 
-  /** Unite the outline with an area, or cut the area out of it: this makes parts and holes as they come. */
-  apply(how: "add" | "cut", ring: Ring): void {
+  /**
+   * Unite the outline with an area, or cut the area out of it: this makes parts and holes as they come. False where it can't
+   * be computed, as happens where edges nearly coincide; the outline is then as it was.
+   */
+  apply(how: "add" | "cut", ring: Ring): boolean {
     const area: Ring[] = [ring];
     const parts = this.parts;
-    if (how === "add") this.set(polygonClipping.union(area, ...parts) as Parts);
-    else if (parts.length) this.set(polygonClipping.difference(parts, area) as Parts);
+    try {
+      if (how === "add") this.set(polygonClipping.union(area, ...parts) as Parts);
+      else if (parts.length) this.set(polygonClipping.difference(parts, area) as Parts);
+    } catch {
+      return false;
+    }
+    return true;
   }
 
   /** All vertices, ring by ring (without the repeated last one). */

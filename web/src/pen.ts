@@ -25,15 +25,13 @@ export class Pen {
   private readonly snap: Snap;
   private draw: Draw | null = null;
   private points = 0;
-  /** the area that was closed and isn't part of the outline yet */
-  private closed: Ring | null = null;
 
   /** A pen for a map, above its layers; vertices snap to the outlines around. */
   constructor(
     private readonly map: OlMap,
     around: VectorSource,
     private readonly pixel_m: number,
-    private readonly on: { changed: () => void; sketched: (ring: XY[]) => void },
+    private readonly on: { changed: () => void; sketched: (ring: XY[]) => void; failed: (problem: string) => void },
   ) {
     const layer = new VectorLayer({ source: this.sketch as VectorSource, updateWhileInteracting: true, updateWhileAnimating: true, style: lined("drawn", true) });
     map.addLayer(layer);
@@ -78,15 +76,17 @@ export class Pen {
       const draw = new Draw({ type: "Polygon", style: SKETCH, stopClick: true });
       draw.on("drawstart", (event) => {
         const geometry = event.feature.getGeometry() as Polygon;
+        // the first vertex comes before the first change
+        const start = geometry.getFirstCoordinate() as XY;
+        this.points = 1;
+        this.on.sketched([start]);
         geometry.on("change", () => this.on.sketched(this.ring(geometry)));
       });
       draw.on("drawend", (event) => {
-        this.closed = (event.feature.getGeometry() as Polygon).getCoordinates()[0] as Ring;
-        this.on.sketched([]);
-        // the interaction clears its own sketch after this event
-        setTimeout(() => this.apply());
+        this.none();
+        this.apply((event.feature.getGeometry() as Polygon).getCoordinates()[0] as Ring);
       });
-      draw.on("drawabort", () => this.on.sketched([]));
+      draw.on("drawabort", () => this.none());
       this.draw = draw;
       this.map.addInteraction(draw);
       this.map.addInteraction(this.snap);
@@ -94,12 +94,20 @@ export class Pen {
     this.on.changed();
   }
 
-  /** Add the area that was closed, or cut it out. */
-  private apply(): void {
-    const ring = this.closed;
-    this.closed = null;
-    if (!this.drawing || !ring || ring.length < 4) return;
-    this.drawing.apply(this.tool === "cut" ? "cut" : "add", ring);
+  /** No area is being drawn any more: it was closed, by whatever means, or dropped. */
+  private none(): void {
+    this.points = 0;
+    this.on.sketched([]);
+  }
+
+  /** Add the area that was closed, or cut it out; where that can't be computed it is open again. */
+  private apply(ring: Ring): void {
+    if (!this.drawing || ring.length < 4) return;
+    if (!this.drawing.apply(this.tool === "cut" ? "cut" : "add", ring)) {
+      this.resume(ring.slice(0, -1));
+      this.on.failed("This area can't be joined with the outline: move a corner of it, or drop it (Esc)");
+      return;
+    }
     this.refresh();
     this.on.changed();
   }
@@ -136,16 +144,12 @@ export class Pen {
 
   abort(): void {
     this.draw?.abortDrawing();
-    this.points = 0;
   }
 
   /** Close the new area; false where it has fewer than three vertices. */
   close(): boolean {
     if (this.points < 3) return false;
     this.draw?.finishDrawing();
-    this.points = 0;
-    // at once: the next key may save the outline
-    this.apply();
     return true;
   }
 

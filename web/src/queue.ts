@@ -1,4 +1,5 @@
 import { post, Refused } from "./api";
+import { keep } from "./storage";
 import type { Body, Standing, Told } from "./types";
 
 /**
@@ -29,6 +30,7 @@ interface Kept {
 
 const LONGEST_PAUSE_MS = 8000;
 const KEPT_EVENTS = 500;
+const FULL = "this browser's storage is full: leave the page open until all is saved";
 
 /**
  * What is to be recorded, in order, kept in the browser's storage until the server has it on its disk: a reload, a crash of
@@ -37,6 +39,8 @@ const KEPT_EVENTS = 500;
 export class Queue {
   private running = false;
   private pause = 250;
+  /** what the browser's storage has no room for: only this page knows of it */
+  private unkept: Op[] = [];
 
   constructor(
     private readonly key: string,
@@ -58,7 +62,8 @@ export class Queue {
   }
 
   read(): Kept {
-    return kept(localStorage.getItem(this.key));
+    const stored = kept(localStorage.getItem(this.key));
+    return { ...stored, waiting: [...stored.waiting, ...this.unkept.filter((op) => !has(stored.waiting, op))] };
   }
 
   /** The last operation on a candidate that isn't recorded yet. */
@@ -68,14 +73,20 @@ export class Queue {
 
   private change(how: (kept: Kept) => void): Kept {
     const now = this.read();
+    const before = now.waiting.slice();
     how(now);
-    localStorage.setItem(this.key, JSON.stringify(now));
+    if (keep(localStorage, this.key, JSON.stringify(now))) this.unkept = [];
+    else this.unkept = [...this.unkept, ...now.waiting.filter((op) => !has(before, op))].filter((op) => has(now.waiting, op));
     return now;
+  }
+
+  private get full(): string {
+    return this.unkept.length ? FULL : "";
   }
 
   add(op: Op): void {
     const { waiting } = this.change((k) => k.waiting.push(op));
-    this.on.changed(waiting.length, "");
+    this.on.changed(waiting.length, this.full);
     void this.send();
   }
 
@@ -94,7 +105,7 @@ export class Queue {
           this.pause = 250;
           continue;
         }
-        this.on.changed(this.read().waiting.length, trouble);
+        this.on.changed(this.read().waiting.length, [trouble, this.full].filter(Boolean).join("; "));
         await new Promise((done) => setTimeout(done, this.pause));
         this.pause = Math.min(this.pause * 2, LONGEST_PAUSE_MS);
       }
@@ -121,7 +132,7 @@ export class Queue {
         const names = Object.keys(k.events);
         for (const old of names.slice(0, Math.max(0, names.length - KEPT_EVENTS))) delete k.events[old];
       });
-      this.on.changed(waiting.length, "");
+      this.on.changed(waiting.length, this.full);
       this.on.recorded(op, told);
     } catch (error) {
       if (!(error instanceof Refused)) return (error as Error).message;
@@ -132,7 +143,8 @@ export class Queue {
       });
       this.on.refused(problem);
     }
-    return "";
+    // what can't be taken out of the storage would be sent again at once, and for ever
+    return has(this.read().waiting, op) ? FULL : "";
   }
 
   private bodyOf(op: Op): Body {

@@ -3,8 +3,9 @@ import { partsOf } from "./chips";
 import { Judging } from "./judging.svelte";
 import { Drawing } from "./outline";
 import type { Tool } from "./pen";
-import type { Op } from "./queue";
-import { MISSED, newId, operation } from "./standing";
+import type { Op, Problem } from "./queue";
+import { MISSED, newId, operation, saysAlready } from "./standing";
+import { keep } from "./storage";
 import type { Body, Columns, Outline, Round, Said, XY } from "./types";
 
 interface Draft {
@@ -44,8 +45,13 @@ export class Review extends Judging {
   }
 
   editOutline(): void {
-    if (!this.redrawable()) return;
-    this.draw(this.current, this.shown!.mine?.geometry ?? this.shown!.outline, "shape");
+    if (this.redrawable()) this.draw(this.current, this.recordedOf(this.current), "shape");
+  }
+
+  /** The outline that stands of what is drawn: of the candidate in view, or of an added slump. */
+  private recordedOf(target: string): Outline | null {
+    if (target === MISSED) return null;
+    return this.missedOf(target)?.geometry ?? this.shown?.mine?.geometry ?? this.shown?.outline ?? null;
   }
 
   addMissed(): void {
@@ -55,7 +61,7 @@ export class Review extends Judging {
 
   editMissed(id: string): void {
     const found = this.missedOf(id);
-    if (found?.geometry) this.draw(id, found.geometry, "shape");
+    if (found?.geometry && this.left()) this.draw(id, found.geometry, "shape");
   }
 
   /** Take back an added slump, in all its versions. */
@@ -65,7 +71,7 @@ export class Review extends Judging {
     const { candidate_id, event_id } = found;
     this.leave();
     const body = { candidate_id, event_id, earlier: true };
-    this.record({ id: newId(), path: "/api/retract", candidate: candidate_id, body, before: found, after: null });
+    this.perform({ id: newId(), path: "/api/retract", candidate: candidate_id, body, before: found, after: null });
     this.say(`Removed: ${candidate_id}`);
   }
 
@@ -111,13 +117,15 @@ export class Review extends Judging {
   private keepDraft(): void {
     if (!this.drawing) return;
     const draft: Draft = { target: this.drawingFor, geometry: this.drawing.outline, sketch: this.sketch, tool: this.tool };
-    localStorage.setItem(`${this.store}:draft`, JSON.stringify(draft));
+    if (!keep(localStorage, `${this.store}:draft`, JSON.stringify(draft)))
+      this.say("This browser's storage is full: a reload would lose the drawing, save it (Enter)");
   }
 
   /** Save the outline: it is sent before the page moves on, since the server may find that its edges cross. */
   async saveOutline(): Promise<void> {
     const { drawing, drawingFor: target } = this;
     const outline = drawing?.outline;
+    if (this.sketch.length) return this.say("Close the area (Enter) or drop it (Esc) first");
     if (!outline) return this.say("There is no outline yet: D draws an area");
     const isMissed = this.apart;
     const body: Body = { ...this.given(), geometry: outline };
@@ -147,6 +155,35 @@ export class Review extends Judging {
   private async tried(op: Op): Promise<string> {
     const candidate_id = op.path === "/api/verdict" ? op.candidate : null;
     return (await post<{ problem: string }>("/api/check", { geometry: op.body.geometry, candidate_id })).problem;
+  }
+
+  /** Show what was refused; an outline is drawn on from where it was, and isn't told any more. */
+  async showRefused({ op }: Problem): Promise<void> {
+    const { geometry } = op.body;
+    const added = op.path === "/api/missed";
+    if (!this.left()) return;
+    if (this.list.has(op.candidate)) await this.go(op.candidate);
+    if (!geometry || this.drawing || (!added && this.shown?.id !== op.candidate)) return;
+    this.draw(added && !this.missedOf(op.candidate) ? MISSED : op.candidate, geometry, "shape", () => {
+      this.keepDraft();
+      this.dismiss(op.id);
+      this.say("The outline that was not recorded: mend it, then save it again");
+    });
+    const { possibility, outline_scope, first_year_visible, active, note } = op.body;
+    this.said = { possibility, outline_scope, first_year_visible, active };
+    this.note = note ?? "";
+  }
+
+  protected left(): boolean {
+    const { drawing, drawingFor: target } = this;
+    if (!drawing) return true;
+    const more = this.apart && !saysAlready(this.missedOf(target) ?? null, this.said, this.note);
+    if (more || this.sketch.length || drawing.differs(this.recordedOf(target))) {
+      this.say("Save (Enter) or drop (Esc) the drawing first");
+      return false;
+    }
+    this.leave();
+    return true;
   }
 
   /** Leave the outline mode; the drawing is dropped. */

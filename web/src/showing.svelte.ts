@@ -5,6 +5,7 @@ import { ReviewMap } from "./map";
 import type { Drawing } from "./outline";
 import type { Queue } from "./queue";
 import { saidIn } from "./standing";
+import { keep } from "./storage";
 import type { Candidate, Columns, Round, Said, Standing, XY } from "./types";
 
 export type Panel = "" | "keys" | "guideline" | "examples" | "go";
@@ -54,12 +55,15 @@ export abstract class Showing {
       changed: () => this.drawn(),
       pick: (id) => void this.go(id),
       sketched: (ring) => this.sketched(ring),
+      failed: (problem) => this.say(problem),
     });
     setInterval(() => !this.panel && !document.hidden && this.look.blink(), BLINK_MS);
   }
 
   /** Leave the outline mode; the drawing is dropped. */
   abstract leave(): void;
+  /** Leave it if nothing would be lost; if something would, say so. */
+  protected abstract left(): boolean;
   /** Open an added slump. */
   abstract editMissed(id: string): void;
   protected abstract drawn(): void;
@@ -110,6 +114,7 @@ export abstract class Showing {
     this.list.order = order ?? "rank";
     this.list.filter = filter ?? "all";
     this.look.kind = kind && this.info.kinds.includes(kind) ? kind : "true";
+    this.map.colour(this.look.kind);
     this.arrange();
     const here = current && this.list.has(current) ? current : this.list.nextOpen("");
     await this.go(here || this.list.rows[0] || "");
@@ -122,13 +127,13 @@ export abstract class Showing {
 
   private remember(): void {
     const { order, filter } = this.list;
-    localStorage.setItem(`${this.store}:at`, JSON.stringify({ current: this.current, order, filter, kind: this.look.kind }));
+    keep(localStorage, `${this.store}:at`, JSON.stringify({ current: this.current, order, filter, kind: this.look.kind }));
   }
 
   setFilter(filter: Filter): void {
     this.list.filter = filter;
     this.arrange();
-    this.say(filter === "all" ? "" : `${this.list.rows.length} shown: ${filter}`);
+    this.say(filter === "all" ? "" : `${filter === "added" ? this.missed.length : this.list.rows.length} shown: ${filter}`);
   }
 
   setOrder(order: Order): void {
@@ -157,7 +162,7 @@ export abstract class Showing {
 
   async go(id: string): Promise<void> {
     if (!this.list.has(id)) return;
-    if (this.drawing) this.leave();
+    if (!this.left()) return;
     this.current = id;
     this.coming = "";
     // back on a candidate before the next one was painted: it counts at once, with all that was said of it
@@ -218,7 +223,7 @@ export abstract class Showing {
   }
 
   typed(): void {
-    localStorage.setItem(this.noteOf(this.apart ? this.drawingFor : this.current), this.note);
+    keep(localStorage, this.noteOf(this.apart ? this.drawingFor : this.current), this.note);
   }
 
   /** Turn the map to the candidate, once it has its place on the page. */
@@ -273,7 +278,7 @@ export abstract class Showing {
     if (this.current !== id || this.coming !== kind) return;
     this.coming = "";
     this.look.kind = kind;
-    this.map.colour(kind === "false" ? "false" : "true");
+    this.map.colour(kind);
     this.remember();
     this.ahead();
   }

@@ -35,9 +35,14 @@ export function saidIn(mine: Standing | null): Said {
   };
 }
 
-/** Whether a standing verdict says this already, its decision and reason apart. */
-export function saysAlready(mine: Standing, said: Said, note: string): boolean {
+/** What says of an added slump again what stood of it. */
+export function bodyOf(mine: Standing): Body {
+  return { ...saidIn(mine), candidate_id: mine.candidate_id, note: mine.note ?? undefined, geometry: mine.geometry ?? undefined };
+}
+
+/** Whether a standing verdict (or none) says this already, its decision and reason apart. */
+export function saysAlready(mine: Standing | null, said: Said, note: string): boolean {
   const stands = saidIn(mine);
   const names = ["possibility", "outline_scope", "first_year_visible", "active"] as const;
-  return names.every((name) => stands[name] === said[name]) && (mine.note ?? "") === note.trim();
+  return names.every((name) => stands[name] === said[name]) && (mine?.note ?? "") === note.trim();
 }

@@ -134,5 +134,6 @@ export interface Example {
   reject_reason: string;
   note: string;
   chips: Chip[];
+  ground: Candidate["ground"];
   outline: Outline;
 }

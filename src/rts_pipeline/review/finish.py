@@ -59,6 +59,7 @@ COLUMNS = {
     "judged_m2": "float64",
     "first_year_visible": "Int64",
     "active": "boolean",
+    "outline_scope": "str",
 }
 
 
@@ -182,6 +183,7 @@ def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> di
         "judged_m2": candidate.get("area_m2"),
         "first_year_visible": verdict.first_year_visible if verdict else None,
         "active": verdict.active if verdict else None,
+        "outline_scope": verdict.outline_scope if verdict else None,
         "geometry": drawn,
     }
 

@@ -24,7 +24,7 @@ POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject
 class Verdict:
     """The one decision on a candidate, or a slump that a reviewer added (decision "missed").
 
-    `first_year_visible` and `active` are what the last of the agreeing reviewers said who said anything of it.
+    `outline_scope`, `first_year_visible` and `active` are what the last of the agreeing reviewers said who said anything of it.
     """
 
     candidate_id: str
@@ -41,6 +41,7 @@ class Verdict:
     guideline_version: str
     first_year_visible: int | None = None
     active: bool | None = None
+    outline_scope: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
     agreeing = sorted((event for event in opinions if _content(event) == final), key=lambda e: e.order)
     given = [event.possibility for event in agreeing if event.possibility is not None]
     years = [event.first_year_visible for event in agreeing if event.first_year_visible is not None]
+    scopes = [event.outline_scope for event in agreeing if event.outline_scope is not None]
     activity = [event.active for event in agreeing if event.active is not None]
     return Verdict(
         candidate_id=candidate,
@@ -140,6 +142,7 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
         guideline_version=agreeing[-1].guideline_version,
         first_year_visible=years[-1] if years else None,
         active=activity[-1] if activity else None,
+        outline_scope=scopes[-1] if scopes else None,
     )
 
 

@@ -68,11 +68,11 @@ class OwnRecord:
         """Record an added slump, or (with its id) a new version of one, and return its id.
 
         Raises:
-            UsageError: an id that isn't an added slump of this reviewer.
+            UsageError: an id that isn't a slump that this reviewer added; one that was removed comes back.
             RefusedError: the round isn't open any more.
         """
         name = said.get("candidate_id") or missed_id(self._round, self._reviewer, said["geometry"])
-        if "candidate_id" in said and name not in self.added():
+        if "candidate_id" in said and all(event.action != "add_missed" for event in self._events.get(name, [])):
             raise UsageError(name, "is no slump that you added")
         event = make_event(**self._common(name), **{**said, "candidate_id": name}, action="add_missed")
         self._write(name, lambda standing: revise(event, standing))

@@ -14,13 +14,12 @@ from rts_pipeline.config import Evidence
 from rts_pipeline.evidence.chips import enlargement, ground
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_geoparquet, read_parquet, read_rows
-from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
+from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_candidates, read_signoffs, round_folder
 
 INDEX = "evidence.parquet"
 KINDS = {
     "true": "true_colour",
     "false": "false_colour",
-    "outlined": "outlined",
     "hillshade": "hillshade",
     "slope": "slope",
 }
@@ -39,6 +38,7 @@ class Pictures:
         """Take where the evidence lies, and how its ground was chosen."""
         self.results, self.reviews, self.grid, self.options = results, reviews, grid, options
         self._index = lru_cache(maxsize=None)(self._read)
+        self._bounds = lru_cache(maxsize=None)(self._read_bounds)
 
     def years(self, round: str) -> list[int]:
         """Return the years of a round's chips."""
@@ -115,20 +115,25 @@ class Pictures:
                     return list(box.bounds) if image.width == box.width * scale else None
         return list(box.bounds)
 
-    def examples(self, before: str, target_year: int) -> list[dict[str, Any]]:
+    def examples(self, before: str) -> list[dict[str, Any]]:
         """Return candidates of signed-off rounds whose chips are here, slumps and others in turn: the same each time.
 
-        Each has round, id, decision, reject_reason, note, years, ground (as `ground` returns it) and outline.
+        Each has round, id, decision, reject_reason, note, chips (as `chips` returns them), ground (as `ground` returns it) and
+        outline (GeoJSON in the project's CRS, as it was decided).
         """
         found: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         for signoff in read_signoffs(self.reviews):
             if int(signoff.round) < int(before):
-                for example in self._decided(signoff.round, target_year):
+                for example in self._decided(signoff.round):
                     found[example["decision"] in POSITIVE].append(example)
         chosen = [random.Random(0).sample(group, min(EXAMPLES, len(group))) for group in found.values()]
-        return [example for group in chosen for example in group]
+        return [{**example, "ground": self._ground_of(example)} for group in chosen for example in group]
 
-    def _decided(self, round: str, target_year: int) -> list[dict[str, Any]]:
+    def _ground_of(self, example: dict[str, Any]) -> list[float] | None:
+        # of the outline that was judged: the decided one may be another
+        return self.ground(example["round"], example["id"], self._bounds(example["round"])[example["id"]])
+
+    def _decided(self, round: str) -> list[dict[str, Any]]:
         from rts_pipeline.review.outlines import to_geojson
 
         _, places = self._index(round)
@@ -150,6 +155,12 @@ class Pictures:
     def index_file(self, round: str) -> Path:
         """Return the table of a round's chips and numbers, which needn't be there."""
         return self._folder(round) / INDEX
+
+    def _read_bounds(self, round: str) -> dict[str, tuple[float, float, float, float]]:
+        """Return the bounds of what was judged in a round, in metres, by its id."""
+        judged = read_candidates(self.reviews, round).to_crs(self.grid.crs)
+        corners = judged.geometry.bounds.itertuples(index=False, name=None)
+        return dict(zip(judged["candidate_id"], corners, strict=True))
 
     def _folder(self, round: str) -> Path:
         return self.results / "rounds" / round / "evidence"

@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Self
 
-from rts_pipeline.errors import InputError, RefusedError, UsageError
+from rts_pipeline.errors import BusyError, InputError, RefusedError, UsageError
 from rts_pipeline.io import read_json, sha256_file, write_json
 from rts_pipeline.review.windows import AUDIT, AUDITED, read_windows, window_ids
 
@@ -289,7 +289,7 @@ def locked(folder: Path, *, wait_s: float = 0) -> Iterator[None]:
         wait_s: how long to wait for another process; servers of several reviewers hold it for one verdict each.
 
     Raises:
-        RefusedError: another process is at work there.
+        BusyError: another process is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as file:
@@ -298,7 +298,7 @@ def locked(folder: Path, *, wait_s: float = 0) -> Iterator[None]:
             if time.monotonic() > end:
                 file.seek(0)
                 who = file.read().strip() or "another process"
-                raise RefusedError(folder, f"is in use by {who}", do="end that first, then try again")
+                raise BusyError(folder, f"is in use by {who}", do="end that first, then try again")
             time.sleep(0.01)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} ({Path(sys.argv[0]).name} {' '.join(sys.argv[1:4])})")

@@ -21,7 +21,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import ValidationError
 
 from rts_pipeline.config import Config
-from rts_pipeline.errors import InputError, PipelineError, RefusedError, UsageError
+from rts_pipeline.errors import BusyError, InputError, PipelineError, RefusedError, UsageError
 from rts_pipeline.imagery import COLOURS
 from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import Role
@@ -35,7 +35,8 @@ PAGE = Path(__file__).parent / "page"
 KEPT = "private, max-age=3600"
 """Chips and tiles stay in the browser while a review lasts; records never."""
 FIRST_PORT, PORTS = 49_152, 16_000
-STATUS = {UsageError: 422, InputError: 500, RefusedError: 409}
+STATUS = {BusyError: 503, UsageError: 422, InputError: 500, RefusedError: 409}
+"""The page sends again what was answered with 500 or more; what was refused it shows, and doesn't send again."""
 
 
 def make_app(desk: Desk, pictures: Pictures, mosaic: Mosaic, target_year: int) -> FastAPI:
@@ -129,7 +130,7 @@ def _add_candidates(app: FastAPI, desk: Desk, pictures: Pictures, mosaic: Mosaic
 
     @app.get("/api/gallery")
     def gallery() -> list[dict[str, Any]]:
-        return pictures.examples(desk.round, target_year)
+        return pictures.examples(desk.round)
 
 
 def _add_pictures(app: FastAPI, pictures: Pictures, mosaic: Mosaic) -> None:
