@@ -1,7 +1,9 @@
+import errno
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -150,3 +152,16 @@ def test_some_rows_of_a_table(tmp_path, group_rows, rows):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"table\.parquet: not a Parquet file"):
         io.read_rows(path, rows, ["n"])
+
+
+def test_a_raster_where_nothing_may_be_written_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with (
+        pytest.raises(OSError, match="Read-only file system") as told,
+        io.new_cog(tmp_path / "a.tif", count=1, dtype="uint8", height=8, width=8, crs="EPSG:32646"),
+    ):
+        pass
+    assert told.value.errno == errno.EROFS

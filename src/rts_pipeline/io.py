@@ -422,6 +422,9 @@ def new_cog(path: Path, *, overview_resampling: str = "average", level: int = 6,
             "zstd_level": 1,
             "bigtiff": "if_safer",
         }
+        # where nothing may be written rasterio's error lacks the system's number for it
+        draft.touch()
+        draft.unlink()
         with rasterio.open(draft, "w", driver="GTiff", **layout, **profile) as dataset:
             yield dataset
         _check_blocks(draft)

@@ -109,5 +109,7 @@ def test_where_it_may_not_write(job, stage, disk, count):
         done = job.run(prepare=heed_permissions)
     finally:
         folder.chmod(mode)
-    assert done.clear, f"{stage}: {done.code} {done.said}"
-    count("read-only", "told" if job.ends_equal() else "lost", stage)
+    # one that puts a whole folder in its place needs no permission of the old one
+    assert done.clear or (done.code == 0 and not job.half_made()), f"{stage}: {done.code} {done.said}"
+    ended = "told" if done.code else "equal"
+    count("read-only", ended if job.ends_equal() else "lost", stage)
