@@ -74,7 +74,7 @@ def test_folders_of_killed_processes_go_at_once(tmp_path, script):
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert any(path.is_dir() for path in tmp_path.iterdir())
-    sweep(tmp_path)
+    tidy(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
