@@ -118,7 +118,7 @@ function togglePlay(review: Review): void {
 function arrows(review: Review, key: string): void {
   const [dx, dy] = ARROWS[key]!;
   const { look } = review;
-  if (look.view === "swipe") look.edge = Math.min(1, Math.max(0, look.edge + dx * 0.05));
+  if (look.view === "swipe") look.edge = Math.min(20, Math.max(0, Math.round(look.edge * 20) + dx)) / 20;
   else if (look.view === "map") review.map.pan(dx, dy);
 }
 

@@ -41,6 +41,7 @@ export class Queue {
   private pause = 250;
   /** what the browser's storage has no room for: only this page knows of it */
   private unkept: Op[] = [];
+  private unkeptEvents: Kept["events"] = {};
 
   constructor(
     private readonly key: string,
@@ -63,7 +64,8 @@ export class Queue {
 
   read(): Kept {
     const stored = kept(localStorage.getItem(this.key));
-    return { ...stored, waiting: [...stored.waiting, ...this.unkept.filter((op) => !has(stored.waiting, op))] };
+    const waiting = [...stored.waiting, ...this.unkept.filter((op) => !has(stored.waiting, op))];
+    return { ...stored, waiting, events: { ...stored.events, ...this.unkeptEvents } };
   }
 
   /** The last operation on a candidate that isn't recorded yet. */
@@ -75,8 +77,11 @@ export class Queue {
     const now = this.read();
     const before = now.waiting.slice();
     how(now);
-    if (keep(localStorage, this.key, JSON.stringify(now))) this.unkept = [];
-    else this.unkept = [...this.unkept, ...now.waiting.filter((op) => !has(before, op))].filter((op) => has(now.waiting, op));
+    if (keep(localStorage, this.key, JSON.stringify(now))) [this.unkept, this.unkeptEvents] = [[], {}];
+    else {
+      this.unkept = [...this.unkept, ...now.waiting.filter((op) => !has(before, op))].filter((op) => has(now.waiting, op));
+      this.unkeptEvents = now.events;
+    }
     return now;
   }
 
