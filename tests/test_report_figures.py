@@ -80,6 +80,9 @@ class Chips:
     def file(self, round, candidate, year, kind):
         return self.path if year == 2019 else None
 
+    def index_file(self, round):
+        return self.path
+
     def ground(self, round, candidate, bounds):
         west, south, east, north = bounds
         return [west - 50, south - 50, east + 50, north + 50]

@@ -62,6 +62,11 @@ def jobs(finished, disk, tmp_path_factory):
     # with what the first round left: its verdicts, its network
     found["labels"] = jobs_of(case, "results/rounds/02/labels.parquet")["labels"]
     found["train"] += ["--previous", "reviews/round_01/model"]
+    # the tests of earlier stages make the round's candidates anew, from another network than was judged
+    judged = "rounds/01/candidates.parquet"
+    (case.results / "judged/rounds/01").mkdir(parents=True)
+    shutil.copy2(case.results / judged, case.results / "judged" / judged)
+    found["verify"][found["verify"].index("--results") + 1] += "/judged"
     logs = tmp_path_factory.mktemp("said")
     made = {name: Job(case, name, arguments, logs / f"{name}.log") for name, arguments in {**planned, **found}.items()}
     # what the job of adjust reads; the finished project had no need of it

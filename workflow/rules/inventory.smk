@@ -32,11 +32,12 @@ rule inventory:
             f"--{name} {shlex.quote(path)}" for name, path in project.lineage.items()
         ),
         given=given(["seeds", *project.lineage], project.rounds.finished),
+        sources=lambda wildcards, input: [f"--source={path}" for path in input.sources],
     message:
         "Inventory of the accepted slumps"
     shell:
         "rts-pipeline inventory build {input.reviewed} --seeds {input.seeds:q} {params.lineage}"
-        " @<(printf '%s\\n' {input.sources:q} | sed 's/^./--source=&/') --out {output.outlines}"
+        " @<(printf '%s\\n' {params.sources:q}) --out {output.outlines}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
