@@ -120,6 +120,17 @@ def draw(reader, steps, start):
     reader.press("Enter")
 
 
+def add(reader, start=(40, 160)):
+    """Add a slump by keyboard, and wait until it is recorded."""
+    reader.press("n")
+    reader.draws("0 parts")
+    draw(reader, [(0, 0), (10, 0), (0, -10)], start=start)
+    reader.see("drawing", "1 part")
+    reader.press("Enter")
+    reader.see("message", "Added")
+    reader.saved()
+
+
 def cross(reader):
     drawn = reader.page.locator("[data-test=map][data-cross]")
     return tuple(float(part) for part in drawn.get_attribute("data-cross").split(" "))

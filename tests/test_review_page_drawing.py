@@ -6,7 +6,7 @@ import pytest
 import shapely
 from playwright.sync_api import expect
 
-from browser_case import Held, cross, draw, go
+from browser_case import Held, add, cross, draw, go
 from review_case import place, square
 from rts_pipeline.review.folding import fold
 
@@ -53,17 +53,6 @@ def outline(event):
 def drop(reader):
     reader.press("Escape")
     expect(reader.page.locator("[data-test=drawing]")).to_have_count(0)
-
-
-def add(reader, start=(40, 160)):
-    """Add a slump by keyboard, and wait until it is recorded."""
-    reader.press("n")
-    reader.draws("0 parts")
-    draw(reader, [(0, 0), (10, 0), (0, -10)], start=start)
-    reader.see("drawing", "1 part")
-    reader.press("Enter")
-    reader.see("message", "Added")
-    reader.saved()
 
 
 def open_added(reader, name):

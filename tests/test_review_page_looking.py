@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from browser_case import Held, draw
+from browser_case import Held, add, draw
 
 pytest_plugins = ("browser_case",)
 FIRST, NO_2018 = "r02-0001", "r02-0002"
@@ -148,13 +148,7 @@ def test_the_list_of_what_was_added_says_how_many(reader):
     filters.select_option("added")
     reader.see("message", "0 shown: added")
     for start in ((40, 160), (120, 160)):
-        reader.press("n")
-        reader.draws("0 parts")
-        draw(reader, [(0, 0), (10, 0), (0, -10)], start=start)
-        reader.see("drawing", "1 part")
-        reader.press("Enter")
-        reader.see("message", "Added")
-        reader.saved()
+        add(reader, start)
     filters.select_option("all")
     filters.select_option("added")
     reader.see("message", "2 shown: added")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,15 @@ SIZE = (5.4, 3.5)
 """Width and height of a figure in inches."""
 
 
+def styled() -> AbstractContextManager[None]:
+    """Give our style for the time of a work; no global state is changed."""
+    return matplotlib.rc_context(STYLE)
+
+
 @contextmanager
 def drawing(width: float = SIZE[0], height: float = SIZE[1], **kwargs: Any) -> Iterator[tuple[Figure, Axes]]:
     """Give a figure (inches) and its axes in our style; no display is needed and no global state is changed."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.add_subplot(**kwargs)
 

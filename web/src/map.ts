@@ -13,7 +13,7 @@ import TileGrid from "ol/tilegrid/TileGrid";
 import { get } from "./api";
 import { lined, type Kind } from "./mapstyle";
 import type { Drawing } from "./outline";
-import { Pen, type Tool } from "./pen";
+import { Pen, type PenEvents, type Tool } from "./pen";
 import type { Around, Candidate, Outline, Round, XY } from "./types";
 
 const WIDEST_AROUND_M = 30_000;
@@ -32,7 +32,7 @@ export class ReviewMap {
 
   constructor(
     private readonly round: Round,
-    private readonly on: { changed: () => void; pick: (id: string) => void; sketched: (ring: XY[]) => void; failed: (problem: string) => void },
+    private readonly on: PenEvents & { pick: (id: string) => void },
   ) {
     const projection = new Projection({ code: round.crs, units: "m" });
     const [finest, coarsest] = round.zooms;

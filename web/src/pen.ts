@@ -14,6 +14,13 @@ import type { Ring, XY } from "./types";
 
 export type Tool = "shape" | "add" | "cut";
 
+/** Who is told of what the pen does. */
+export interface PenEvents {
+  changed: () => void;
+  sketched: (ring: XY[]) => void;
+  failed: (problem: string) => void;
+}
+
 /** What draws an outline on the map, by mouse and by keyboard. */
 export class Pen {
   drawing: Drawing | null = null;
@@ -31,7 +38,7 @@ export class Pen {
     private readonly map: OlMap,
     around: VectorSource,
     private readonly pixel_m: number,
-    private readonly on: { changed: () => void; sketched: (ring: XY[]) => void; failed: (problem: string) => void },
+    private readonly on: PenEvents,
   ) {
     const layer = new VectorLayer({ source: this.sketch as VectorSource, updateWhileInteracting: true, updateWhileAnimating: true, style: lined("drawn", true) });
     map.addLayer(layer);

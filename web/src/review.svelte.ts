@@ -4,7 +4,7 @@ import { Judging } from "./judging.svelte";
 import { Drawing } from "./outline";
 import type { Tool } from "./pen";
 import type { Op, Problem } from "./queue";
-import { MISSED, newId, operation, saysAlready } from "./standing";
+import { MISSED, newId, operation, saidIn, saysAlready } from "./standing";
 import { keep } from "./storage";
 import type { Body, Columns, Outline, Round, Said, XY } from "./types";
 
@@ -169,9 +169,8 @@ export class Review extends Judging {
       this.dismiss(op.id);
       this.say("The outline that was not recorded: mend it, then save it again");
     });
-    const { possibility, outline_scope, first_year_visible, active, note } = op.body;
-    this.said = { possibility, outline_scope, first_year_visible, active };
-    this.note = note ?? "";
+    this.said = saidIn(op.after);
+    this.note = op.after?.note ?? "";
   }
 
   protected left(): boolean {

@@ -134,7 +134,7 @@ def match_earlier(
     seen = pairs.loc[np.array([row["relation"] != "overlap" for row in told], dtype=bool), "old"]
     lost = np.setdiff1d(np.flatnonzero(shapely.intersects(before, area)), seen)
     scarred, seen_share = _covered(before[lost], scars) >= MOSTLY, observed(earlier.geometry.iloc[lost].reset_index(drop=True))
-    free, along = _free(pairs, outlines, before), []
+    free, along = _free(lost, pairs, outlines, before), []
     for old, is_scar, share in zip(lost.tolist(), scarred.tolist(), seen_share.tolist(), strict=True):
         row = _lost(before[old], is_scar, share, decisions, shapely.area(free[old]) > MIN_SHARED_M2)
         told.append({"related_uid": uids[old], "related_id": others[old], **row})
@@ -171,12 +171,12 @@ def carried_along(earlier: gpd.GeoDataFrame, outlines: Geometries, like: gpd.Geo
     return gpd.GeoDataFrame(rows.astype(types), geometry=outlines, crs=like.crs)
 
 
-def _free(pairs: pd.DataFrame, outlines: Geometries, before: Geometries) -> Geometries:
-    """Return the ground of each earlier slump that no slump of this inventory takes."""
-    left = before.copy()
-    for new, old in zip(pairs["new"], pairs["old"], strict=True):
+def _free(lost: NDArray[np.int64], pairs: pd.DataFrame, outlines: Geometries, before: Geometries) -> Geometries:
+    """Return the earlier slumps' ground, of those that are `lost` only what no slump of this inventory takes."""
+    left, neighbours = before.copy(), pairs[pairs["old"].isin(lost)]
+    for new, old in zip(neighbours["new"], neighbours["old"], strict=True):
         left[old] = shapely.difference(left[old], outlines[new])
-    touched = pairs["old"].unique()
+    touched = neighbours["old"].unique()
     left[touched] = [
         only_polygons(np.array([ground]))[0] if ground.area > MIN_SHARED_M2 else ground for ground in left[touched]
     ]

@@ -15,7 +15,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from rts_pipeline.drawing import DARK, MAIN, drawing
+from rts_pipeline.drawing import DARK, MAIN, drawing, styled
 from rts_pipeline.errors import InputError
 
 COLOURS = {
@@ -42,9 +42,9 @@ TICKS_HA = [factor * 10.0**power for power in range(-4, 5) for factor in (1, 2, 
 
 
 class Vector(str):
-    """An SVG image as a data URI, which has the same as a PNG with it for who can't take SVG."""
+    """An SVG image as a data URI, with the figure that it is of: for who can't take SVG it is drawn again as a PNG."""
 
-    png: bytes = b""
+    figure: Figure
 
 
 def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
@@ -53,7 +53,7 @@ def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
     if kind != "svg":
         return uri(drawn, kind)
     vector = Vector(uri(drawn, "svg+xml"))
-    vector.png = _saved(figure, "png", dpi=PNG_DPI)
+    vector.figure = figure
     return vector
 
 
@@ -80,7 +80,10 @@ def files(uri: str) -> dict[str, bytes]:
     """Return the content of a figure's files by their ending: "png", and "svg" where the data URI is a `Vector`."""
     kind, data = uri.removeprefix("data:image/").split(";base64,")
     own = {kind.removesuffix("+xml"): base64.b64decode(data)}
-    return own | ({"png": uri.png} if isinstance(uri, Vector) else {})
+    if not isinstance(uri, Vector):
+        return own
+    with styled():
+        return own | {"png": _saved(uri.figure, "png", dpi=PNG_DPI)}
 
 
 def uri(data: bytes, mime: str) -> str:

@@ -124,9 +124,6 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
     opinions = [heads[-1] for heads in readings.values() if not _forked(heads)]
     agreeing = sorted((event for event in opinions if _content(event) == final), key=lambda e: e.order)
     given = [event.possibility for event in agreeing if event.possibility is not None]
-    years = [event.first_year_visible for event in agreeing if event.first_year_visible is not None]
-    scopes = [event.outline_scope for event in agreeing if event.outline_scope is not None]
-    activity = [event.active for event in agreeing if event.active is not None]
     return Verdict(
         candidate_id=candidate,
         decision=final[0],
@@ -140,10 +137,12 @@ def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list
         reviewed_at=agreeing[-1].at,
         note="; ".join(dict.fromkeys(event.note for event in agreeing if event.note)),
         guideline_version=agreeing[-1].guideline_version,
-        first_year_visible=years[-1] if years else None,
-        active=activity[-1] if activity else None,
-        outline_scope=scopes[-1] if scopes else None,
+        **{name: _last_said(agreeing, name) for name in ("first_year_visible", "active", "outline_scope")},
     )
+
+
+def _last_said(events: Sequence[Event], name: str) -> Any:
+    return next((said for event in reversed(events) if (said := getattr(event, name)) is not None), None)
 
 
 def disputed(folded: Folded) -> dict[str, Verdict]:

@@ -133,7 +133,7 @@ def measure_batch(
         except InputError as error:
             failed[item_id] = str(error)
             _say_failed(place, str(error))
-        measured(place, _files(item))
+        measured(place, item.paths if item else [])
     if failed and not made:
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise InputError(out.stem, f"no item could be measured: {'; '.join([*failed.values()][:NAMED])}{more}")
@@ -141,10 +141,6 @@ def measure_batch(
         print(f"rts-pipeline: {why}", file=sys.stderr)
     io.write_json(out, {"items": made, "failed": failed})
     _retire_before(out)
-
-
-def _files(item: Item | None) -> list[Path]:
-    return [] if item is None else [path for path in (item.reflectance, item.mask, item.metadata, item.xml) if path]
 
 
 def _ids(batch: Path) -> set[str]:

@@ -42,6 +42,11 @@ class ItemFiles:
     metadata: Path | None
     xml: Path | None
 
+    @property
+    def paths(self) -> list[Path]:
+        """Those of the files that there are."""
+        return [path for path in (self.reflectance, self.mask, self.metadata, self.xml) if path]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Item(ItemFiles):
