@@ -18,13 +18,14 @@ from learning_case import CELL_PX, make_world, write_mosaic, write_network
 from rts_pipeline import cli, io, machine, progress
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference, Predict
-from rts_pipeline.engines import CpuEngine, model_facts
+from rts_pipeline.engines import CpuEngine
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json
 from rts_pipeline.lattice import Strip, probabilities, window_weights
 from rts_pipeline.learning.network import Exported
 from rts_pipeline.learning.torch_engine import TorchEngine
+from rts_pipeline.model_folder import model_facts
 from rts_pipeline.options import PredictOptions
 from rts_pipeline.predict import predict
 

@@ -11,9 +11,10 @@ from rts_pipeline import cli, io, machine, quantise
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.chips import block_grid
 from rts_pipeline.config import Chips, Choice, Inference, Predict, Shaping
-from rts_pipeline.engines import model_facts, open_engine
+from rts_pipeline.engines import open_engine
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.lattice import probabilities
+from rts_pipeline.model_folder import model_facts
 from rts_pipeline.options import PredictOptions, QuantiseOptions, ValidateOptions
 from rts_pipeline.predict import predict
 from rts_pipeline.validate.build import validate

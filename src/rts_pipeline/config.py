@@ -189,7 +189,10 @@ class Labelling(Section):
 class Labels(Labelling):
     """What the network learns from."""
 
-    seeds: str = Field(description="Vector file with the outlines of the slumps known at the start, in any CRS.")
+    seeds: str | None = Field(
+        description="Vector file with the outlines of the slumps known at the start, in any CRS; null: none is known, and"
+        " rounds.adopt names a network."
+    )
 
 
 class Windows(Section):
@@ -218,8 +221,8 @@ class Chips(Windows):
     folds: int = Field(5, ge=3, description="Parts of the blocks in cross-validation (snakemake crossvalidation).")
 
 
-class Learning(Section):
-    """The network and how it learns."""
+class Network(Section):
+    """The network, and whether a round's starts from the last one's."""
 
     bands: list[Literal["blue", "green", "red", "nir"]] = Field(
         ["blue", "green", "red", "nir"], min_length=1, description="Bands used."
@@ -227,13 +230,24 @@ class Learning(Section):
     ndvi: bool = Field(False, description="Whether the NDVI is a further input (needs red and nir).")
     architecture: str = Field("deeplabv3+", description="Architecture (name in segmentation-models-pytorch).")
     encoder: str = Field("resnet50", description="Encoder (name in segmentation-models-pytorch or timm).")
+    members: Count = Field(1, description="Networks, trained from seeds that follow each other, whose mean is the model.")
+    warm_start: bool = Field(True, description="From the second round on start from the last round's network.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ndvi and not {"red", "nir"} <= set(self.bands):
+            raise ValueError(f"ndvi needs red and nir, and bands are {self.bands}")
+        return self
+
+
+class Learning(Network):
+    """The network and how it learns."""
+
     weights: str | None = Field(
         None,
         description="Encoder weights to start from: a file, or one of torchgeo's names (ResNet50_Weights.SENTINEL2_ALL_MOCO)"
         " that is in torch's cache; null: random.",
     )
-    members: Count = Field(1, description="Networks, trained from seeds that follow each other, whose mean is the model.")
-    warm_start: bool = Field(True, description="From the second round on start from the last round's network.")
     epochs: Count = Field(40, description="Epochs of the first round.")
     warm_epochs: Count = Field(20, description="Epochs of a round that starts from the last round's network.")
     steps_per_epoch: Count = Field(250, description="Optimiser steps in an epoch.")
@@ -245,12 +259,6 @@ class Learning(Section):
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
     compile: bool = Field(False, description="Compile the network (torch.compile).")
     seed: int = Field(0, description="Seed of weights, draws and augmentation.")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.ndvi and not {"red", "nir"} <= set(self.bands):
-            raise ValueError(f"ndvi needs red and nir, and bands are {self.bands}")
-        return self
 
 
 class Placement(Section):
@@ -576,8 +584,13 @@ class Report(Section):
 
 
 class Rounds(Section):
-    """When the loop of rounds ends."""
+    """How the loop of rounds begins and when it ends."""
 
+    adopt: str | None = Field(
+        None,
+        description="Round folder (results/rounds/04) of another project, whose network and thresholds the first round takes"
+        " instead of training; null: the first round learns from labels.seeds.",
+    )
     extra: int = Field(0, ge=0, description="Rounds to open after one that brought no new slump.")
 
 
@@ -614,6 +627,10 @@ class Config(Section):
         neck_m, pixel_m = self.polygonize.neck_m, self.grid.pixel_m
         if 0 < neck_m < 2 * pixel_m:
             raise ValueError(f"polygonize.neck_m is {neck_m:g}: must be 0 or at least two pixels, {2 * pixel_m:g}")
+        if self.labels.seeds is None and self.rounds.adopt is None:
+            raise ValueError("labels.seeds and rounds.adopt are null: the first round needs known slumps, or a network")
+        if self.rounds.adopt is not None and self.predict.precision == "int8":
+            raise ValueError("predict.precision is 'int8', and a network of rounds.adopt is not quantised: set it to 'auto'")
         return self
 
 

@@ -16,11 +16,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import openvino
 
-from rts_pipeline import io, machine
+from rts_pipeline import machine
 from rts_pipeline.config import Inference, Predict
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.lattice import EXACT, FAULT, Add, Engine, view_weights, views
 from rts_pipeline.metrics.pixels import BINS
+from rts_pipeline.model_folder import applied_facts, check_files, int8_paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,64 +30,6 @@ if TYPE_CHECKING:
 
 QUEUED = 2
 """Windows given to a core at a time, so that it has the next one while this program looks after the last."""
-
-
-def model_facts(model: Path) -> Any:
-    """Return what model.json says.
-
-    Raises:
-        InputError: it is missing or says too little.
-    """
-    path = model / "model.json"
-    facts = io.read_json(path)
-    missing = [name for name in ("bands", "sha256") if not isinstance(facts, dict) or name not in facts]
-    if missing:
-        raise InputError(path, f"doesn't say {', '.join(missing)}", do="train the round again")
-    return facts
-
-
-def int8_paths(model: Path) -> tuple[Path, Path]:
-    """Return where the network in int8 lies in a model's folder: its structure and its weights."""
-    return model / "int8.xml", model / "int8.bin"
-
-
-def applied_facts(model: Path, facts: Any, setting: Predict) -> Any:
-    """Return the facts of the network that is applied, with `sha256` of its files: of model.json, or for int8 of int8.json.
-
-    Args:
-        model: the model's folder.
-        facts: its `model_facts`.
-        setting: the arithmetic.
-
-    Raises:
-        InputError: the network in int8 is missing, or it was made of another network.
-    """
-    if setting.precision != "int8":
-        return facts
-    path = model / "int8.json"
-    how = "run rts-pipeline quantise (snakemake does), or set predict.precision to 'auto'"
-    if not path.exists():
-        raise InputError(path, "no such file: the model has no network in int8", do=how)
-    made = io.read_json(path)
-    if made["network_sha256"] != facts["sha256"].get("network.onnx"):
-        raise InputError(path, "was made of another network than network.onnx", do=how)
-    return made
-
-
-def _check_files(model: Path, facts: Any) -> None:
-    """Raise when a file of the model isn't the one that model.json describes."""
-    for name, expected in facts["sha256"].items():
-        path = model / name
-        if not path.exists():
-            raise InputError(path, "no such file", expected="the file that model.json describes", do="train the round again")
-        found = io.sha256_file(path)
-        if found != expected:
-            raise InputError(
-                path,
-                f"sha256 {found[:12]}... differs from model.json",
-                expected=f"{expected[:12]}...",
-                do="train the round again",
-            )
 
 
 def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> Engine:
@@ -117,9 +60,9 @@ def open_engine(model: Path, facts: Any, setting: Predict, where: Inference) -> 
         # Compiling has begun when the files are looked at.
         applied = applied_facts(model, facts, setting)
         engine = CpuEngine(int8_paths(model)[0] if int8 else model / "network.onnx", len(facts["bands"]), setting)
-        _check_files(model, applied)
+        check_files(model, applied)
         return engine
-    _check_files(model, facts)
+    check_files(model, facts)
     from rts_pipeline.learning.torch_engine import TorchEngine
 
     return TorchEngine(model, facts, setting, f"cuda:{number or _free_gpu(machine.gpu_uuids())}", where.batch_size)

@@ -102,14 +102,14 @@ def _check_drawable(frame: gpd.GeoDataFrame, path: Path, crs: str) -> None:
         )
 
 
-def build_labels(seeds: Path, reviewed: Sequence[Path], out: Path, options: LabelsOptions) -> None:
+def build_labels(seeds: Path | None, reviewed: Sequence[Path], out: Path, options: LabelsOptions) -> None:
     """Write the labels of a round.
 
     What was accepted where a known slump changed takes that slump's place. What was refused there keeps the ground that isn't
     known, so that no label speaks against a known slump.
 
     Args:
-        seeds: vector file of the outlines known at the start; all are positive.
+        seeds: vector file of the outlines known at the start; all are positive. None: none is known.
         reviewed: `reviewed.parquet` of every signed-off round before this one.
         out: GeoParquet, one row a label, in the grid's CRS.
         options: the stage's options.
@@ -118,8 +118,9 @@ def build_labels(seeds: Path, reviewed: Sequence[Path], out: Path, options: Labe
         InputError: a file is missing, empty, invalid, lacks a column or holds an unknown decision.
     """
     crs = options.grid.crs
-    frames = [_from_seeds(seeds, crs), *(_from_review(path, crs) for path in reviewed)]
-    labels = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)[COLUMNS]
+    known = gpd.GeoDataFrame(geometry=[], crs=crs) if seeds is None else io.read_outlines(seeds, "seed outlines", crs=crs)
+    frames = [_from_seeds(known), *(_from_review(path, crs) for path in reviewed)]
+    labels = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)[COLUMNS]
     twice = labels.label_id[labels.label_id.duplicated()]
     if len(twice):
         raise InputError(out.name, f"label {twice.iloc[0]} comes twice", expected="each candidate in one review only")
@@ -142,8 +143,7 @@ def _settled(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return labels.drop(index=covered).reset_index(drop=True)
 
 
-def _from_seeds(path: Path, crs: str) -> gpd.GeoDataFrame:
-    outlines = io.read_outlines(path, "seed outlines", crs=crs)
+def _from_seeds(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(
         {
             "label_id": [f"seed-{number:05d}" for number in range(1, len(outlines) + 1)],
@@ -158,7 +158,7 @@ def _from_seeds(path: Path, crs: str) -> gpd.GeoDataFrame:
             "judged_m2": np.nan,
         },
         geometry=_clean(outlines),
-        crs=crs,
+        crs=outlines.crs,
     )
 
 

@@ -28,6 +28,7 @@ from rts_pipeline.config import (
     Learning,
     Measures,
     Mosaic,
+    Network,
     Outlining,
     Place,
     Polygonize,
@@ -128,6 +129,12 @@ class FoldsOptions(ChipsOptions):
     """Options of `chips` for a fold of cross-validation."""
 
     chips: Chips
+
+
+class AdoptOptions(Section):
+    """Options of `adopt`."""
+
+    train: Network
 
 
 class TrainOptions(Section):

@@ -15,10 +15,11 @@ import rasterio
 from rts_pipeline import io, progress
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference
-from rts_pipeline.engines import model_facts, open_engine
+from rts_pipeline.engines import open_engine
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.lattice import Strip, probabilities
 from rts_pipeline.metrics.pixels import NODATA
+from rts_pipeline.model_folder import model_facts
 from rts_pipeline.options import PredictOptions
 
 if TYPE_CHECKING:

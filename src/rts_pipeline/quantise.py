@@ -20,9 +20,9 @@ import openvino
 from rts_pipeline import io, machine, progress
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.chips import block_grid
-from rts_pipeline.engines import int8_paths, model_facts
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.model_folder import int8_paths, model_facts
 from rts_pipeline.options import QuantiseOptions
 
 if TYPE_CHECKING:

@@ -261,6 +261,8 @@ class Project:
     def _seed_cells(self) -> set[str]:
         from rts_pipeline.scenes.memory import remembered, state_of, state_of_layer
 
+        if self.config.labels.seeds is None:
+            return set()
         path = Path(self.config.labels.seeds)
 
         def touched() -> dict[str, Any]:
@@ -301,8 +303,9 @@ class Project:
         """
         from rts_pipeline.scenes.headers import Headers
 
-        named = {"aoi": self.config.area.aoi, "seeds": self.config.labels.seeds, **self.config.attributes.files, **self.lineage}
-        named |= {} if self.config.adjust.reference is None else {"reference": self.config.adjust.reference}
+        optional = {"seeds": self.config.labels.seeds, "reference": self.config.adjust.reference}
+        named = {"aoi": self.config.area.aoi, **self.config.attributes.files, **self.lineage, **self.adopted}
+        named |= {name: path for name, path in optional.items() if path is not None}
         headers = Headers(Path(self.config.results, "scenes", ".checksums.json"))
         found = {name: headers.of(Path(path), "sha256").get("sha256", "") for name, path in named.items()}
         headers.save()
@@ -323,11 +326,16 @@ class Project:
         return sorted({covariate.file for covariate in self.config.attributes.covariates})
 
     def check_files(self) -> None:
-        """Check that the files of the attributes are there.
+        """Check that the files are there that only late jobs read.
 
         Raises:
             InputError: one isn't.
         """
+        for path in self.adopted.values():
+            if not Path(path).exists():
+                raise InputError(
+                    path, "no such file", expected="in the folder of a round (rounds.adopt)", do="correct the path"
+                )
         for key, path in self.config.attributes.files.items():
             if not Path(path).exists():
                 raise InputError(path, "no such file", expected=f"the file of attributes.{key}", do="correct the path")
@@ -338,6 +346,18 @@ class Project:
         return release_files(self.config.export.formats)
 
     # --- rounds --------------------------------------------------------------------------------------------------
+
+    @property
+    def adopted(self) -> dict[str, str]:
+        """Files that tell which network of another project the first round takes, if it takes one."""
+        folder = self.config.rounds.adopt
+        if folder is None:
+            return {}
+        return {"adopted_model": f"{folder}/model/model.json", "adopted_choice": f"{folder}/validation/validation.json"}
+
+    def trains(self, k: str) -> bool:
+        """Tell whether round `k` trains its network, and doesn't take that of another project."""
+        return k != round_name(1) or not self.adopted
 
     def previous_model(self, k: str) -> str | None:
         """Return the folder of the network that round `k` starts from, or None.
@@ -371,9 +391,8 @@ class Project:
         which = "" if self.source == "config/config.yaml" else f" --config {self.source}"
         if rounds.open is None:
             total = sum(signoff.n_new for signoff in rounds.signed)
-            return (
-                f"Converged: round {reviews:02d} brought no new slump; {total} accepted in {reviews} rounds beside the seeds."
-            )
+            beside = "" if self.config.labels.seeds is None else " beside the seeds"
+            return f"Converged: round {reviews:02d} brought no new slump; {total} accepted in {reviews} rounds{beside}."
         if rounds.draft == rounds.open:
             return f"Round {rounds.open}: review in progress; next: rts-pipeline review finish {rounds.open}{which}"
         candidates = Path(self.config.results, "rounds", rounds.open, "candidates.parquet")

@@ -49,6 +49,11 @@ def jobs(finished, disk, tmp_path_factory):
     planned = jobs_of(agreeing, "--until", "adjust")
     agreeing.configure(predict={"precision": "int8", "device": "cpu"})
     planned["quantise"] = jobs_of(agreeing, "results/rounds/01/model/int8.json")["quantise"]
+    shutil.copytree(case.results / "rounds/01", case.folder / "elsewhere")
+    shutil.copytree(case.results / "rounds/01", agreeing.folder / "elsewhere")
+    agreeing.configure(predict={"precision": "auto"}, rounds={"adopt": "elsewhere"})
+    planned["adopt"] = jobs_of(agreeing, "results/rounds/01/model/model.json")["adopt"]
+    planned["adopt"][planned["adopt"].index("--out") + 1] = "results/adopted"
     shutil.rmtree(agreeing.folder)
     measured = planned["overlaps"][planned["overlaps"].index("--out") + 1]
     only = planned["adjust"].index("--overlaps")

@@ -39,19 +39,15 @@ RESULTS = project.config.results
 REVIEWS = project.config.reviews
 ADJUSTED = f"{RESULTS}/scenes/adjusted.json"
 ADJUSTED_YEARS = f"{RESULTS}/scenes/adjusted_years.json"
-MODEL = ["weights.pt", "network.onnx", "model.json", "metrics.csv", "curves.png"]
+MODEL = ["weights.pt", "network.onnx", "model.json"]
+TRAINING = ["metrics.csv", "curves.png"]
 INT8 = (
     ["int8.xml", "int8.bin", "int8.json"]
     if project.config.predict.precision == "int8"
     else []
 )
-VALIDATION = [
-    "validation.json",
-    "blocks.parquet",
-    "reliability.png",
-    "precision_recall.png",
-    "windows.png",
-]
+VALIDATION = ["validation.json", "reliability.png", "precision_recall.png"]
+JUDGED = ["blocks.parquet", "windows.png"]
 
 
 def tell_current_state():
@@ -88,9 +84,9 @@ def scene_files():
 
 def round_files(rounds):
     folder = f"{RESULTS}/rounds/{{k}}"
+    trained = [k for k in rounds if project.trains(k)]
     single = [
         "labels.parquet",
-        "chips.parquet",
         "outlines.parquet",
         "candidates.parquet",
         "candidates.gpkg",
@@ -100,9 +96,12 @@ def round_files(rounds):
     ]
     return [
         *expand(f"{folder}/{{file}}", k=rounds, file=single),
+        *expand(f"{folder}/chips.parquet", k=trained),
         *expand(f"{folder}/model/{{file}}", k=rounds, file=MODEL),
+        *expand(f"{folder}/model/{{file}}", k=trained, file=TRAINING),
         *expand(f"{folder}/model/{{file}}", k=rounds, file=INT8),
         *expand(f"{folder}/validation/{{file}}", k=rounds, file=VALIDATION),
+        *expand(f"{folder}/validation/{{file}}", k=trained, file=JUDGED),
         *expand(f"{folder}/probability/{{block}}.tif", k=rounds, block=project.blocks),
         *expand(
             f"{folder}/outlines/{{block}}.{{kind}}",

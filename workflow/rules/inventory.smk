@@ -4,7 +4,7 @@
 rule inventory:
     input:
         **{name: ancient(path) for name, path in project.lineage.items()},
-        seeds=ancient(project.config.labels.seeds),
+        seeds=ancient(project.config.labels.seeds or []),
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
         evidence=kept_evidence(project.rounds.finished),
@@ -32,11 +32,14 @@ rule inventory:
             f"--{name} {shlex.quote(path)}" for name, path in project.lineage.items()
         ),
         given=given(["seeds", *project.lineage], project.rounds.finished),
+        seeds=lambda wildcards, input: (
+            f"--seeds {shlex.quote(input.seeds)}" if input.seeds else ""
+        ),
         sources=lambda wildcards, input: [f"--source={path}" for path in input.sources],
     message:
         "Inventory of the accepted slumps"
     shell:
-        "rts-pipeline inventory build {input.reviewed} --seeds {input.seeds:q} {params.lineage}"
+        "rts-pipeline inventory build {input.reviewed} {params.seeds} {params.lineage}"
         " @<(printf '%s\\n' {params.sources:q}) --out {output.outlines}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 

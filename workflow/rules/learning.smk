@@ -3,7 +3,7 @@
 
 rule labels:
     input:
-        seeds=ancient(project.config.labels.seeds),
+        seeds=ancient(project.config.labels.seeds or []),
         signoffs=lambda wildcards: signoffs(rounds_before(wildcards.k)),
         reviewed=lambda wildcards: reviewed(rounds_before(wildcards.k)),
     output:
@@ -21,10 +21,13 @@ rule labels:
         options=project.options("labels"),
         code=project.code("labels"),
         given=lambda wildcards: given(["seeds"], rounds_before(wildcards.k)),
+        seeds=lambda wildcards, input: (
+            f"--seeds {shlex.quote(input.seeds)}" if input.seeds else ""
+        ),
     message:
         "Round {wildcards.k}: labels"
     shell:
-        "rts-pipeline labels {input.reviewed} --seeds {input.seeds:q} --out {output}"
+        "rts-pipeline labels {input.reviewed} {params.seeds} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 
 
@@ -52,6 +55,43 @@ rule chips:
     shell:
         "rts-pipeline chips @<(printf '%s\\n' {input.mosaics:q}) --labels {input.labels} {params.fold} --out {output}"
         " --options {params.options:q} --code {params.code} 2> {log}"
+
+
+if project.adopted:
+
+    ruleorder: adopt > train
+    ruleorder: adopt > validate
+
+    rule adopt:
+        input:
+            **{name: ancient(path) for name, path in project.adopted.items()},
+        output:
+            weights="<results>/rounds/01/model/weights.pt",
+            network="<results>/rounds/01/model/network.onnx",
+            model="<results>/rounds/01/model/model.json",
+            choice="<results>/rounds/01/validation/validation.json",
+            reliability="<results>/rounds/01/validation/reliability.png",
+            precision_recall="<results>/rounds/01/validation/precision_recall.png",
+        log:
+            "<logs>/rounds/01/adopt.log",
+        benchmark:
+            "<benchmarks>/rounds/01/adopt.tsv"
+        conda:
+            "../../envs/rts-pipeline.yaml"
+        resources:
+            mem_mb=memory(1000),
+            runtime=minutes(30),
+        params:
+            options=project.options("adopt"),
+            code=project.code("adopt"),
+            given=given(project.adopted),
+            source=project.config.rounds.adopt,
+            folder=subpath(output.model, ancestor=2),
+        message:
+            "Round 01: another project's network"
+        shell:
+            "rts-pipeline adopt {params.source:q} --out {params.folder}"
+            " --options {params.options:q} --code {params.code} 2> {log}"
 
 
 rule train:

@@ -31,7 +31,7 @@ Options = Annotated[
 Code = Annotated[str | None, typer.Option(help="Stage version that the workflow was planned with.")]
 Block = Annotated[str, typer.Argument(help="Name of the block, such as b_e0015_n0125.")]
 Out = Annotated[Path, typer.Option(help="File or folder to write.")]
-Seeds = Annotated[Path, typer.Option("--seeds", help="Outlines of the slumps known at the start.")]
+Seeds = Annotated[Path | None, typer.Option("--seeds", help="Outlines of the slumps known at the start, if any are.")]
 Reviewed = Annotated[list[Path] | None, typer.Argument(help="reviewed.parquet of the finished rounds.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for a certain GPU.")]
 Batch = Annotated[int, typer.Option(help="Windows at a time on a GPU; halved when its memory is short.")]

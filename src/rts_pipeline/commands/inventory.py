@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
 
 @inventory.command()
 def build(
-    seeds: Seeds,
     out: Out,
+    seeds: Seeds = None,
     reviewed: Reviewed = None,
     previous: Annotated[Path | None, typer.Option(help="An earlier inventory (GeoPackage or GeoParquet).")] = None,
     aoi: Annotated[Path | None, typer.Option(help="Area of interest; needed with --previous.")] = None,

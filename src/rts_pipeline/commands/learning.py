@@ -23,6 +23,7 @@ from rts_pipeline.commands.common import (
 )
 from rts_pipeline.config import Inference, Placement
 from rts_pipeline.options import (
+    AdoptOptions,
     ChipsOptions,
     CrossvalidateOptions,
     FoldsOptions,
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(labels)
     app.command()(chips)
+    app.command()(adopt)
     app.command()(train)
     app.command()(quantise)
     app.command()(validate)
@@ -48,8 +50,8 @@ def register(app: typer.Typer) -> None:
 
 
 def labels(
-    seeds: Seeds,
     out: Out,
+    seeds: Seeds = None,
     reviewed: Reviewed = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: Options = None,
@@ -83,6 +85,23 @@ def chips(
 
     part = Fold(fold, parsed.chips.folds) if fold is not None and isinstance(parsed, FoldsOptions) else None
     build_chips(labels, mosaics, out, parsed, part)
+
+
+def adopt(
+    source: Annotated[Path, typer.Argument(help="Folder of a round of another project (results/rounds/04).")],
+    out: Out,
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: Options = None,
+    code: Code = None,
+) -> None:
+    """Take another project's network and thresholds for the first round, instead of training (rounds.adopt).
+
+    Example: rts-pipeline adopt ../corridor/results/rounds/04 --out results/rounds/01
+    """
+    parsed = stage_options("adopt", AdoptOptions, options, config, code)
+    from rts_pipeline.adopt import adopt
+
+    adopt(source, out, parsed)
 
 
 def train(

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rts_pipeline.config import BANDS, Inference, Predict
-from rts_pipeline.engines import applied_facts, model_facts, open_engine
+from rts_pipeline.engines import open_engine
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.lattice import Engine, answered
 from rts_pipeline.metrics.pixels import NODATA
+from rts_pipeline.model_folder import applied_facts, model_facts
 from rts_pipeline.scenes.reader import MeasuredItem, Readers
 
 if TYPE_CHECKING:

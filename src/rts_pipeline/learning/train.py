@@ -19,7 +19,6 @@ import torch
 from rts_pipeline import io, machine
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Learning, Placement
-from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.learning import datasets, network, record, weights
 from rts_pipeline.learning.augment import Radiometric
@@ -28,12 +27,11 @@ from rts_pipeline.learning.datamodule import ChipModule
 from rts_pipeline.learning.fit import Device, fit
 from rts_pipeline.learning.inputs import Inputs, Normalisation, ndvi
 from rts_pipeline.learning.task import SlumpTask
+from rts_pipeline.model_folder import KIND, check_kind, model_facts
 from rts_pipeline.options import TrainOptions
 
 NORMALISATION_WINDOWS = 200
 PACKAGES = ("rts-pipeline", "torch", "torchgeo", "lightning", "segmentation-models-pytorch", "kornia", "openvino")
-SAME = ("bands", "ndvi", "architecture", "encoder", "members")
-"""What a round must share with the one that it starts from."""
 
 
 def train(
@@ -95,16 +93,8 @@ def train(
 
 
 def _parent(previous: Path, setting: Learning) -> Any:
-    parent = io.read_json(previous / "model.json")
-    parent["members"] = len(parent["members"])
-    for key in SAME:
-        if parent[key] != getattr(setting, key):
-            raise InputError(
-                previous / "model.json",
-                f"the last round's {key} is {parent[key]}",
-                expected=f"{getattr(setting, key)} as in train.{key}",
-                do="keep it for all rounds, or set train.warm_start to false",
-            )
+    parent = model_facts(previous)
+    check_kind(previous, parent, setting)
     return parent
 
 
@@ -267,7 +257,7 @@ def _save(
     record.write_curves(out / "curves.png", pd.read_csv(out / "metrics.csv"))
     network.save_weights(model, out / "weights.pt")
     network.export_onnx(network.Exported(model, inputs.cpu(), facts["temperature"]), example, out / "network.onnx")
-    facts |= {name: getattr(setting, name) for name in SAME if name != "members"}
+    facts |= {name: getattr(setting, name) for name in KIND if name != "members"}
     facts["versions"] = {name: version(name) for name in PACKAGES}
     facts["sha256"] = {name: io.sha256_file(out / name) for name in ("weights.pt", "network.onnx")}
     io.write_json(out / "model.json", facts)

@@ -20,8 +20,9 @@ CHOSEN = ("threshold", "seed_threshold", "min_area_m2", "hole_m2")
 
 def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
     """Return a row a round: round, at, reviewers, n_candidates, n_new, n_changed, n_cut, one count a decision, precision,
-    after, rows_sha256, model_sha256, n_chips, threshold, seed_threshold, min_area_m2, hole_m2, judged, left_out.
+    after, rows_sha256, model_sha256, n_chips, adopted_from, threshold, seed_threshold, min_area_m2, hole_m2, judged, left_out.
 
+    `adopted_from` names the round of another project whose network was taken instead of training one; None: it was trained.
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
     `judged` holds the figures of the validation blocks and, if there are any, of the test blocks, by split, as
     `metrics.summary` gives them. `left_out` are the outlines that were left out before anybody was asked, as `omitted.Counts`
@@ -45,7 +46,7 @@ def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
 
 def _round_columns() -> tuple[str, ...]:
     signed = ("round", "at", "reviewers", "n_candidates", "n_new", "n_changed", "n_cut", "after", "rows_sha256")
-    return (*signed, *DECISIONS, "precision", "model_sha256", "n_chips", *CHOSEN, "judged", "left_out")
+    return (*signed, *DECISIONS, "precision", "model_sha256", "n_chips", "adopted_from", *CHOSEN, "judged", "left_out")
 
 
 def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
@@ -84,6 +85,7 @@ def _model(path: Path) -> dict[str, Any]:
     return {
         "model_sha256": model["sha256"]["weights.pt"],
         "n_chips": ", ".join(windows),
+        "adopted_from": model.get("adopted_from"),
     }
 
 

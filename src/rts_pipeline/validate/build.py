@@ -13,10 +13,11 @@ import rasterio
 
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference, Predict
-from rts_pipeline.engines import model_facts, open_engine
+from rts_pipeline.engines import open_engine
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import GDAL_OPTIONS, scratch_folder, write_json, write_parquet
 from rts_pipeline.lattice import Engine, probabilities
+from rts_pipeline.model_folder import model_facts
 from rts_pipeline.options import ValidateOptions
 from rts_pipeline.progress import track
 from rts_pipeline.validate.choice import Choice, choose

@@ -1,0 +1,53 @@
+"""Stage `adopt`: another project's network as that of the first round, for a region where no slump is known yet.
+
+Its thresholds come along: they were chosen on ground of that project, and nothing here tells whether they suit this one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rts_pipeline import io
+from rts_pipeline.errors import InputError
+from rts_pipeline.model_folder import check_files, check_kind, model_facts
+from rts_pipeline.options import AdoptOptions
+
+COPIED = (
+    "model/weights.pt",
+    "model/network.onnx",
+    "validation/validation.json",
+    "validation/reliability.png",
+    "validation/precision_recall.png",
+)
+"""The network and how well it did there, but for what shows that project's pixels."""
+
+
+def adopt(source: Path, out: Path, options: AdoptOptions) -> None:
+    """Copy the network of a round of another project, its thresholds, and how well it did there.
+
+    Args:
+        source: the round's folder (results/rounds/04), with model/ and validation/.
+        out: folder of the first round, for model/ and validation/; model.json, written last, names the source as
+            `adopted_from`.
+        options: the stage's options.
+
+    Raises:
+        InputError: a file that is missing or was changed, or a network from which the second round can't start.
+    """
+    model = source / "model"
+    facts = model_facts(model)
+    if options.train.warm_start:
+        check_kind(model, facts, options.train)
+    check_files(model, facts)
+    for name in COPIED:
+        _copy(source / name, out / name)
+    io.write_json(out / "model" / "model.json", {**facts, "adopted_from": str(source)})
+    io.was_read(model / "model.json", *(source / name for name in COPIED))
+
+
+def _copy(source: Path, out: Path) -> None:
+    if not source.exists():
+        raise InputError(source, "no such file", expected="the folder of a round, as rounds.adopt", do="correct the path")
+    with io.atomic(out) as temporary:
+        shutil.copyfile(source, temporary)
