@@ -50,7 +50,7 @@ def test_network_and_thresholds_are_the_other_projects(elsewhere, tmp_path):
 
 
 def test_a_network_that_the_second_round_can_not_start_from_is_refused(elsewhere, tmp_path):
-    with pytest.raises(InputError, match=r"encoder of its network is resnet18; expected resnet50 as in train\.encoder"):
+    with pytest.raises(InputError, match=r"the network's encoder is resnet18; expected resnet50 as in train\.encoder"):
         adopt(elsewhere, tmp_path / "out", options(encoder="resnet50"))
     assert not (tmp_path / "out").exists()
     # a second round that starts from nothing may be of any kind

@@ -106,7 +106,7 @@ def test_a_warm_round_starts_from_the_parent(world, model, tmp_path):
     [({"bands": ["red"]}, r"bands is .*; expected \['red'\]"), ({"members": 2}, "members is 1; expected 2")],
 )
 def test_another_network_can_not_start_from_the_parent(world, model, tmp_path, changes, told):
-    with pytest.raises(InputError, match=r"model\.json: the last round's " + told):
+    with pytest.raises(InputError, match=r"model\.json: the network's " + told):
         run(world, tmp_path / "warm", previous=model, **changes)
 
 

@@ -91,7 +91,7 @@ def check_kind(model: Path, facts: Any, setting: Network) -> None:
         if found[key] != getattr(setting, key):
             raise InputError(
                 model / "model.json",
-                f"{key} of its network is {found[key]}",
+                f"the network's {key} is {found[key]}",
                 expected=f"{getattr(setting, key)} as in train.{key}",
                 do="keep it for all rounds, or set train.warm_start to false",
             )
