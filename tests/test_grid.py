@@ -50,6 +50,12 @@ def test_an_edge_shared_with_a_neighbour_is_not_area():
     assert GRID.cells_touching(GRID.cell("e0001_n0001").polygon) == ["e0001_n0001"]
 
 
+@given(INDEX, INDEX)
+def test_cells_around_share_an_edge_or_a_corner(column, row):
+    cell = cell_name(column, row)
+    assert sorted(GRID.cells_around(cell)) == GRID.cells_touching(GRID.cell(cell).grown(1).polygon)
+
+
 def test_empty_geometries_touch_nothing():
     assert GRID.cells_touching(np.array([shapely.Polygon()], dtype=object)) == []
 

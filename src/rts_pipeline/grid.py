@@ -149,6 +149,11 @@ class Grid:
         size = self.cell_px * self.pixel_m
         return _name(floor(x / size), floor(y / size))
 
+    def cells_around(self, cell: str) -> list[str]:
+        """Return the names of a cell and of the eight that share an edge or a corner with it."""
+        column, row = _parse(cell, "cell")
+        return [_name(column + east, row + north) for east in (-1, 0, 1) for north in (-1, 0, 1)]
+
     def cells_touching(self, geometry: BaseGeometry | Iterable[BaseGeometry]) -> list[str]:
         """Return the sorted names of the cells that share area with the geometry (in the grid's CRS)."""
         return sorted({name for _, name in self.cell_pairs(geometry)})

@@ -276,15 +276,13 @@ class Project:
         labelled = self._seed_cells.union(*(signoff.cells for signoff in signed))
         return [cell for cell in self.cells if cell in labelled]
 
-    def cells_around(self, cells: Iterable[str]) -> list[str]:
-        """Return the area's cells that are one of these or share an edge or a corner with one."""
-        near = {name for cell in cells for name in self.grid.cells_touching(self.grid.cell(cell).grown(1).polygon)}
-        return [cell for cell in self.cells if cell in near]
-
     @property
     def inventory_cells(self) -> list[str]:
         """Return the cells that the inventory's slumps can reach: with an earlier inventory, whose slumps are carried, all."""
-        return self.cells if "previous" in self.lineage else self.cells_around(self.labelled_cells())
+        if "previous" in self.lineage:
+            return self.cells
+        near = {name for cell in self.labelled_cells() for name in self.grid.cells_around(cell)}
+        return [cell for cell in self.cells if cell in near]
 
     @property
     def lineage(self) -> dict[str, str]:
