@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from functools import lru_cache
 from pathlib import Path
 
 from rts_pipeline.review.rounds import CHANGE, YEARS
@@ -181,9 +182,15 @@ def known_of(items):
     return adjusted_of(items) if project.adjusted else measured_of(items)
 
 
+@lru_cache(maxsize=None)
+def item_json(item, name):
+    """A file of an item: one string, for the dozen jobs that name it."""
+    return f"{RESULTS}/scenes/{item}/{name}.json"
+
+
 def item_jsons(items, name="item"):
     """The items themselves, which the records stand for: for commands, as a param, and never as an input."""
-    return [f"{RESULTS}/scenes/{item}/{name}.json" for item in sorted(items)]
+    return [item_json(item, name) for item in sorted(items)]
 
 
 def known_jsons(items):
