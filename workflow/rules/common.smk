@@ -214,6 +214,13 @@ def option_for_each(option, files):
     )
 
 
+def option_if_given(name):
+    """A param that gives the input of that name to the command as an option, where there is one."""
+    return lambda wildcards, input: (
+        f"--{name} {shlex.quote(input[name])}" if input[name] else ""
+    )
+
+
 def quantised(model):
     """The network in int8 of a model's folder, where it is applied."""
     return [f"{model}/int8.json"] if project.config.predict.precision == "int8" else []
