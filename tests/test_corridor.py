@@ -75,7 +75,8 @@ def test_the_whole_corridor_is_a_few_thousand_jobs(tmp_path, corridor, delivered
     jobs = corridor.planned(corridor.snakemake(folder, "--dry-run", "--quiet", "rules").text)
     assert len(items) == 10_000
     assert jobs["mosaic"] > 1500
-    assert jobs["scenes"] == len({item.acquired[:10] for item in items}) > 300
+    # of those in season
+    assert 300 < jobs["scenes"] <= len({item.acquired[:10] for item in items})
     assert jobs["total"] <= 5000
 
 
