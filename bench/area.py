@@ -2,6 +2,8 @@
 
 python bench/area.py [FOLDER]     (make bench; half an hour on two cores; writes results/bench/area.json and area.png)
 
+A run that was stopped goes on where it was: `timeout 600 python bench/area.py`, some times, does it in pieces.
+
 Each corridor goes through the first round, a scripted review and the inventory. Costs are CPU seconds of the jobs, from the
 workflow's benchmark files; what a stage costs on no area, the start of its jobs above all, is in them. The slope is that of the
 straight line through the logarithms of cost and area. The limit of a stage is reading every file once that its jobs read and
@@ -37,15 +39,17 @@ LEAST_S = 0.1
 
 
 def run(folder: Path, side: int) -> Path:
-    """Simulate a corridor and walk the first round on it; returns its results."""
+    """Simulate a corridor and walk the first round on it, as far as that isn't done; returns its results."""
     home = folder / f"{side}km"
-    shutil.rmtree(home, ignore_errors=True)
-    corridor = home / "corridor"
-    size = ["--width-km", str(side), "--height-km", str(side), "--slumps", str(round(SLUMPS_PER_KM2 * side**2))]
-    subprocess.run(["rts-pipeline", "simulate", str(corridor), "--seed", "1", *size], check=True)
-    text = Path("config/demo_small.yaml").read_text().replace("results/demo_small", str(home))
-    (home / "config.yaml").write_text(text)
-    rehearse(home / "config.yaml", corridor / "truth.gpkg", cores=2, max_rounds=1)
+    corridor, config = home / "corridor", home / "config.yaml"
+    if not config.exists():
+        shutil.rmtree(home, ignore_errors=True)
+        size = ["--width-km", str(side), "--height-km", str(side), "--slumps", str(round(SLUMPS_PER_KM2 * side**2))]
+        subprocess.run(["rts-pipeline", "simulate", str(corridor), "--seed", "1", *size], check=True)
+        config.write_text(Path("config/demo_small.yaml").read_text().replace("results/demo_small", str(home)))
+    if not (home / "scores.json").exists():
+        subprocess.run(["snakemake", "--unlock", "--configfile", str(config)], check=True)
+        rehearse(config, corridor / "truth.gpkg", cores=2, max_rounds=1)
     return home
 
 

@@ -18,7 +18,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
 
 import geopandas as gpd
@@ -41,6 +44,7 @@ CRS = "ESRI:102025"  # Asia North Albers: equal-area
 ITEM_PX = (8000, 2667)  # 24 x 8 km
 YEARS = (2016, 2017, 2018, 2019, 2020)
 TARGET = 2019
+PER_YEAR = 2000
 SEEDS = 800
 
 STAND_IN = """#!/usr/bin/env bash
@@ -150,60 +154,82 @@ class Rasters:
         return path.read_bytes()
 
 
-def write_orders(folder: Path, place: shapely.Polygon, per_year: int) -> None:
-    """Write an order for each year: items at random in the area, on days of the season at random."""
+@dataclass(frozen=True)
+class Placed:
+    """A made item: its id, its day, the UTM zone and there the upper left corner, and the centre (longitude, latitude)."""
+
+    id: str
+    day: date
+    zone: int
+    corner: tuple[float, float]
+    centre: tuple[float, float]
+
+
+def place_items(place: shapely.Polygon, per_year: int) -> Iterator[Placed]:
+    """Place items of each year at random in the area, on days of the season at random."""
     rng = np.random.default_rng(0)
     to_wgs84 = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-    rasters = Rasters(folder)
     zones = {z: Transformer.from_crs("EPSG:4326", f"EPSG:{32600 + z}", always_xy=True) for z in (45, 46)}
     west, south, east, north = place.bounds
+    shapely.prepare(place)
     for year in YEARS:
-        order = folder / f"orders/{year}"
-        listed = []
         for n in range(per_year):
             x, y = rng.uniform(west, east), rng.uniform(south, north)
-            while not place.contains(shapely.Point(x, y)):
+            while not shapely.contains_xy(place, x, y):
                 x, y = rng.uniform(west, east), rng.uniform(south, north)
             longitude, latitude = to_wgs84.transform(x, y)
             zone = math.floor(longitude / 6) + 31
-            centre = zones[zone].transform(longitude, latitude)
-            corner = tuple(3.0 * round(v / 3) for v in (centre[0] - 1.5 * ITEM_PX[0], centre[1] + 1.5 * ITEM_PX[1]))
-            listed += write_item(order, rasters, n, year, zone, corner, int(rng.integers(62)), (longitude, latitude))
+            easting, northing = zones[zone].transform(longitude, latitude)
+            corner = 3.0 * round(easting / 3 - ITEM_PX[0] / 2), 3.0 * round(northing / 3 + ITEM_PX[1] / 2)
+            day = date(year, 7, 1) + timedelta(days=int(rng.integers(62)))
+            yield Placed(f"{day:%Y%m%d}_{40000 + n:06d}_{n % 200 + 0x1000:04x}", day, zone, corner, (longitude, latitude))
+
+
+def write_orders(folder: Path, items: Iterable[Placed]) -> None:
+    """Write an order for each year, from items that come year after year."""
+    rasters = Rasters(folder)
+    for year, of_year in groupby(items, key=lambda item: item.day.year):
+        order = folder / f"orders/{year}"
+        listed = [row for item in of_year for row in write_item(order, rasters, item)]
         (order / "manifest.json").write_text(json.dumps({"name": "", "files": listed}))
 
 
-def write_item(order, rasters, n, year, zone, corner, day, centre):
-    month, day_of_month = (7, day + 1) if day < 31 else (8, day - 30)
-    item_id = f"{year}{month:02d}{day_of_month:02d}_{40000 + n:06d}_{n % 200 + 0x1000:04x}"
-    folder = order / "PSScene" / item_id
+def write_item(order: Path, rasters: Rasters, item: Placed) -> list[dict[str, object]]:
+    folder = order / "PSScene" / item.id
     folder.mkdir(parents=True)
-    west, south, east, north = centre[0] - 0.13, centre[1] - 0.036, centre[0] + 0.13, centre[1] + 0.036
+    x, y = item.centre
+    west, south, east, north = x - 0.13, y - 0.036, x + 0.13, y + 0.036
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     feature = {
         "type": "Feature",
-        "id": item_id,
+        "id": item.id,
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "properties": {
-            "acquired": f"{year}-{month:02d}-{day_of_month:02d}T04:10:00.000000Z",
-            "updated": f"{year}-12-01T00:00:00Z",
+            "acquired": f"{item.day.isoformat()}T04:10:00.000000Z",
+            "updated": f"{item.day.year}-12-01T00:00:00Z",
         },
     }
     files = {
-        f"{item_id}_3B_AnalyticMS_SR.tif": rasters.of("AnalyticMS_SR", zone, *corner),
-        f"{item_id}_3B_udm2.tif": rasters.of("udm2", zone, *corner),
-        f"{item_id}_3B_AnalyticMS_metadata.xml": b'<?xml version="1.0" encoding="UTF-8"?><ps:Scene xmlns:ps="http://ps"/>',
-        f"{item_id}_metadata.json": json.dumps(feature).encode(),
+        f"{item.id}_3B_AnalyticMS_SR.tif": rasters.of("AnalyticMS_SR", item.zone, *item.corner),
+        f"{item.id}_3B_udm2.tif": rasters.of("udm2", item.zone, *item.corner),
+        f"{item.id}_3B_AnalyticMS_metadata.xml": b'<?xml version="1.0" encoding="UTF-8"?><ps:Scene xmlns:ps="http://ps"/>',
+        f"{item.id}_metadata.json": json.dumps(feature).encode(),
     }
     listed = []
     for name, data in files.items():
         (folder / name).write_bytes(data)
-        digest = f"{n:032x}{len(data):032x}"
-        listed.append({"path": f"PSScene/{item_id}/{name}", "size": len(data), "digests": {"sha256": digest}})
+        digest = f"{int(item.id[9:15]):032x}{len(data):032x}"
+        listed.append({"path": f"PSScene/{item.id}/{name}", "size": len(data), "digests": {"sha256": digest}})
     return listed
 
 
 def make(folder: Path, share: float) -> None:
-    """Lay the project out."""
+    """Lay the project out, with its orders."""
+    write_orders(folder, place_items(lay_out(folder, share), math.ceil(PER_YEAR * share)))
+
+
+def lay_out(folder: Path, share: float) -> shapely.Polygon:
+    """Lay the project out but for its orders; returns the area, in the grid's CRS."""
     folder.mkdir(parents=True)
     place = area(share)
     gpd.GeoDataFrame(geometry=[place], crs=CRS).to_file(folder / "aoi.gpkg")
@@ -212,7 +238,6 @@ def make(folder: Path, share: float) -> None:
     points = shapely.points(rng.uniform(west, east, 20 * SEEDS), rng.uniform(south, north, 20 * SEEDS))
     inside = points[shapely.contains(place, points)][: math.ceil(SEEDS * share)]
     gpd.GeoDataFrame(geometry=shapely.buffer(inside, 40), crs=CRS).to_file(folder / "seeds.gpkg")
-    write_orders(folder, place, math.ceil(2000 * share))
     configuration = {
         "results": "results",
         "reviews": "reviews",
@@ -231,6 +256,7 @@ def make(folder: Path, share: float) -> None:
     gpd.GeoDataFrame({"candidate_id": ["c1"]}, geometry=[place.centroid.buffer(40)], crs=CRS).to_parquet(
         folder / "rows.parquet"
     )
+    return place
 
 
 def sign_off(folder: Path) -> None:

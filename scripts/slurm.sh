@@ -171,6 +171,8 @@ stop_one() { # program pidfile
 case ${1:-} in
   install)
     if [ "$(command -v slurmctld slurmd slurmdbd munged mariadbd | wc -l)" != 5 ]; then
+      [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+        fail "install needs root and apt-get, for Debian's slurm-wlm, munge, slurmdbd and mariadb-server"
       apt-get update -qq
       DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge slurmdbd mariadb-server
     fi

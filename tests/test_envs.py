@@ -1,6 +1,10 @@
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from zipfile import ZipFile
 
 import yaml
 
@@ -51,6 +55,21 @@ def test_both_images_are_set_up_as_every_machine_is():
     # what the package and the workflow are made from is among what is copied
     needed = {"pyproject.toml", "requirements.txt", "README.md", "scripts", "src", "workflow", "envs", "Snakefile"}
     assert needed <= copied_into_docker()
+
+
+def test_what_is_copied_is_enough_to_be_built_and_to_plan(made, tmp_path):
+    image = tmp_path / "image"
+    image.mkdir()
+    for name in copied_into_docker():
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, image / name)
+    (image / "profiles").symlink_to("workflow/profiles")
+    case = made.copy(tmp_path / "project")
+    case.workflow, case.package = image, image / "src"
+    assert case.plan() == {}
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=image, check=True, capture_output=True)
+    (wheel,) = (image / "dist").iterdir()
+    assert "rts_pipeline/cli.py" in ZipFile(wheel).namelist()
 
 
 def test_catalog_entry_is_what_the_catalog_reads():

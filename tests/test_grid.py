@@ -50,6 +50,12 @@ def test_an_edge_shared_with_a_neighbour_is_not_area():
     assert GRID.cells_touching(GRID.cell("e0001_n0001").polygon) == ["e0001_n0001"]
 
 
+@given(INDEX, INDEX, st.integers(-600, 600), st.integers(-600, 600), st.integers(1, 1500), st.integers(1, 1500))
+def test_cells_in_a_rectangle_are_those_that_its_outline_touches(column, row, left, top, width, height):
+    box = GRID.cell(cell_name(column, row)).part(top, left, height, width)
+    assert GRID.cells_in(box) == GRID.cells_touching(box.polygon)
+
+
 def test_empty_geometries_touch_nothing():
     assert GRID.cells_touching(np.array([shapely.Polygon()], dtype=object)) == []
 

@@ -47,6 +47,13 @@ def test_kill_during_write_leaves_no_half_file(tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("read", [io.sha256_file, io.read_json, io.read_parquet, io.read_geoparquet])
+def test_a_file_that_is_missing_is_told(tmp_path, read):
+    path = tmp_path / "chips.parquet"
+    with pytest.raises(InputError, match=f"^{path}: no such file$"):
+        read(path)
+
+
 def test_equal_values_give_equal_text():
     assert io.canonical_json({"b": 1, "a": [1.5, "é"]}) == io.canonical_json({"a": [1.5, "é"], "b": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -68,17 +68,23 @@ def test_overviews_are_enough(results):
     """The last quarter of a file is full resolution: a read of it would fail."""
     for path in results.glob("mosaic/*.tif"):
         cut_off(path, 0.75)
-    look = read_looks(results, CELLS, GRID)[0]
+    look = read_looks(results, CELLS, CELLS[:1], GRID)[0]
     edge = EDGES_PX[1]
     assert look.reflectance.shape == (4, edge, edge)
     assert (look.source > 0).mean() == pytest.approx(0.75)
     cut_off(results / "mosaic" / f"{CELLS[0]}.tif", 0.02)
     with pytest.raises(InputError, match=rf"{CELLS[0]}\.tif: it or its source map can't be read"):
-        read_looks(results, CELLS, GRID)
+        read_looks(results, CELLS, CELLS[:1], GRID)
+
+
+def test_a_mosaic_that_is_missing_is_not_taken_for_one_that_never_was(results):
+    path = results / "mosaic" / f"{CELLS[1]}.tif"
+    with pytest.raises(InputError, match=rf"{path}: no such file; expected the mosaic of an observed cell"):
+        read_looks(results, CELLS, CELLS, GRID)
 
 
 def test_pictures_show_what_was_observed(results):
-    pictures = draw_pictures(read_looks(results, CELLS, GRID), 2019)
+    pictures = draw_pictures(read_looks(results, CELLS, CELLS[:1], GRID), 2019)
     assert pictures.days.labels == ("2019-07-05", "2019-08-02")
     edge = EDGES_PX[1]
     observed = np.ones((edge, edge), bool)
@@ -153,7 +159,7 @@ def test_the_gallery_stays_below_its_size(monkeypatch):
 
 
 def test_overviews_have_the_area_in_its_shape(results):
-    looks = read_looks(results, CELLS, GRID)
+    looks = read_looks(results, CELLS, CELLS[:1], GRID)
     area = gpd.GeoSeries([box(*looks[0].cell.bounds)], crs=CRS)
     drawn = draw_overviews(draw_pictures(looks, 2019), area, CRS)
     assert list(drawn) == ["true", "false", "source", "target", "all"]

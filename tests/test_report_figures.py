@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from shapely import Point, box
 
-from report_case import CRS, EAST, NORTH, Project, hill
+from report_case import CRS, EAST, GRID, NORTH, Project, hill
+from rts_pipeline.config import Evidence
+from rts_pipeline.errors import InputError
 from rts_pipeline.io import write_parquet
 from rts_pipeline.report import landscape, years
+from rts_pipeline.review.pictures import Pictures
 
 N_SECTORS = 16
 
@@ -92,8 +95,6 @@ class Chips:
 
     @property
     def grid(self):
-        from report_case import GRID
-
         return GRID.grid()
 
 
@@ -113,6 +114,22 @@ def test_a_strip_of_one_chip_tells_why_the_other_year_has_none(tmp_path):
     areas = seen.areas(frame)
     assert areas.index.tolist() == [1]
     assert areas.loc[1].isna().tolist() == [True, False]
+    chip = tmp_path / "chip.webp"
+    chip.write_bytes(chip.read_bytes()[:20])
+    with pytest.raises(InputError, match=r"chip\.webp: can't be read"):
+        seen.strips(frame)
+    chip.unlink()
+    with pytest.raises(InputError, match=r"chip\.webp: can't be read .*No such file"):
+        seen.strips(frame)
+
+
+def test_evidence_without_its_table_is_not_taken_for_none(tmp_path):
+    pictures = Pictures(tmp_path, tmp_path / "reviews", GRID.grid(), Evidence())
+    assert pictures.chips("01", "r01-0001") == []
+    folder = tmp_path / "rounds/02/evidence"
+    folder.mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"{folder / 'evidence.parquet'}: no such file"):
+        pictures.chips("02", "r02-0001")
 
 
 def test_every_figure_is_a_file_beside_the_page(tmp_path):

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 SCRIPT = ROOT / "scripts/slurm.sh"
 PROFILE = ROOT / "workflow/profiles/slurm"
-QUICK = ("--latency-wait", 10, "--slurm-init-seconds-before-status-checks", 3)
+QUICK = ("--latency-wait", 10, "--slurm-init-seconds-before-status-checks", 10)
+"""Jobs here take some seconds: the plugin looks after 10 s, and if none has ended after 20 s more, then 30."""
 LITTLE_MEMORY = ("--set-resources", "chips:mem_mb=200*attempt**2")
 OUTAGE_S = 60
 CANCEL = (
@@ -79,13 +80,13 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster():
     if shutil.which("sbatch") is None:
-        pytest.skip("no SLURM here: scripts/slurm.sh install")
+        pytest.fail("no SLURM here: scripts/slurm.sh install")
     # what a run that was killed has left goes on otherwise
     subprocess.run([SCRIPT, "stop"], check=True)
     said = subprocess.run([SCRIPT, "start"], check=True, capture_output=True, text=True).stdout
     settings = dict(word.split("=") for word in said.split()[1:])
     if not Path(settings["PYTHONPATH"], "snakemake_executor_plugin_slurm").is_dir():
-        pytest.skip("no plugin of Snakemake for SLURM here: scripts/slurm.sh install")
+        pytest.fail("no plugin of Snakemake for SLURM here: scripts/slurm.sh install")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", settings["SLURM_CONF"])
         patch.setenv("PYTHONPATH", settings["PYTHONPATH"], prepend=os.pathsep)

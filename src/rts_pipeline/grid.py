@@ -149,6 +149,13 @@ class Grid:
         size = self.cell_px * self.pixel_m
         return _name(floor(x / size), floor(y / size))
 
+    def cells_in(self, box: GeoBox) -> list[str]:
+        """Return the sorted names of the cells that share pixels with a rectangle of this grid."""
+        columns = range(box.column // self.cell_px, -(-(box.column + box.width) // self.cell_px))
+        # rows of cells count to the north, those of pixels to the south
+        rows = range((-box.row - box.height) // self.cell_px, -(box.row // self.cell_px))
+        return sorted(_name(column, row) for column in columns for row in rows)
+
     def cells_touching(self, geometry: BaseGeometry | Iterable[BaseGeometry]) -> list[str]:
         """Return the sorted names of the cells that share area with the geometry (in the grid's CRS)."""
         return sorted({name for _, name in self.cell_pairs(geometry)})

@@ -19,7 +19,7 @@ from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError, environment_error
 from rts_pipeline.export.files import release_files
-from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.grid import Grid
 from rts_pipeline.io import canonical_json, read_outlines, sha256_file, sha256_json
 from rts_pipeline.leftovers import check_writable, tidy
 from rts_pipeline.review.rounds import (
@@ -168,7 +168,12 @@ class Project:
             return vars(select(items, area_cells(aoi, self.grid), self.grid, config.time, years, reach_m))
 
         state = state_of(self.overview.state, str(aoi), state_of_layer(aoi), self.grid, config.time, years, reach_m)
-        selection = Selection(**remembered(self._scenes / ".selection.json", state, chosen))
+        answer = remembered(self._scenes / ".selection.json", state, chosen)
+        # an item is in a dozen of these lists, and JSON makes a string of its own for each
+        shared = {
+            name: {place: [*map(sys.intern, ids)] for place, ids in answer[name].items()} for name in ("by_cell", "by_block")
+        }
+        selection = Selection(**answer | shared)
         if not selection.by_cell:
             raise InputError(
                 config.area.aoi,
@@ -236,12 +241,7 @@ class Project:
         return self._cells_within(block, WINDOW_PX)
 
     def _cells_within(self, block: str, halo_px: int) -> list[str]:
-        reach = self.grid.neighbours(block, halo_px)
-        return [cell for cell, box in self._boxes.items() if box.intersection(reach)]
-
-    @cached_property
-    def _boxes(self) -> dict[str, GeoBox]:
-        return {cell: self.grid.cell(cell) for cell in self.cells}
+        return [cell for cell in self.grid.cells_in(self.grid.neighbours(block, halo_px)) if cell in self.selection.by_cell]
 
     @property
     def listing(self) -> str:
@@ -278,15 +278,13 @@ class Project:
         labelled = self._seed_cells.union(*(signoff.cells for signoff in signed))
         return [cell for cell in self.cells if cell in labelled]
 
-    def cells_around(self, cells: Iterable[str]) -> list[str]:
-        """Return the area's cells that are one of these or share an edge or a corner with one."""
-        near = {name for cell in cells for name in self.grid.cells_touching(self.grid.cell(cell).grown(1).polygon)}
-        return [cell for cell in self.cells if cell in near]
-
     @property
     def inventory_cells(self) -> list[str]:
         """Return the cells that the inventory's slumps can reach: with an earlier inventory, whose slumps are carried, all."""
-        return self.cells if "previous" in self.lineage else self.cells_around(self.labelled_cells())
+        if "previous" in self.lineage:
+            return self.cells
+        near = {name for cell in self.labelled_cells() for name in self.grid.cells_in(self.grid.cell(cell).grown(1))}
+        return [cell for cell in self.cells if cell in near]
 
     @property
     def lineage(self) -> dict[str, str]:

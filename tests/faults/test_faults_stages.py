@@ -8,8 +8,6 @@ from harness import SEEDS, heed_permissions
 from rts_pipeline.stages import STAGES
 
 NAMES = {"scenes": "measure"}
-OPEN = {("report", "missing input"): "a mosaic or a round's evidence that is missing is taken for one that never was"}
-"""What isn't mended yet."""
 
 
 @pytest.fixture(params=STAGES)
@@ -61,10 +59,8 @@ def test_on_a_full_disk(job, stage, disk, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["truncated input", "unreadable input", "missing input"])
-def test_with_broken_inputs(job, stage, kind, disk, count, request):
+def test_with_broken_inputs(job, stage, kind, disk, count):
     """Each sort of file that it reads, one of its files drawn."""
-    if (stage, kind) in OPEN:
-        request.node.add_marker(pytest.mark.xfail(reason=OPEN[stage, kind], strict=True))
     assert job.inputs(), f"{stage} reads something, and nothing of it could be broken"
     draw = random.Random(stage)
     wrong = []

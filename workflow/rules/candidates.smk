@@ -134,9 +134,7 @@ rule audit:
         options=project.options("audit"),
         code=project.code("audit"),
         given=given(["aoi", "dem"]),
-        dem=lambda wildcards, input: (
-            f"--dem {shlex.quote(input.dem)}" if input.dem else ""
-        ),
+        dem=option_if_given("dem"),
     message:
         "Round {wildcards.k}: sample of windows for the audit"
     shell:
@@ -147,15 +145,11 @@ rule audit:
 
 rule evidence:
     input:
-        **(
-            {"dem": ancient(project.ancillary["dem"])}
-            if "dem" in project.ancillary
-            else {}
-        ),
-        **(
-            {"audit": "<results>/rounds/{k}/audit.parquet"}
+        dem=ancient(project.ancillary.get("dem", [])),
+        audit=(
+            "<results>/rounds/{k}/audit.parquet"
             if project.config.audit.windows
-            else {}
+            else []
         ),
         candidates="<results>/rounds/{k}/candidates.parquet",
         catalog="<results>/scenes/catalog.parquet",
@@ -185,12 +179,8 @@ rule evidence:
         code=project.code("evidence"),
         given=given(["dem"]),
         folder=subpath(input.model, parent=True),
-        dem=lambda wildcards, input: (
-            f"--dem {shlex.quote(input.dem)}" if "dem" in input.keys() else ""
-        ),
-        audit=lambda wildcards, input: (
-            f"--audit {input.audit}" if "audit" in input.keys() else ""
-        ),
+        dem=option_if_given("dem"),
+        audit=option_if_given("audit"),
         # beside the rounds: outputs are removed before a rule runs, and a new candidate is to cost only its own
         cache=f"{RESULTS}/evidence_cache",
     message:

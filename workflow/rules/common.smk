@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from functools import lru_cache
 from pathlib import Path
 
 from rts_pipeline.review.rounds import CHANGE, YEARS
@@ -180,9 +181,15 @@ def known_of(items):
     return adjusted_of(items) if project.adjusted else measured_of(items)
 
 
+@lru_cache(maxsize=None)
+def item_json(item, name):
+    """A file of an item: one string, for the dozen jobs that name it."""
+    return f"{RESULTS}/scenes/{item}/{name}.json"
+
+
 def item_jsons(items, name="item"):
     """The items themselves, which the records stand for: for commands, as a param, and never as an input."""
-    return [f"{RESULTS}/scenes/{item}/{name}.json" for item in sorted(items)]
+    return [item_json(item, name) for item in sorted(items)]
 
 
 def known_jsons(items):
@@ -203,6 +210,13 @@ def option_for_each(option, files):
     """A param that gives each of the input files of that name to the command as an option."""
     return lambda wildcards, input: " ".join(
         f"--{option} {shlex.quote(path)}" for path in input[files]
+    )
+
+
+def option_if_given(name):
+    """A param that gives the input of that name to the command as an option, where there is one."""
+    return lambda wildcards, input: (
+        f"--{name} {shlex.quote(input[name])}" if input[name] else ""
     )
 
 

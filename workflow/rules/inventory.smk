@@ -186,11 +186,7 @@ rule report:
         rounds=" ".join(project.rounds.finished),
         results=subpath(input.attributes, ancestor=2),
         reviews=lambda wildcards: REVIEWS,
-        dem=" ".join(
-            f"--dem {shlex.quote(path)}"
-            for name, path in project.ancillary.items()
-            if name == "dem"
-        ),
+        dem=option_if_given("dem"),
     message:
         "Report"
     shell:

@@ -71,7 +71,8 @@ def build_report(
     year = options.time.target_year
     seen = coverage(results / "coverage", area, grid, year)
     observed = _read(results / "coverage" / "observed.parquet")
-    pictures = draw_pictures(read_looks(results, observed["cell"].unique().tolist(), grid), year)
+    imaged = {*observed.loc[(observed["year"] == year) & (observed["observed_pixels"] > 0), "cell"]}
+    pictures = draw_pictures(read_looks(results, observed["cell"].unique().tolist(), imaged, grid), year)
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
     estimates = read_json(completeness)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -89,12 +89,13 @@ def edge_for(n_cells: int) -> int:
     return int(min(largest, max(smallest, sqrt(PIXELS / max(1, n_cells)) // 8 * 8)))
 
 
-def read_looks(results: Path, cells: Sequence[str], grid: Grid) -> list[Look]:
-    """Read what the pictures show; a cell without a mosaic was not observed in the target year.
+def read_looks(results: Path, cells: Sequence[str], observed: Container[str], grid: Grid) -> list[Look]:
+    """Read what the pictures show; a cell that no image of the target year touches has no mosaic.
 
     Args:
         results: folder with mosaic/ and coverage/.
         cells: names of the area's cells.
+        observed: those of them that were observed in the target year.
         grid: the project's grid.
 
     Raises:
@@ -102,13 +103,15 @@ def read_looks(results: Path, cells: Sequence[str], grid: Grid) -> list[Look]:
     """
     edge = min(edge_for(len(cells)), grid.cell_px)
     boxes = [grid.cell(name) for name in sorted(cells)]
-    return [_look(results, box, grid, edge) for box in track(boxes, len(boxes), "quick looks", "cells")]
+    return [_look(results, box, box.id in observed, grid, edge) for box in track(boxes, len(boxes), "quick looks", "cells")]
 
 
-def _look(results: Path, cell: GeoBox, grid: Grid, edge: int) -> Look:
+def _look(results: Path, cell: GeoBox, observed: bool, grid: Grid, edge: int) -> Look:
     counts = read_counts(results / "coverage", cell, grid, edge)
     path = results / "mosaic" / f"{cell.id}.tif"
     if not path.exists():
+        if observed:
+            raise InputError(path, "no such file", expected="the mosaic of an observed cell", do="run the stage mosaic")
         return Look(cell, np.zeros((len(BANDS), edge, edge), np.uint16), np.zeros((edge, edge), np.uint16), {}, counts)
     source_path = path.with_name(f"{cell.id}{SUFFIX}")
     was_read(path, source_path)

@@ -18,6 +18,7 @@ from shapely import get_parts, get_rings
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.drawing import MAIN, drawing
+from rts_pipeline.errors import InputError
 from rts_pipeline.io import read_geoparquet, was_read
 from rts_pipeline.report.figures import data_uri, uri
 from rts_pipeline.report.palette import FEW
@@ -96,12 +97,15 @@ class Years:
 
 
 def _picture(path: Path | None, ground: Sequence[float] | None, outline: BaseGeometry) -> str | None:
-    """Return a chip with the outline over it, where the ground that it shows is known."""
-    if path is None or not path.exists():
+    """Return a chip with the outline over it, where the ground that it shows is known; None where there never was one."""
+    if path is None:
         return None
     was_read(path)
-    with Pillow.open(path) as image:
-        small = image.convert("RGB").resize((EDGE_PX, EDGE_PX), Pillow.Resampling.LANCZOS)
+    try:
+        with Pillow.open(path) as image:
+            small = image.convert("RGB").resize((EDGE_PX, EDGE_PX), Pillow.Resampling.LANCZOS)
+    except OSError as error:
+        raise InputError(path, f"can't be read ({error})", do="remove the folder of this evidence, or make it anew") from None
     if ground is not None:
         _draw(small, ground, outline)
     buffer = BytesIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rts_pipeline.config import Evidence
+from rts_pipeline.errors import InputError
 from rts_pipeline.evidence.chips import enlargement, ground
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import read_geoparquet, read_parquet, read_rows
@@ -110,9 +112,11 @@ class Pictures:
         scale = enlargement(box.width, self.options.scale)
         for chip in self.chips(round, candidate):
             path = self.file(round, candidate, chip["year"], "true")
-            if path is not None and path.exists():
-                with Image.open(path) as image:
-                    return list(box.bounds) if image.width == box.width * scale else None
+            # one that is missing or broken tells nothing of the settings
+            with suppress(OSError):
+                if path is not None:
+                    with Image.open(path) as image:
+                        return list(box.bounds) if image.width == box.width * scale else None
         return list(box.bounds)
 
     def examples(self, before: str) -> list[dict[str, Any]]:
@@ -166,9 +170,20 @@ class Pictures:
         return self.results / "rounds" / round / "evidence"
 
     def _read(self, round: str) -> tuple[pd.DataFrame, dict[str, slice]]:
-        """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence."""
+        """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence.
+
+        Raises:
+            InputError: there is evidence, and its index is missing or damaged.
+        """
         path = self.index_file(round)
         if not path.exists():
+            if path.parent.exists():
+                raise InputError(
+                    path,
+                    "no such file",
+                    expected="the table of the evidence in its folder",
+                    do="remove the folder, or make it anew",
+                )
             return pd.DataFrame({"candidate_id": [], "year": [], "row": []}), {}
         # its outlines would be most of it
         table = read_parquet(path, only=SHOWN)

@@ -16,16 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
-
-import rasterio
-from numpy.typing import NDArray
-from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rasterio import DatasetReader
+    from rasterio.windows import Window
 
 BLOCK = 2**20
 
@@ -155,12 +155,16 @@ def read_json(path: Path) -> Any:
     return io.parse_json(path, data)
 
 
-def opened(path: Path) -> rasterio.DatasetReader:
+def opened(path: Path) -> DatasetReader:
     """Open a delivered raster.
 
     Raises:
         InputError: missing, or its header is damaged.
     """
+    # late: each start of snakemake takes checksums here, and needs no GDAL
+    import rasterio
+    from rasterio.errors import RasterioError
+
     archive = on_disk(path)
     if archive == path:
         stamp(path)
@@ -174,12 +178,14 @@ def opened(path: Path) -> rasterio.DatasetReader:
         raise damaged(path, error) from None
 
 
-def read(path: Path, dataset: rasterio.DatasetReader, indexes: int | list[int], window: Window) -> NDArray[Any]:
+def read(path: Path, dataset: DatasetReader, indexes: int | list[int], window: Window) -> NDArray[Any]:
     """Read a window of the delivered raster at `path`, opened as `dataset`: (h, w) for one band number, else (n, h, w).
 
     Raises:
         InputError: truncated or corrupt there.
     """
+    from rasterio.errors import RasterioError
+
     try:
         values: NDArray[Any] = dataset.read(indexes, window=window)
     except (RasterioError, OSError) as error:
