@@ -45,9 +45,10 @@ def pixels(reader, colour):
 
 
 def on_the_map(reader, colour):
-    """Wait until the small map has a colour."""
+    """Look at the map until it has a colour."""
+    reader.press("p")
     reader.page.wait_for_function(
-        """(colour) => [...document.querySelectorAll('.mini canvas')].some(canvas => {
+        """(colour) => [...document.querySelectorAll('.view .map canvas')].some(canvas => {
             if (!canvas.width) return false;
             const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
             for (let at = 0; at < data.length; at += 4)
@@ -56,6 +57,7 @@ def on_the_map(reader, colour):
         })""",
         arg=list(colour),
     )
+    reader.press("b")
 
 
 def test_a_window_is_looked_through(reader, project):
