@@ -1,5 +1,7 @@
 """The review page on a small screen: nothing is cut, nothing overlaps, and colours are never all that tells things apart."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from playwright.sync_api import expect
@@ -8,6 +10,7 @@ from browser_case import SIZE, Reader, draw
 from page_case import Project
 from review_case import frame, middle
 from rts_pipeline import io
+from rts_pipeline.review.rounds import DRAFT, read_draft
 
 pytest_plugins = ("browser_case",)
 SMALL = {"width": 1366, "height": 640}
@@ -58,6 +61,12 @@ def full(folder, years):
     change = pd.read_parquet(evidence / "change.parquet")
     long = {"growth_m2_yr": 12345.0, "growth_low_m2_yr": 10234.0, "growth_high_m2_yr": 15432.0, "retreat_m_yr": 26.5}
     io.write_parquet(evidence / "change.parquet", change.assign(**long))
+    draft = read_draft(project.reviews, "02")
+    judged = project.reviews / "round_02/candidates.parquet"
+    candidates = io.read_geoparquet(judged)
+    known_m = candidates["status"].map({"changed": 0.0, "candidate": 12345.0})
+    io.write_parquet(judged, candidates.assign(expected_area_m2=123456.0, known_m=known_m))
+    replace(draft, candidates_sha256=io.sha256_file(judged)).write(judged.with_name(DRAFT))
     table = io.read_geoparquet(evidence / "evidence.parquet")
     io.write_parquet(evidence / "evidence.parquet", table.assign(area_m2=123456.0, seen=True))
     return project
@@ -126,10 +135,19 @@ def test_nothing_is_cut_or_overlaps(reader, size):
     look("after a verdict")
     go(reader, CHANGED)
     reader.see("numbers", "26.5")
+    reader.see("numbers", "expected 123,456 m²")
     look("with the numbers")
     for measure in ("probability", "NDVI", "brightness"):
         reader.press("i")
         look(measure)
+    go(reader, "r02-0005")
+    reader.press("1")
+    reader.shows("r02-0006")
+    reader.saved()
+    go(reader, "r02-0005")
+    reader.see("numbers", "from known 12.3 km")
+    look("with the numbers of one that is far from what is known")
+    go(reader, CHANGED)
     for key, state in (("s", "swipe"), ("p", "map"), ("3", "an outline is redrawn"), ("x", "an area is cut out")):
         reader.press(key)
         look(state)
