@@ -41,7 +41,6 @@ export abstract class Showing {
   drawing = $state.raw<Drawing | null>(null);
   drawingFor = $state("");
   message = $state("");
-  painted = 0;
   protected since = performance.now();
   /** the kind of pictures that was asked for and isn't painted yet */
   private coming = "";
