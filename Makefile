@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export GOMP_SPINCOUNT := 100000
 WORKERS ?= auto
 
-.PHONY: setup demo demo-small test test-slow test-slurm faults bench lint digests config page docs lock
+.PHONY: setup demo demo-small test test-slow test-qgis test-slurm faults bench lint digests config page pictures docs lock
 
 setup:
 	@scripts/setup.sh
@@ -30,6 +30,11 @@ test-slow: setup
 # every fault at every stage with 20 seeds, and whole runs (as root: it makes a small disk); some hours
 faults: setup
 	RTS_FAULT_SEEDS=$${RTS_FAULT_SEEDS:-20} pytest -n 0 tests/faults
+
+# the package for QGIS in QGIS itself (as root, once: 900 MB from apt)
+test-qgis:
+	@RTS_QGIS=yes scripts/setup.sh
+	pytest -n $(WORKERS) -m slow tests/test_review_package.py
 
 # a real SLURM on this machine (as root, once: scripts/slurm.sh install)
 test-slurm: setup
@@ -66,3 +71,7 @@ config: setup
 # after a change in web/ or of the reviewers' guideline: the built page and the report's map are part of the package (needs npm)
 page:
 	cd web && npm ci --no-audit && npm run build
+
+# after a change of the page's look (needs make demo): those of docs/review-page.md
+pictures: setup
+	python scripts/review_pictures.py

@@ -1,17 +1,13 @@
-"""The review page with many candidates: how long opening, a verdict and a commit take.
+"""The part "page" of bench/review.py: how long opening, a verdict and a commit take (needs Debian's package chromium).
 
-python bench/review_page.py            (needs Debian's package chromium)
-python bench/review_page.py --candidates 50 --verdicts 5 --out /tmp/page.json     whether it runs
-
-Makes a round of 5,000 candidates x 5 years with chips of 288 px, and one of 60,000 whose candidates share the same
-pictures, serves each with the real command, and works at it in Chromium: 100 verdicts, one a second, 100 as fast as the page
-goes on, then the list is scrolled. Times in ms, as the browser measures them: median, 95th percentile, largest. "painted" is
-the frame after all chips of the next candidate are drawn. Writes results/bench/review_page.json.
+Makes a round of so many candidates x 5 years with chips of 288 px (above 5,000 candidates they share the same pictures),
+serves it with the real command, and works at it in Chromium: 100 verdicts, one a second, 100 as fast as the page goes on, then
+the list is scrolled. Times in ms, as the browser measures them: median, 95th percentile, largest. "Painted" is the frame after
+all chips of the next candidate are drawn.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -38,7 +34,7 @@ from rts_pipeline.review.rounds import CHANGE as CHANGED
 
 CRS = "EPSG:32646"
 YEARS = [2016, 2017, 2018, 2019, 2020]
-COUNTS = (5_000, 60_000)
+MOST_OWN = 5_000
 PICTURES = 50
 SIZE = {"width": 1366, "height": 768}
 AT = "2020-09-01T12:00:00Z"
@@ -106,7 +102,7 @@ def make_project(folder: Path, n: int) -> Path:
     }
     io.write_parquet(source / CHANGED, pd.DataFrame(change).reindex(columns=list(CHANGE)).astype(CHANGE))
     io.write_parquet(source / "candidates.parquet", gpd.GeoDataFrame(facts, geometry=outlines, crs=CRS))
-    write_chips(source / "evidence", names, outlines, own=n <= COUNTS[0])
+    write_chips(source / "evidence", names, outlines, own=n <= MOST_OWN)
     start.start(reviews, results, "01", at=AT)
     config = folder / "config.yaml"
     values = {"results": str(results), "reviews": str(reviews), "area": {"aoi": "none.gpkg"}, "scenes": {"folders": ["none"]}}
@@ -160,9 +156,18 @@ def worked(page: Page, address: str, verdicts: int) -> dict[str, Any]:
     return {"page opened": told(opened), **paces, "commit": told(commits), "list scrolled, frame": told(page.evaluate(SCROLL))}
 
 
-def measured(folder: Path, n: int, verdicts: int) -> dict[str, Any]:
-    """Serve a round of n candidates and work at it."""
-    config = make_project(folder, n)
+def measured(n: int, verdicts: int) -> dict[str, Any]:
+    """Serve a round of n candidates, work at it, and return and print the times."""
+    with tempfile.TemporaryDirectory() as name:
+        rows = served(make_project(Path(name), n), verdicts)
+    print(f"{n:,} candidates\n\n| ms | n | median | 95 % | largest |\n|---|---|---|---|---|")
+    for what, row in rows.items():
+        print(f"| {what} | {row['n']} | {row['median']:.0f} | {row['p95']:.0f} | {row['max']:.0f} |")
+    return rows
+
+
+def served(config: Path, verdicts: int) -> dict[str, Any]:
+    """Serve a project, and work at it in a browser."""
     begin = time.perf_counter()
     command = [sys.executable, "-m", "rts_pipeline.cli", "review", "serve", "--reviewer", "ann", "--config", str(config)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
@@ -181,24 +186,3 @@ def measured(folder: Path, n: int, verdicts: int) -> dict[str, Any]:
         server.kill()
         server.wait()
     return {"server started": told([started]), **rows}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", type=int, nargs="+", default=COUNTS)
-    parser.add_argument("--verdicts", type=int, default=100, help="at each pace")
-    parser.add_argument("--out", type=Path, default=Path("results/bench/review_page.json"))
-    args = parser.parse_args()
-    result = {}
-    for n in args.candidates:
-        with tempfile.TemporaryDirectory() as name:
-            result[str(n)] = rows = measured(Path(name), n, args.verdicts)
-        print(f"{n:,} candidates\n\n| ms | n | median | 95 % | largest |\n|---|---|---|---|---|")
-        for what, row in rows.items():
-            print(f"| {what} | {row['n']} | {row['median']:.0f} | {row['p95']:.0f} | {row['max']:.0f} |")
-        print()
-    io.write_json(args.out, result)
-
-
-if __name__ == "__main__":
-    main()

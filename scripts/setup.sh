@@ -4,6 +4,7 @@
 #   PYTHON             the interpreter (default python3; 3.11 or newer)
 #   RTS_TORCH_BACKEND  cpu, cu126, ...: take torch from the index of that backend (smaller; not hash-locked)
 #   RTS_BROWSER        no: without Chromium
+#   RTS_QGIS           yes: PyQGIS too (900 MB), for the tests of the QGIS package
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,14 +34,17 @@ install_packages() {
   $uv install $into --no-deps --no-build-isolation --editable .
 }
 
+can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+from_apt() {
+  say "$1 from apt"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"; } >&2
+}
+
 install_gdal_programs() {
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "GDAL's programs from apt"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gdal-bin; } >&2 ||
-      fail "apt-get could not install gdal-bin"
-  else
+  can_install ||
     fail "gdaldem, gdalbuildvrt and gdalinfo are not on the PATH; install them: conda install -c conda-forge libgdal-core gdal, or as root apt-get install gdal-bin"
-  fi
+  from_apt gdal-bin || fail "apt-get could not install gdal-bin"
 }
 
 wanted=$(cat $lock pyproject.toml <(printf '%s\n' "$("$python" -VV)" "$PWD" "${RTS_TORCH_BACKEND:-}") | sha256sum | cut -d ' ' -f 1)
@@ -53,11 +57,8 @@ for program in gdaldem gdalbuildvrt gdalinfo; do
 done
 # the tests of the review page drive it; nothing else needs a browser on this machine
 if [ "${RTS_BROWSER:-yes}" != no ] && ! command -v chromium >/dev/null; then
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "Chromium from apt, for the tests of the review page"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 ||
-      say "apt-get could not install chromium: the tests of the review page will fail"
-  else
-    say "chromium is not on the PATH: the tests of the review page will fail"
-  fi
+  { can_install && from_apt chromium; } || say "chromium is not on the PATH: the tests of the review page will fail"
+fi
+if [ "${RTS_QGIS:-no}" = yes ] && ! /usr/bin/python3 -c 'import qgis.core' 2>/dev/null; then
+  { can_install && from_apt python3-qgis; } || fail "no PyQGIS; as root: apt-get install python3-qgis"
 fi

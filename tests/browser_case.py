@@ -114,10 +114,15 @@ def draw(reader, steps, start):
     x, y = place(shapely.Point(*start)).coords[0]
     now = cross(reader)
     go(reader, round((x - now[0]) / 3), round((y - now[1]) / 3))
+    ring(reader, steps)
+    reader.press("Enter")
+
+
+def ring(reader, steps):
+    """Put the vertices of an area, each some pixels from the one before, the first from where the cross is."""
     for dx, dy in steps:
         go(reader, dx, dy)
         reader.press("Space")
-    reader.press("Enter")
 
 
 def add(reader, start=(40, 160)):

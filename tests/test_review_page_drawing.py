@@ -71,15 +71,15 @@ def test_an_outline_is_reshaped_by_keyboard_with_undo(reader, project):
     # a hole: four vertices around the middle
     reader.press("x")
     draw(reader, [(0, 0), (10, 0), (0, -10), (-10, 0)], start=(40, 60))
-    reader.see("drawing", "1 part, 1 holes")
+    reader.see("drawing", "1 part, 1 hole")
     # a part of its own
     reader.press("d")
     draw(reader, [(0, 0), (10, 0), (0, -10), (-10, 0)], start=(130, 60))
-    reader.see("drawing", "2 parts, 1 holes")
+    reader.see("drawing", "2 parts, 1 hole")
     reader.press("z")
-    reader.see("drawing", "1 part, 1 holes")
+    reader.see("drawing", "1 part, 1 hole")
     reader.press("Shift+Z")
-    reader.see("drawing", "2 parts, 1 holes")
+    reader.see("drawing", "2 parts, 1 hole")
     reader.press("Enter")
     reader.shows("r02-0002")
     reader.see("saved", "✓ saved")
@@ -357,3 +357,40 @@ def test_an_outline_that_was_refused_late_can_be_drawn_on(reader, project):
     expect(reader.page.locator("[data-test=refused]")).to_have_count(0)
     assert project.decisions() == {"r02-0001": "accept", "r02-0002": "edit"}
     reader.problems = [problem for problem in reader.problems if "422" not in problem]
+
+
+UNITED = [(85.12, 50), (72.64, 64.55), (63.86, 80.34), (45.74, 79.63), (24.43, 79.5), (22.02, 58.22)]
+UNITED += [(12.29, 38.93), (24.5, 20.57), (46.26, 23.96), (64.75, 17.71), (77.41, 32.39)]
+BESIDE = [(6.4, 0.5), (5, -7), (-5.4, 10), (-3.6, 3), (-1, 5), (8, -2), (-3.7, 0), (3, 0), (4, 4), (-2, 0), (5.6, 10)]
+"""Of each corner, ten-billionths of a metre: where edges lie so near to each other the library that unites outlines throws."""
+
+
+def test_an_area_that_the_library_can_not_unite_loses_nothing(reader, project):
+    x, y = place(shapely.Point(0, 0)).coords[0]
+    ring = [[x + dx, y + dy] for dx, dy in UNITED]
+    near = [[east + 1e-10 * a, north + 1e-10 * b] for (east, north), (a, b) in zip(ring, BESIDE, strict=True)]
+    stands = {"type": "Polygon", "coordinates": [[*near, near[0]]]}
+    reader.shows("r02-0001")
+    # an outline as another program may have written it, and the same area in whole centimetres over it
+    reader.page.evaluate(
+        """async (draft) => {
+            const {project} = await (await fetch('/api/round')).json();
+            localStorage.setItem(`rts:${project}:02:ann:draft`, JSON.stringify(draft));
+        }""",
+        {"target": "+", "geometry": stands, "sketch": ring, "tool": "add"},
+    )
+    reader.page.reload()
+    reader.draws("1 part, 0 holes, 11 new vertices")
+    reader.press("Enter")
+    reader.see("message", "This area can't be joined with the outline")
+    reader.draws("1 part, 0 holes, 11 new vertices")
+    # it can still be mended, or dropped
+    reader.press("Backspace")
+    reader.draws("1 part, 0 holes, 10 new vertices")
+    reader.press("Escape")
+    expect(reader.page.locator("[data-test=drawing]")).not_to_contain_text("new vert")
+    reader.press("Enter")
+    reader.see("message", "Added")
+    reader.saved()
+    (event,) = project.events()
+    assert outline(event).area == pytest.approx(shapely.Polygon(ring).area, rel=1e-3)

@@ -1,16 +1,22 @@
 """The review page on a small screen: nothing is cut, nothing overlaps, and colours are never all that tells things apart."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
+from playwright.sync_api import expect
 
-from browser_case import SIZE, draw
+from browser_case import SIZE, Reader, draw
 from page_case import Project
 from review_case import frame, middle
 from rts_pipeline import io
+from rts_pipeline.review.rounds import DRAFT, read_draft
 
 pytest_plugins = ("browser_case",)
 SMALL = {"width": 1366, "height": 640}
 """What a window has left of a screen of 1366 x 768."""
+LEAST_PICTURE_PX = 110
+"""A slump of a picture's middle third is then still some forty pixels wide."""
 WINDOW, CHANGED = "a02-0010", "r02-0003"
 AMISS = """() => {
     const box = e => e.getBoundingClientRect();
@@ -43,16 +49,26 @@ AMISS = """() => {
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """Five years, an audit, and numbers as long as they get."""
+    return full(tmp_path_factory.mktemp("layout"), [2016, 2017, 2018, 2019, 2020])
+
+
+def full(folder, years):
+    """A project with an audit, and numbers as long as they get."""
     windows = frame(sampled=[10, 24], round="02")
     windows.loc[10, "known"] = middle(10)
-    project = Project(tmp_path_factory.mktemp("layout"), windows=windows, years=[2016, 2017, 2018, 2019, 2020])
+    project = Project(folder, windows=windows, years=years)
     evidence = project.results / "rounds/02/evidence"
     change = pd.read_parquet(evidence / "change.parquet")
     long = {"growth_m2_yr": 12345.0, "growth_low_m2_yr": 10234.0, "growth_high_m2_yr": 15432.0, "retreat_m_yr": 26.5}
     io.write_parquet(evidence / "change.parquet", change.assign(**long))
-    years = io.read_geoparquet(evidence / "evidence.parquet")
-    io.write_parquet(evidence / "evidence.parquet", years.assign(area_m2=123456.0, seen=True))
+    draft = read_draft(project.reviews, "02")
+    judged = project.reviews / "round_02/candidates.parquet"
+    candidates = io.read_geoparquet(judged)
+    known_m = candidates["status"].map({"changed": 0.0, "candidate": 12345.0})
+    io.write_parquet(judged, candidates.assign(expected_area_m2=123456.0, known_m=known_m))
+    replace(draft, candidates_sha256=io.sha256_file(judged)).write(judged.with_name(DRAFT))
+    table = io.read_geoparquet(evidence / "evidence.parquet")
+    io.write_parquet(evidence / "evidence.parquet", table.assign(area_m2=123456.0, seen=True))
     return project
 
 
@@ -61,6 +77,37 @@ def go(reader, name):
     reader.page.keyboard.type(name)
     reader.press("Enter")
     reader.shows(name)
+
+
+@pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
+def test_ten_years_are_all_in_view(browser, tmp_path, size):
+    project = full(tmp_path, list(range(2015, 2025)))
+    reader = Reader(browser, project.serve())
+    reader.page.set_viewport_size(size)
+    try:
+        reader.shows(WINDOW)
+        go(reader, CHANGED)
+        reader.press("y", "1")
+        reader.shows("r02-0004")
+        reader.saved()
+        go(reader, CHANGED)
+        reader.see("numbers", "26.5")
+        reader.page.wait_for_timeout(150)
+        years = reader.page.locator(".year")
+        expect(years).to_have_count(10)
+        edges = reader.page.evaluate("() => [...document.querySelectorAll('.year canvas')].map(e => e.clientWidth)")
+        assert min(edges) == max(edges) >= LEAST_PICTURE_PX
+        for measure in ("area", "probability", "NDVI", "brightness"):
+            assert (measure, reader.page.evaluate(AMISS)) == (measure, [])
+            reader.press("i")
+        years.last.click()
+        reader.see("year", "2024")
+        reader.press("p")
+        reader.page.wait_for_timeout(150)
+        assert reader.page.evaluate(AMISS) == []
+    finally:
+        reader.context.close()
+        project.stop()
 
 
 @pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
@@ -88,10 +135,19 @@ def test_nothing_is_cut_or_overlaps(reader, size):
     look("after a verdict")
     go(reader, CHANGED)
     reader.see("numbers", "26.5")
+    reader.see("numbers", "expected 123,456 m²")
     look("with the numbers")
     for measure in ("probability", "NDVI", "brightness"):
         reader.press("i")
         look(measure)
+    go(reader, "r02-0005")
+    reader.press("1")
+    reader.shows("r02-0006")
+    reader.saved()
+    go(reader, "r02-0005")
+    reader.see("numbers", "from known 12.3 km")
+    look("with the numbers of one that is far from what is known")
+    go(reader, CHANGED)
     for key, state in (("s", "swipe"), ("p", "map"), ("3", "an outline is redrawn"), ("x", "an area is cut out")):
         reader.press(key)
         look(state)

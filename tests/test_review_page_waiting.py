@@ -7,6 +7,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from browser_case import Held, Reader, draw
+from rts_pipeline.review.rounds import locked
 
 pytest_plugins = ("browser_case",)
 FIRST, SECOND = "r02-0001", "r02-0002"
@@ -277,3 +278,66 @@ def test_an_added_slump_takes_nothing_from_the_verdict_in_view_and_leaves_it_as_
     last = standing(project)
     assert (last.decision, last.possibility, last.note, last.active) == ("accept", 1.0, "a fresh headwall", True)
     assert len(project.events()) == 3
+
+
+def rows(reader):
+    """The list of what was added."""
+    return reader.page.locator("nav .row")
+
+
+def test_an_added_slump_is_in_the_list_before_the_server_has_it(reader, project):
+    reader.shows(FIRST)
+    held = Held(reader.context, "missed")
+    reader.press("n")
+    reader.draws("0 parts")
+    draw(reader, [(0, 0), (10, 0), (0, -10)], start=(40, 160))
+    reader.see("drawing", "1 part")
+    reader.press("Enter")
+    reader.see("message", "Added")
+    reader.page.get_by_label("filter").select_option("added")
+    expect(rows(reader)).to_have_text(["+ not saved yet"])
+    rows(reader).click()
+    reader.see("message", "can be opened as soon as it is saved")
+    # it is nothing that this page alone knows of
+    reader.page.reload()
+    expect(rows(reader)).to_have_text(["+ not saved yet"])
+    held.let_go()
+    reader.saved()
+    (event,) = project.events()
+    expect(rows(reader)).to_have_text([f"+ {event.candidate_id}"])
+    rows(reader).click()
+    reader.draws("1 part")
+
+
+def test_an_added_slump_that_is_undone_before_the_server_has_it_is_gone_at_once(reader, project):
+    reader.shows(FIRST)
+    held = Held(reader.context, "missed")
+    reader.press("n")
+    reader.draws("0 parts")
+    draw(reader, [(0, 0), (10, 0), (0, -10)], start=(40, 160))
+    reader.see("drawing", "1 part")
+    reader.press("Enter")
+    reader.page.get_by_label("filter").select_option("added")
+    expect(rows(reader)).to_have_count(1)
+    reader.press("z")
+    reader.see("message", "Taken back: the added slump")
+    expect(rows(reader)).to_have_count(0)
+    held.let_go()
+    reader.saved()
+    expect(rows(reader)).to_have_count(0)
+    assert project.decisions() == {}
+
+
+def test_a_verdict_waits_while_another_program_has_the_record(reader, project):
+    reader.shows(FIRST)
+    with locked(project.reviews / "round_02"):
+        with reader.page.expect_response("**/api/verdict", timeout=60_000) as answer:
+            reader.press("1")
+            reader.shows(SECOND)
+        assert answer.value.status == 503
+        reader.see("saved", "1 not saved")
+        reader.see("saved", "is in use by process")
+        assert project.events() == []
+    reader.saved()
+    assert project.decisions() == {FIRST: "accept"}
+    reader.problems = [problem for problem in reader.problems if "503" not in problem]

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from browser_case import Reader, draw
+from browser_case import Held, Reader, draw
 from page_case import Project
 from review_case import frame, middle
 from rts_pipeline import io
@@ -42,6 +42,22 @@ def pixels(reader, colour):
         }""",
         colour,
     )
+
+
+def on_the_map(reader, colour):
+    """Look at the map until it has a colour."""
+    reader.press("p")
+    reader.page.wait_for_function(
+        """(colour) => [...document.querySelectorAll('.view .map canvas')].some(canvas => {
+            if (!canvas.width) return false;
+            const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            for (let at = 0; at < data.length; at += 4)
+                if (colour.every((value, band) => Math.abs(data[at + band] - value) < 6)) return true;
+            return false;
+        })""",
+        arg=list(colour),
+    )
+    reader.press("b")
 
 
 def test_a_window_is_looked_through(reader, project):
@@ -90,11 +106,17 @@ def test_a_slump_is_added_in_a_window(reader, project):
     reader.see("drawing", "1 part")
     reader.press("m")
     reader.page.keyboard.type("under snow in 2018")
+    held = Held(reader.context, "missed")
     reader.press("Enter", "Enter")
     reader.see("message", "Added")
     reader.see("current", FULL)
+    reader.see("saved", "saving 1")
+    assert pixels(reader, PURPLE) > 50, "what was added is shown, whether the server has it or not"
+    on_the_map(reader, PURPLE)
+    held.let_go()
     reader.saved()
-    assert pixels(reader, PURPLE) > 50, "what was added is shown"
+    assert pixels(reader, PURPLE) > 50
+    on_the_map(reader, PURPLE)
     reader.press("2")
     reader.shows("r02-0005")
     reader.saved()

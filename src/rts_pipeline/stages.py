@@ -55,7 +55,7 @@ STAGES = {
     "completeness": Stage(2, "completeness", "2222b060547daf98"),
     "attributes": Stage(6, "inventory.attributes", "b61b06a0a6c731f6"),
     "export": Stage(5, "export.build", "67c1fed136094e19"),
-    "report": Stage(13, "report.build", "32cac8b82d6db3c4"),
+    "report": Stage(13, "report.build", "ab2af724c6c3440a"),
     "quantise": Stage(1, "quantise", "c5a8e63bbf383d6a"),
 }
 

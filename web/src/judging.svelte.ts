@@ -2,7 +2,7 @@ import { shownKind } from "./chips";
 import { SCOPES } from "./keys";
 import { Queue, type Op, type Problem } from "./queue";
 import { Showing } from "./showing.svelte";
-import { MISSED, bodyOf, newId, operation, saysAlready } from "./standing";
+import { MISSED, bodyOf, newId, operation, saysAlready, unnamedIn } from "./standing";
 import { keep } from "./storage";
 import type { Body, Columns, Decision, Round, Standing, Told } from "./types";
 
@@ -31,11 +31,14 @@ export abstract class Judging extends Showing {
       changed: (waiting, trouble) => {
         this.waiting = waiting;
         this.trouble = waiting ? trouble : "";
+        this.await();
       },
-      elsewhere: (candidate) => {
-        const last = this.queue.last(candidate);
+      elsewhere: (op) => {
+        const last = this.queue.last(op.candidate);
         if (last) this.assume(last);
-        void this.refresh(candidate);
+        const event = this.queue.read().events[op.id];
+        if (op.candidate === MISSED && event) this.keepMissed(event.candidate_id, { ...op.after!, ...event });
+        void this.refresh(op.candidate);
       },
     });
   }
@@ -46,6 +49,7 @@ export abstract class Judging extends Showing {
     const kept = this.queue.read();
     this.refused = kept.refused;
     for (const op of kept.waiting) this.assume(op);
+    this.await();
     this.waiting = kept.waiting.length;
     this.done = JSON.parse(sessionStorage.getItem(`${this.store}:undo`) ?? "[]") as Op[];
     await this.begin();
@@ -165,6 +169,15 @@ export abstract class Judging extends Showing {
   private keepMissed(id: string, standing: Standing | null): void {
     const others = this.missed.filter((m) => m.candidate_id !== id);
     this.missed = standing ? [...others, standing] : others;
+    this.map.add(this.added);
+  }
+
+  /** Show the added slumps that wait to be recorded. */
+  private await(): void {
+    const unnamed = unnamedIn(this.queue.read().waiting);
+    if (!unnamed.length && !this.unnamed.length) return;
+    this.unnamed = unnamed;
+    this.map.add(this.added);
   }
 
   private recorded(op: Op, told: Told): void {
@@ -178,7 +191,6 @@ export abstract class Judging extends Showing {
     if (told.mine) this.last = { op, told };
     else if (this.last?.told.candidate_id === told.candidate_id) this.last = null;
     void this.refresh(told.candidate_id);
-    void this.map.load(true);
   }
 
   private async wasRefused(problem: Problem): Promise<void> {

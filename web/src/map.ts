@@ -14,9 +14,10 @@ import { get } from "./api";
 import { lined, type Kind } from "./mapstyle";
 import type { Drawing } from "./outline";
 import { Pen, type PenEvents, type Tool } from "./pen";
-import type { Around, Candidate, Outline, Round, XY } from "./types";
+import type { Around, Candidate, Outline, Round, Standing, XY } from "./types";
 
 const WIDEST_AROUND_M = 30_000;
+const NOTHING: Around = { candidates: [], earlier: [] };
 
 /** The map: mosaic on its own grid, outlines around, and the outline that is being drawn. */
 export class ReviewMap {
@@ -28,7 +29,9 @@ export class ReviewMap {
   readonly pen: Pen;
   private asked = "";
   private questions = 0;
-  current = "";
+  private found = NOTHING;
+  private added: Standing[] = [];
+  private candidate = "";
 
   constructor(
     private readonly round: Round,
@@ -45,7 +48,7 @@ export class ReviewMap {
         source,
         updateWhileInteracting: true,
         updateWhileAnimating: true,
-        style: (feature) => lined(feature.get("kind") as Kind),
+        style: (feature) => (feature.get("name") === this.candidate ? undefined : lined(feature.get("kind") as Kind)),
       });
     this.map = new OlMap({
       layers: [this.tiles, layer(this.around), layer(this.own)],
@@ -101,6 +104,8 @@ export class ReviewMap {
 
   /** Show a candidate: its outline (or a window, as a frame), what is known there, and the reviewer's drawing. */
   show(candidate: Candidate, window: boolean): void {
+    this.candidate = candidate.id;
+    this.around.changed();
     this.own.clear();
     for (const { geometry } of candidate.readings) if (geometry) this.own.addFeature(this.feature(geometry, "read"));
     if (candidate.known) this.own.addFeature(this.feature(candidate.known, "known"));
@@ -133,37 +138,42 @@ export class ReviewMap {
     return feature;
   }
 
-  /** Ask for the outlines in view; `again` after a verdict. */
-  async load(again = false): Promise<void> {
+  /** Show the slumps that the reviewer added. */
+  add(added: Standing[]): void {
+    this.added = added;
+    this.surround();
+  }
+
+  /** Draw what lies around the candidate in view, which itself is drawn apart. */
+  private surround(): void {
+    this.around.clear();
+    this.around.addFeatures([
+      ...this.found.earlier.map((o) => this.feature(o.outline, o.kind === "positive" ? "slump" : "refused", o.id)),
+      ...this.found.candidates.map((o) => this.feature(o.outline, "other", o.id)),
+      ...this.added.filter((o) => o.geometry).map((o) => this.feature(o.geometry!, "missed", o.candidate_id)),
+    ]);
+  }
+
+  /** Ask for the outlines in view. */
+  private async load(): Promise<void> {
     const size = this.map.getSize();
     if (!size?.[0] || !size[1]) return;
-    const view = this.map.getView().calculateExtent(size) as [number, number, number, number];
-    if (view[2] - view[0] > WIDEST_AROUND_M) {
-      this.around.clear();
-      this.asked = "";
-      this.questions++;
-      return;
-    }
-    const [west, south, east, north] = view.map((value, at) => Math.round(value + (at < 2 ? -200 : 200)));
-    const query = `west=${west}&south=${south}&east=${east}&north=${north}`;
-    if (query === this.asked && !again) return;
+    const [west, south, east, north] = (this.map.getView().calculateExtent(size) as [number, number, number, number]).map(
+      (value, at) => Math.round(value + (at < 2 ? -200 : 200)),
+    ) as [number, number, number, number];
+    const query = east - west > WIDEST_AROUND_M ? "" : `west=${west}&south=${south}&east=${east}&north=${north}`;
+    if (query === this.asked) return;
     this.asked = query;
     // answers may overtake each other: only that to the last question counts
     const question = ++this.questions;
-    let found: Around;
-    try {
-      found = await get<Around>(`/api/around?${query}`);
-    } catch {
-      if (question === this.questions) this.asked = "";
+    const found = query ? await get<Around>(`/api/around?${query}`).catch(() => null) : NOTHING;
+    if (question !== this.questions) return;
+    if (!found) {
+      this.asked = "";
       return;
     }
-    if (question !== this.questions) return;
-    this.around.clear();
-    this.around.addFeatures([
-      ...found.earlier.map((o) => this.feature(o.outline, o.kind === "positive" ? "slump" : "refused", o.id)),
-      ...found.candidates.filter((o) => o.id !== this.current).map((o) => this.feature(o.outline, "other", o.id)),
-      ...found.missed.filter((o) => o.geometry).map((o) => this.feature(o.geometry!, "missed", o.candidate_id)),
-    ]);
+    this.found = found;
+    this.surround();
   }
 
   /** Draw an outline in place of the one that the reviewer drew before. */

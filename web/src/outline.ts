@@ -8,7 +8,7 @@ export interface Vertex {
   at: number;
 }
 
-const round = (value: number) => Math.round(value * 100) / 100;
+const rounded = ([x, y]: XY): XY => [Math.round(x * 100) / 100, Math.round(y * 100) / 100];
 
 /** An outline that is being drawn, with all its earlier states. Rings are closed. */
 export class Drawing {
@@ -42,7 +42,7 @@ export class Drawing {
   /** Take a new state; one that is the same is no step. */
   set(parts: Parts): void {
     const next = JSON.stringify(
-      parts.map((part) => part.map((ring) => ring.map(([x, y]) => [round(x), round(y)]))).filter((part) => part.length),
+      parts.map((part) => part.map((ring) => ring.map(rounded))).filter((part) => part.length),
     );
     if (next === this.current) return;
     this.past.push(this.current);
@@ -71,7 +71,8 @@ export class Drawing {
    * be computed, as happens where edges nearly coincide; the outline is then as it was.
    */
   apply(how: "add" | "cut", ring: Ring): boolean {
-    const area: Ring[] = [ring];
+    // like all that is drawn, in centimetres: edges that are nearer to each other than that are what can't be computed
+    const area: Ring[] = [ring.map(rounded)];
     const parts = this.parts;
     try {
       if (how === "add") this.set(polygonClipping.union(area, ...parts) as Parts);

@@ -38,6 +38,8 @@ const FULL = "this browser's storage is full: leave the page open until all is s
  */
 export class Queue {
   private running = false;
+  private text: string | null = null;
+  private parsed = kept(null);
   private pause = 250;
   /** what the browser's storage has no room for: only this page knows of it */
   private unkept: Op[] = [];
@@ -49,23 +51,28 @@ export class Queue {
       recorded: (op: Op, told: Told) => void;
       refused: (problem: Problem) => void;
       changed: (waiting: number, trouble: string) => void;
-      /** another tab of this browser said or sent something of a candidate */
-      elsewhere: (candidate: string) => void;
+      /** another tab of this browser said this, or sent it */
+      elsewhere: (op: Op) => void;
     },
   ) {
     addEventListener("storage", (event) => {
       if (event.key !== key) return;
       const [old, now] = [kept(event.oldValue).waiting, this.read().waiting];
       const differing = [...old, ...now].filter((op) => !(has(old, op) && has(now, op)));
-      for (const candidate of new Set(differing.map((op) => op.candidate))) on.elsewhere(candidate);
+      differing.forEach(on.elsewhere);
       if (differing.length) on.changed(now.length, "");
     });
   }
 
   read(): Kept {
-    const stored = kept(localStorage.getItem(this.key));
-    const waiting = [...stored.waiting, ...this.unkept.filter((op) => !has(stored.waiting, op))];
-    return { ...stored, waiting, events: { ...stored.events, ...this.unkeptEvents } };
+    const text = localStorage.getItem(this.key);
+    if (text !== this.text) [this.text, this.parsed] = [text, kept(text)];
+    const { waiting, refused, events } = this.parsed;
+    return {
+      waiting: [...waiting, ...this.unkept.filter((op) => !has(waiting, op))],
+      refused: [...refused],
+      events: { ...events, ...this.unkeptEvents },
+    };
   }
 
   /** The last operation on a candidate that isn't recorded yet. */

@@ -61,7 +61,8 @@ export class Review extends Judging {
 
   editMissed(id: string): void {
     const found = this.missedOf(id);
-    if (found?.geometry && this.left()) this.draw(id, found.geometry, "shape");
+    if (!found) return this.say("This slump can be opened as soon as it is saved");
+    if (found.geometry && this.left()) this.draw(id, found.geometry, "shape");
   }
 
   /** Take back an added slump, in all its versions. */
@@ -77,6 +78,7 @@ export class Review extends Judging {
 
   private draw(target: string, start: Outline | null, tool: Tool, then = () => {}): void {
     const seen = this.look.view === "map";
+    this.follow();
     this.look.view = "map";
     this.drawing = new Drawing(start);
     this.drawingFor = target;

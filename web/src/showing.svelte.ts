@@ -19,6 +19,8 @@ interface Remembered {
 
 const AHEAD = 3;
 const BLINK_MS = 650;
+/** The small map follows a reviewer who stays: it costs as much as the pictures, which come first. */
+const REST_MS = 150;
 
 /** Which candidate is in view, with what this reviewer last said of it, and what comes next. */
 export abstract class Showing {
@@ -31,16 +33,20 @@ export abstract class Showing {
 
   current = $state("");
   panel = $state<Panel>("");
+  /** slumps that this reviewer added; those that wait to be recorded have no name yet */
   missed = $state.raw<Standing[]>([]);
+  unnamed = $state.raw<Standing[]>([]);
   said = $state<Said>({});
   note = $state("");
   drawing = $state.raw<Drawing | null>(null);
   drawingFor = $state("");
   message = $state("");
-  painted = 0;
   protected since = performance.now();
   /** the kind of pictures that was asked for and isn't painted yet */
   private coming = "";
+  /** what the map is turned to, and the timer after which it follows */
+  private turned = "";
+  private following = 0;
 
   constructor(
     readonly info: Round,
@@ -57,6 +63,7 @@ export abstract class Showing {
       sketched: (ring) => this.sketched(ring),
       failed: (problem) => this.say(problem),
     });
+    this.map.add(this.missed);
     setInterval(() => !this.panel && !document.hidden && this.look.blink(), BLINK_MS);
   }
 
@@ -102,6 +109,10 @@ export abstract class Showing {
     return `${this.current} isn't painted yet: press again`;
   }
 
+  get added(): Standing[] {
+    return [...this.missed, ...this.unnamed];
+  }
+
   missedOf(id: string): Standing | undefined {
     return this.missed.find((m) => m.candidate_id === id);
   }
@@ -133,7 +144,7 @@ export abstract class Showing {
   setFilter(filter: Filter): void {
     this.list.filter = filter;
     this.arrange();
-    this.say(filter === "all" ? "" : `${filter === "added" ? this.missed.length : this.list.rows.length} shown: ${filter}`);
+    this.say(filter === "all" ? "" : `${filter === "added" ? this.added.length : this.list.rows.length} shown: ${filter}`);
   }
 
   setOrder(order: Order): void {
@@ -179,18 +190,12 @@ export abstract class Showing {
     }
     if (this.current !== id) return;
     this.show(candidate);
-    // first the pictures of this candidate, then the map and what comes next
-    requestAnimationFrame(() =>
-      setTimeout(() => {
-        if (this.current !== id) return;
-        this.turn();
-        this.ahead();
-      }),
-    );
+    // first the pictures of this candidate, then those of the next ones
+    requestAnimationFrame(() => setTimeout(() => this.current === id && this.ahead()));
   }
 
   private show(candidate: Candidate): void {
-    this.map.current = candidate.id;
+    this.turned = "";
     this.lay(candidate);
     this.take(candidate.id, this.shown!.mine);
     if (this.message === this.notYet) this.say("");
@@ -201,7 +206,16 @@ export abstract class Showing {
     const last = this.queue.last(candidate.id);
     const shown = last ? { ...candidate, mine: last.after } : candidate;
     this.look.shown = shown;
-    if (!this.drawing) this.map.show(shown, this.list.isWindow(shown.id));
+    clearTimeout(this.following);
+    this.following = setTimeout(() => this.follow(), this.look.view === "map" ? 0 : REST_MS);
+  }
+
+  /** Draw on the map what is in view, and turn to it if it isn't there yet. */
+  protected follow(): void {
+    const candidate = this.shown;
+    if (!candidate || this.drawing) return;
+    this.map.show(candidate, this.list.isWindow(candidate.id));
+    if (this.turned !== candidate.id) this.turn();
   }
 
   /** Ask anew for what the server says of a candidate. */
@@ -226,13 +240,18 @@ export abstract class Showing {
     keep(localStorage, this.noteOf(this.apart ? this.drawingFor : this.current), this.note);
   }
 
-  /** Turn the map to the candidate, once it has its place on the page. */
-  turn(): void {
+  /** Put the map into a place on the page, turned to the candidate in view. */
+  place(element: HTMLElement | null): void {
+    this.map.target(element);
+    this.turn();
+  }
+
+  private turn(): void {
     const candidate = this.shown;
     if (!candidate || this.drawing) return;
     // what is around matters on the small map; on the large one what the chips show
     this.map.fit(candidate.ground ?? this.boundsOf(candidate), this.look.view === "map" ? 1.5 : 2);
-    void this.map.load(true);
+    this.turned = candidate.id;
   }
 
   protected boundsOf(candidate: Candidate): [number, number, number, number] {

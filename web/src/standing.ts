@@ -24,6 +24,13 @@ export function operation(path: Op["path"], candidate: string, body: Body, befor
   return { id: newId(), path, candidate, body, before, after };
 }
 
+/** The added slumps that wait to be recorded: they get their name then, and have that of their operation until then. */
+export function unnamedIn(waiting: Op[]): Standing[] {
+  const added = waiting.filter((op) => op.path === "/api/missed" && op.candidate === MISSED);
+  const stand = added.filter((op) => !waiting.some((later) => later.of === op.id));
+  return stand.map((op) => ({ ...op.after!, candidate_id: op.id }));
+}
+
 /** What a standing verdict says beside the decision, to be changed. */
 export function saidIn(mine: Standing | null): Said {
   return {

@@ -122,9 +122,8 @@ export interface Candidate {
 }
 
 export interface Around {
-  candidates: { id: string; outline: Outline; decision: Decision | null }[];
-  earlier: { id: string; kind: string; source: string; outline: Outline }[];
-  missed: Standing[];
+  candidates: { id: string; outline: Outline }[];
+  earlier: { id: string; kind: string; outline: Outline }[];
 }
 
 export interface Example {

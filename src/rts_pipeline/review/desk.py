@@ -82,7 +82,7 @@ class Desk:
         for name in self._own.names():
             if name in queue.position and (state := self.state(name)):
                 decisions[queue.position[name]] = state["decision"]
-        return {**queue.columns, "decision": decisions, "missed": self._added()}
+        return {**queue.columns, "decision": decisions, "missed": [self.state(name) for name in self._own.added()]}
 
     def _asked(self, listed: frozenset[str]) -> Queue:
         """Return what this reviewer has to judge by now; what was listed already stays, so that no open page loses it."""
@@ -122,27 +122,25 @@ class Desk:
         return self._own.state(name)
 
     def around(self, bounds: tuple[float, float, float, float]) -> dict[str, list[dict[str, Any]]]:
-        """Return the outlines that touch a rectangle: other candidates with the reviewer's verdict, and earlier decisions."""
+        """Return the outlines that touch a rectangle: of candidates, and of what was decided before this round."""
         window = shapely.box(*bounds)
         candidates = [
-            {"id": row["candidate_id"], "outline": to_geojson(row["geometry"]), "decision": (state or {}).get("decision")}
+            {"id": row["candidate_id"], "outline": to_geojson(row["geometry"])}
             for row in _nearest(self.candidates, window)
             if row["candidate_id"] not in self.windows
-            for state in [self.state(row["candidate_id"])]
         ]
         earlier = [
-            {"id": row["label_id"], "kind": row["kind"], "source": row["source"], "outline": to_geojson(row["geometry"])}
+            {"id": row["label_id"], "kind": row["kind"], "outline": to_geojson(row["geometry"])}
             for row in _nearest(self.earlier, window)
         ]
-        missed = [one for one in self._added() if from_geojson(one["geometry"]).intersects(window)]
-        return {"candidates": candidates, "earlier": earlier, "missed": missed}
+        return {"candidates": candidates, "earlier": earlier}
 
     @cached_property
     def earlier(self) -> Any:
-        """What was decided before this round (label_id, kind, source, geometry); empty where the results aren't here."""
+        """What was decided before this round (label_id, kind, geometry); empty where the results aren't here."""
         path = self.results / "rounds" / self.round / "labels.parquet"
         if not path.exists():
-            return self.candidates.iloc[:0].assign(label_id="", kind="", source="")
+            return self.candidates.iloc[:0].assign(label_id="", kind="")
         return read_geoparquet(path).to_crs(self.candidates.crs)
 
     # What the reviewer does
@@ -201,9 +199,6 @@ class Desk:
         return geometry
 
     # Within
-
-    def _added(self) -> list[dict[str, Any]]:
-        return [state for name in self._own.added() if (state := self.state(name))]
 
     def _inside(self, window: Any) -> list[dict[str, Any]]:
         return [to_geojson(row["geometry"]) for row in _nearest(self._outlines, window)]

@@ -15,8 +15,8 @@ from rts_pipeline.review.events import Event, Role, make_event, missed_id
 from rts_pipeline.review.folding import decision_of, renewed, retractions, revise, standing_of
 from rts_pipeline.review.store import Store, open_round
 
-WAIT_S = 20.0
-"""How long a verdict waits for the servers of other reviewers, which write a few milliseconds each."""
+WAIT_S = 5.0
+"""How long a verdict waits for the servers of other reviewers, which write a few milliseconds each; the page sends it again."""
 
 
 class OwnRecord:

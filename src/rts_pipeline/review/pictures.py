@@ -31,6 +31,8 @@ YEAR_NUMBERS = ("seen", "area_m2", "prob_mean", "ndvi", "ndvi_ring", "brightness
 SHOWN = ("candidate_id", "year", "acquired", "usable_fraction", "reason", *KINDS.values(), *YEAR_NUMBERS)
 EXAMPLES = 24
 """Examples of each sort in the gallery."""
+ROWS = 256
+"""Candidates whose rows of the index are kept as they were last asked for: each is asked about for every picture."""
 
 
 class Pictures:
@@ -40,6 +42,7 @@ class Pictures:
         """Take where the evidence lies, and how its ground was chosen."""
         self.results, self.reviews, self.grid, self.options = results, reviews, grid, options
         self._index = lru_cache(maxsize=None)(self._read)
+        self._rows = lru_cache(maxsize=ROWS)(self._read_rows)
         self._bounds = lru_cache(maxsize=None)(self._read_bounds)
 
     def years(self, round: str) -> list[int]:
@@ -54,8 +57,6 @@ class Pictures:
 
     def chips(self, round: str, candidate: str) -> list[dict[str, Any]]:
         """Return a candidate's years: year, acquired, usable (share), reason (why there is none), kinds."""
-        table, places = self._index(round)
-        rows = table.iloc[places.get(candidate, slice(0, 0))]
         return [
             {
                 "year": int(row["year"]),
@@ -64,15 +65,13 @@ class Pictures:
                 "reason": row["reason"] or "",
                 "kinds": [kind for kind, column in KINDS.items() if row.get(column)],
             }
-            for row in rows.to_dict("records")
+            for row in self._rows(round, candidate)
         ]
 
     def numbers(self, round: str, candidate: str) -> list[dict[str, Any]]:
         """Return what is measured of a candidate in each year: year and YEAR_NUMBERS, None where it isn't known."""
-        table, places = self._index(round)
-        rows = table.iloc[places.get(candidate, slice(0, 0))]
-        names = [name for name in ("year", *YEAR_NUMBERS) if name in rows]
-        return [{name: _plain(row[name]) for name in names} for row in rows.to_dict("records")]
+        names = ("year", *YEAR_NUMBERS)
+        return [{name: _plain(row[name]) for name in names if name in row} for row in self._rows(round, candidate)]
 
     def outlines(self, round: str, candidate: str) -> dict[int, dict[str, Any]]:
         """Return what the network outlines of a candidate in each year, as GeoJSON: for after the verdict, like the numbers."""
@@ -80,8 +79,7 @@ class Pictures:
 
         from rts_pipeline.review.outlines import to_geojson
 
-        table, places = self._index(round)
-        rows = table["row"].iloc[places.get(candidate, slice(0, 0))].tolist()
+        rows = [row["row"] for row in self._rows(round, candidate)]
         if not rows:
             return {}
         found = read_rows(self.index_file(round), rows, ("year", "outline"))
@@ -90,15 +88,12 @@ class Pictures:
 
     def file(self, round: str, candidate: str, year: int, kind: str) -> Path | None:
         """Return the file of a chip, None where the index has none."""
-        table, places = self._index(round)
-        rows = table.iloc[places.get(candidate, slice(0, 0))]
-        if kind not in KINDS or KINDS[kind] not in rows:
-            return None
-        names = rows.loc[rows["year"] == year, KINDS[kind]].dropna()
+        of_year = [row for row in self._rows(round, candidate) if row["year"] == year]
+        name = of_year[0].get(KINDS[kind]) if of_year and kind in KINDS else None
         # the index is ours, but it may have been damaged or come from elsewhere
-        if names.empty or Path(names.iloc[0]).name != names.iloc[0]:
+        if name is None or Path(name).name != name:
             return None
-        return self._folder(round) / str(names.iloc[0])
+        return self._folder(round) / name
 
     def ground(self, round: str, candidate: str, bounds: tuple[float, float, float, float]) -> list[float] | None:
         """Return west, south, east, north of the ground that a candidate's chips show, in metres.
@@ -168,6 +163,11 @@ class Pictures:
 
     def _folder(self, round: str) -> Path:
         return self.results / "rounds" / round / "evidence"
+
+    def _read_rows(self, round: str, candidate: str) -> list[dict[str, Any]]:
+        """Return a candidate's rows of the index, by year; none of one that isn't in it."""
+        table, places = self._index(round)
+        return table.iloc[places.get(candidate, slice(0, 0))].to_dict("records")
 
     def _read(self, round: str) -> tuple[pd.DataFrame, dict[str, slice]]:
         """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence.

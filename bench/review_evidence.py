@@ -1,16 +1,12 @@
-"""The evidence of the demo's first round: what a candidate costs, and how right its numbers are, against the simulator's truth.
+"""The part "evidence" of bench/review.py: what a candidate of the demo's first round costs, and how right its numbers are.
 
-python bench/evidence.py --config config/demo.yaml
-
-Run `make demo` before. Cost: CPU and wall seconds and bytes of a candidate in all years, with nothing kept, with one candidate
-missing in what is kept, and with everything kept. Truth: candidates with an IoU above 0.5 to one true slump of the target year;
-growth and retreat of the true outlines in the same images by the same formulas. Prints tables and writes
-results/bench/evidence.json.
+Cost: CPU and wall seconds and bytes of a candidate in all years, with nothing kept, with one candidate missing in what is kept,
+and with everything kept. Truth: candidates with an IoU above 0.5 to one true slump of the simulator in the target year; growth
+and retreat of the true outlines in the same images by the same formulas.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import shutil
 import tempfile
@@ -22,7 +18,6 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from rts_pipeline import io
 from rts_pipeline.config import Config, Inference, load_config
 from rts_pipeline.evidence.build import build_evidence
 from rts_pipeline.evidence.change import decimal_years, growth, headwalls, retreat
@@ -107,10 +102,9 @@ def accuracy(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path("config/demo.yaml"))
-    config = resolve_grid(load_config(parser.parse_args().config))
+def measured(path: Path) -> dict[str, Any]:
+    """Measure the evidence of a demo that was run with this configuration."""
+    config = resolve_grid(load_config(path))
     folder = Path(tempfile.mkdtemp(prefix="rts-evidence-"))
     try:
         told = {"cost": costs(config, folder), "accuracy": accuracy(compared(config, folder / "out"))}
@@ -119,8 +113,4 @@ def main() -> None:
     for part in told.values():
         for name, value in part.items():
             print(f"{name:22} {value}")
-    io.write_json(Path("results/bench/evidence.json"), told)
-
-
-if __name__ == "__main__":
-    main()
+    return told
