@@ -378,7 +378,7 @@ def whole(name, year, outline):
 def test_the_last_year_of_new_ground_is_told(tmp_path):
     """New ground lies beyond a pixel (3 m) and what two images' places may differ by (1.96 times 1.4 m): 5.8 m."""
     grew, stayed, crept, came, cut = "r01-0001", "r01-0002", "r01-0003", "r01-0004", "r01-0005"
-    years = (2017, 2018, 2019, 2020)
+    years = (2016, 2017, 2018, 2019, 2020)
     project = Project(tmp_path)
     project.round(
         *[("accept", square(200 * number), {}) for number in range(5)],
@@ -388,9 +388,9 @@ def test_the_last_year_of_new_ground_is_told(tmp_path):
             measured(came, first_year_visible=2019, last_year_absent=2018),
         ],
         years=[
-            *(whole(grew, year, square(0, 0, width)) for year, width in zip(years, (60, 67, 72, 50), strict=True)),
+            *(whole(grew, year, square(0, 0, width)) for year, width in zip(years, (60, 60, 67, 72, 50), strict=True)),
             *(whole(stayed, year, square(200 + 5 * (year % 2))) for year in years),
-            *(whole(crept, year, square(400, 0, width)) for year, width in zip(years, (60, 64, 68, 72), strict=True)),
+            *(whole(crept, year, square(400, 0, width)) for year, width in zip(years, (60, 60, 64, 68, 72), strict=True)),
             (came, 2018, False, 0.0),
             *(whole(came, year, square(600)) for year in (2019, 2020)),
             whole(cut, 2017, square(800)),
@@ -400,6 +400,26 @@ def test_the_last_year_of_new_ground_is_told(tmp_path):
     )
     told = project.build()[0].set_index("delineation_id")["last_changed_year"]
     assert told.dropna().to_dict() == {grew: 2018, crept: 2019, came: 2019}
+
+
+@pytest.mark.parametrize(
+    ("widths", "absent", "told"),
+    [
+        ((40, 60, 60, 60, 60), False, None),  # the first image alone shows less
+        ((60, 60, 80, 60, 60), False, None),  # one image alone shows more
+        ((60, 60, 80, 60, 75), False, 2020),  # ... and hides nothing that comes later
+        ((60, 60, 60, 60, 80), False, 2020),  # no image after it says otherwise
+        ((60, 80), False, None),
+        ((60, 80), True, 2017),  # before the first image there was nothing
+    ],
+)
+def test_one_image_alone_dates_no_change(tmp_path, widths, absent, told):
+    project = Project(tmp_path)
+    before = {"first_year_visible": 2016, "last_year_absent": 2015 if absent else None}
+    years = [whole("r01-0001", year, square(0, 0, width)) for year, width in enumerate(widths, 2016)]
+    project.round(("accept", square(0), {}), change=[measured("r01-0001", **before)], years=years)
+    slumps, _ = project.build()
+    assert slumps["last_changed_year"].dropna().tolist() == ([] if told is None else [told])
 
 
 def test_a_redrawn_slump_has_the_change_of_its_present_outline(tmp_path):

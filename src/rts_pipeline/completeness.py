@@ -65,7 +65,7 @@ def build_completeness(
         RefusedError: the chain of sign-offs is broken.
     """
     slumps = read_geoparquet(inventory).to_crs(options.grid.crs)
-    slumps = slumps[slumps["decision"] != EARLIER].reset_index(drop=True)  # nobody could find or miss what wasn't observed
+    slumps = slumps[slumps["decision"] != EARLIER].reset_index(drop=True)  # nobody found or missed what is carried along
     folders = {name: round_folder(reviews, name) for name in rounds}
     audited = [name for name, folder in folders.items() if any((folder / file).exists() for file in (AUDIT, AUDITED))]
     if audited:

@@ -31,7 +31,7 @@ from rts_pipeline.report.figures import data_uri
 SEEN, UNSEEN, SEED = "#f6f1e3", "#c9ced1", "#1c1c1c"
 CARRIED = -1
 """Stands for the round of slumps that are carried along from an earlier inventory."""
-CARRIED_ALONG, CARRIED_COLOUR = "carried along, not observed this time", "#0072b2"
+CARRIED_ALONG, CARRIED_COLOUR = "carried along from an earlier inventory", "#0072b2"
 STARTS = {0: ("known at the start", "^", SEED), CARRIED: (CARRIED_ALONG, "s", CARRIED_COLOUR)}
 """Name, marker and colour of what no round found."""
 STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
