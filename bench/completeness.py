@@ -28,7 +28,7 @@ from scipy.spatial import cKDTree
 from rts_pipeline.config import Audit
 from rts_pipeline.io import write_json
 from rts_pipeline.metrics.estimate import Estimate, recall
-from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, size_class
 from rts_pipeline.metrics.recapture import chapman
 from rts_pipeline.metrics.removal import removal
 from rts_pipeline.metrics.stratified import stratified_total
@@ -88,7 +88,7 @@ class Corridor:
         suited = np.exp(1.5 * groups / groups.std()) * np.exp(-(((self.slope - 7) / 4) ** 2))
         self.window = np.repeat(np.arange(suited.size), rng.poisson(self.slumps * suited / suited.sum()))
         area = MEDIAN_M2 * np.exp(SPREAD * rng.normal(size=self.window.size))
-        self.size = np.searchsorted(SIZE_CLASSES_M2, area, side="right")
+        self.size = size_class(area)
 
     def search(self, chance: Floats, luck: Floats | None = None, common: float = 0.0) -> NDArray[np.bool_]:
         """Return which slumps a search finds; `luck` is what it may have in common with another one."""

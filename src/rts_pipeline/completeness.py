@@ -21,7 +21,7 @@ from rts_pipeline.lineage import with_lineage
 from rts_pipeline.metrics import recapture
 from rts_pipeline.metrics import removal as curve
 from rts_pipeline.metrics.estimate import Estimate, recall
-from rts_pipeline.metrics.objects import IOUS, SIZE_CLASS_NAMES, SIZE_CLASSES_M2, match_outlines
+from rts_pipeline.metrics.objects import IOUS, SIZE_CLASS_NAMES, match_outlines, size_class
 from rts_pipeline.metrics.stratified import stratified_total
 from rts_pipeline.options import CompletenessOptions
 from rts_pipeline.review.events import Event
@@ -160,7 +160,7 @@ def estimate_audit(frame: gpd.GeoDataFrame, verdicts: pd.DataFrame, slumps: Slum
     codes, names = pd.factorize(frame["stratum"], sort=True)
     looked = frame["window_id"].isin(verdicts.loc[verdicts["looked"], "window_id"]).to_numpy() & frame["sampled"].to_numpy()
     window = window_of(frame, slumps.x, slumps.y)
-    size = np.searchsorted(SIZE_CLASSES_M2, slumps.area_m2, side="right")
+    size = size_class(slumps.area_m2)
 
     def figures(members: Members) -> dict[str, Any]:
         inside = members & (window >= 0)
@@ -263,7 +263,7 @@ def estimate_detectors(
 
 def _recaptured(first: Members, second: Members, areas: NDArray[np.float64]) -> dict[str, Any]:
     """Return what two searches found, with the estimate of all, in size classes."""
-    size = np.searchsorted(SIZE_CLASSES_M2, areas, side="right")
+    size = size_class(areas)
     table = [_captures(first & (size == k), second & (size == k)) for k in range(len(SIZE_CLASS_NAMES))]
     counts = dict(zip(("first", "second", "both"), np.sum(table, axis=0).tolist(), strict=True))
     return {**counts, "total": recapture.chapman(table).plain}
