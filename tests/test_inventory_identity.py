@@ -229,12 +229,14 @@ def later(tmp_path, outlines, earlier, *, year=2019, first_year=None, **options)
 )
 def test_what_a_slump_is_to_an_earlier_one(tmp_path, outline, first_year, relation, status):
     slumps, relations = later(tmp_path, [outline], [("old", square(0))], first_year=first_year)
-    here = relations[relations["rts_uid"] != ""]
+    here = relations[relations["delineation_id"].notna()]
     assert told(here, "related_uid", "relation", "status") == [("old", relation, status)]
-    assert (slumps["rts_uid"][0] == "old") == (relation == "repeat")
+    slump = slumps[slumps["decision"] != "earlier"].iloc[0]
+    assert (slump["rts_uid"] == "old") == (relation == "repeat")
     named = relation in {"new", "unknown"}
-    assert slumps[["relation", "related_uids"]].fillna("").iloc[0].tolist() == ([relation, "old"] if named else ["", ""])
+    assert slump[["relation", "related_uids"]].fillna("").tolist() == ([relation, "old"] if named else ["", ""])
     assert len(relations) == 1 + (relation == "overlap"), "an earlier slump that no outline shows is told apart"
+    assert len(slumps) == len(relations), "... and stays"
 
 
 def test_merged_and_split_since(tmp_path):
@@ -504,6 +506,11 @@ def test_an_earlier_inventory_is_accounted_for(tmp_path_factory, old, new):
     assert set(before["rts_uid"]) <= set(relations["related_uid"]), "each earlier slump is related or told to be gone"
     carried = slumps[slumps["rts_uid"].isin(before["rts_uid"])]
     repeats = relations[(relations["relation"] == "repeat") & relations["related_uid"].isin(before["rts_uid"])]
-    assert sorted(carried["rts_uid"]) == sorted(repeats["rts_uid"]) == sorted(repeats["related_uid"])
+    lost = relations[relations["delineation_id"].isna() & (relations["rts_uid"] != "")]
+    assert (lost["rts_uid"] == lost["related_uid"]).all() and (lost["status"] == "asked").all()
+    assert sorted(carried["rts_uid"]) == sorted([*repeats["rts_uid"], *lost["rts_uid"]])
+    assert sorted(repeats["rts_uid"]) == sorted(repeats["related_uid"])
+    untouched = ~before.intersects(shapely.union_all(new))
+    assert set(before.loc[untouched, "rts_uid"]) <= set(lost["rts_uid"]), "what nobody found stays"
     same, _ = project.build(project.folder / "outlines.parquet")
     assert set(same["rts_uid"]) == set(slumps["rts_uid"]), "its own release as the earlier one changes nothing"
