@@ -6,7 +6,8 @@ A corridor is a lattice of windows with slumps in groups on the slopes that suit
 chance that depends on its size; its highest probability in a window says something of what it missed there. The sample is
 drawn by the product's own code from windows stratified as in the product, and a reviewer finds what lies in them. Writes
 results/bench/completeness.json: `coverage` of every estimator's interval over 200 corridors, `coverage_more` over twice
-as many more (to tell luck from level), and `violated`: what becomes of it when an assumption doesn't hold.
+as many more (to tell luck from level), `plenty`: the audits of corridors with ten times as many slumps, and `violated`: what
+becomes of it when an assumption doesn't hold.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from scipy.spatial import cKDTree
 from rts_pipeline.config import Audit
 from rts_pipeline.io import write_json
 from rts_pipeline.metrics.estimate import Estimate, recall
-from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, size_class
 from rts_pipeline.metrics.recapture import chapman
 from rts_pipeline.metrics.removal import removal
 from rts_pipeline.metrics.stratified import stratified_total
@@ -39,7 +40,7 @@ Floats = NDArray[np.float64]
 SHAPE = (40, 60)
 """Windows of 768 m: 31 x 46 km."""
 WINDOW_M = 768.0
-SLUMPS = 400
+SLUMPS, PLENTY = 400, 4000
 """Expected number."""
 RECALL = np.array([0.45, 0.65, 0.85, 0.95])
 """Of the detector, by size class."""
@@ -73,6 +74,7 @@ class Corridor:
     """A corridor with a truth."""
 
     rng: np.random.Generator
+    slumps: int = SLUMPS
     slope: Floats = field(init=False)
     window: NDArray[np.int64] = field(init=False)
     size: NDArray[np.int64] = field(init=False)
@@ -84,9 +86,9 @@ class Corridor:
         self.slope = 6 * np.exp(0.6 * rough / rough.std()).ravel()
         groups = gaussian_filter(rng.normal(size=SHAPE), 2).ravel()
         suited = np.exp(1.5 * groups / groups.std()) * np.exp(-(((self.slope - 7) / 4) ** 2))
-        self.window = np.repeat(np.arange(suited.size), rng.poisson(SLUMPS * suited / suited.sum()))
+        self.window = np.repeat(np.arange(suited.size), rng.poisson(self.slumps * suited / suited.sum()))
         area = MEDIAN_M2 * np.exp(SPREAD * rng.normal(size=self.window.size))
-        self.size = np.searchsorted(SIZE_CLASSES_M2, area, side="right")
+        self.size = size_class(area)
 
     def search(self, chance: Floats, luck: Floats | None = None, common: float = 0.0) -> NDArray[np.bool_]:
         """Return which slumps a search finds; `luck` is what it may have in common with another one."""
@@ -175,12 +177,12 @@ VIOLATED: dict[str, tuple[World, Part]] = {
 
 
 def simulate(
-    n: int, world: World, first: int = 0, parts: tuple[Part, ...] = (audit, recapture, curve)
+    n: int, world: World, first: int = 0, parts: tuple[Part, ...] = (audit, recapture, curve), slumps: int = SLUMPS
 ) -> dict[str, dict[str, Any]]:
     """Return for each estimator over `n` corridors: coverage, share without upper limit, relative bias, median width."""
     outcomes: dict[str, list[tuple[Estimate, float]]] = defaultdict(list)
     for seed in track(range(first, first + n), n, "completeness", "corridors"):
-        corridor = Corridor(np.random.default_rng(seed))
+        corridor = Corridor(np.random.default_rng(seed), slumps)
         for part in parts:
             for name, result in part(corridor, world, seed).items():
                 outcomes[name].append(result)
@@ -211,17 +213,20 @@ def main() -> None:
     given = parser.parse_args()
     n = given.corridors
     usual, more = simulate(n, World()), simulate(2 * n, World(), first=n)
+    plenty = simulate(n, World(), parts=(audit,), slumps=PLENTY)
     violated = {name: simulate(n, world, parts=(part,)) for name, (world, part) in VIOLATED.items()}
     result = {
         "coverage": {name: row["coverage"] for name, row in usual.items()},
         "coverage_more": {name: row["coverage"] for name, row in more.items()},
         "usual": usual,
         "more": more,
+        "plenty": plenty,
         "violated": violated,
     }
     write_json(given.out, result)
     for name, row in usual.items():
         print(f"{name:36} {row['coverage']:.3f} {more[name]['coverage']:.3f} width {row['width_median']:.3g}")
+    print(f"with {PLENTY} slumps", {name: row["coverage"] for name, row in plenty.items()})
     for why, rows in violated.items():
         print(why, {name: (row["coverage"], round(row["bias"], 3)) for name, row in rows.items()})
 

@@ -4,15 +4,17 @@
 
 B has A's slumps, a share of them redrawn, a hundredth gone and a hundredth new, in another order. Slumps are outlines of 64
 points at random distances around a circle, about 1.9 ha each, 600 m apart. Redrawn ones have other points, so that each of
-their edges crosses the old outline. The inventory is built of B as seeds on A as the earlier one, and of A as seeds with a
-round of review in which each of them was given B's outline.
+their edges crosses the old outline. The inventory is built of B as seeds on A as the earlier one, with a source map of each
+cell that shows all of it, and of A as seeds with a round of review in which each of them was given B's outline.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import resource
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -20,12 +22,14 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import rasterio
 import shapely
 
 from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.inventory.build import RELATIONS, Earlier, build_inventory
 from rts_pipeline.inventory.diff import diff, summary
 from rts_pipeline.options import InventoryOptions
+from rts_pipeline.source_map import SUFFIX
 
 CRS = "EPSG:32646"
 POINTS, SPACING_M, RADIUS_M, SIDE = 64, 600.0, 78.0, 320
@@ -54,6 +58,25 @@ def releases(n: int, redrawn: float, folder: Path) -> tuple[Path, Path]:
     paths = folder / "a.parquet", folder / "b.parquet"
     frame.iloc[:n].to_parquet(paths[0])
     after.set_geometry(geometry, crs=CRS).sample(frac=1, random_state=0).to_parquet(paths[1])
+    return paths
+
+
+def source_maps(inventory: Path, options: InventoryOptions, folder: Path) -> list[Path]:
+    """Write the source maps of the cells of an inventory's slumps: one image shows everything."""
+    grid, paths = options.grid.grid(), []
+    for name in grid.cells_touching(gpd.read_parquet(inventory).geometry.to_numpy()):
+        cell, path = grid.cell(name), folder / f"{name}{SUFFIX}"
+        if paths:
+            shutil.copy(paths[0], path)
+            with rasterio.open(path, "r+") as raster:
+                raster.transform = cell.transform
+        else:
+            tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+            profile = {"driver": "GTiff", "count": 1, "dtype": "uint16", "nodata": 0, **tiles, **cell.profile}
+            with rasterio.open(path, "w", **profile) as raster:
+                raster.write(np.ones(cell.shape, "uint16"), 1)
+                raster.update_tags(ITEMS=json.dumps([{"index": 1, "id": "a", "acquired": "2020-08-01T04:00:00Z"}]))
+        paths.append(path)
     return paths
 
 
@@ -112,7 +135,8 @@ def compare(slumps: int, redrawn: float, folder: Path) -> None:
 
     print(f"{slumps:,} slumps against {slumps:,}, {redrawn:.0%} redrawn")
     measured("  diff", differ)
-    measured("  inventory on an earlier one", lambda: build(b, [], Earlier(a, area, [])))  # no source map: no raster is read
+    earlier = Earlier(a, area, source_maps(a, options, folder))
+    measured("  inventory on an earlier one", lambda: build(b, [], earlier))
     reviewed = [review(a, b, folder)]
     measured("  inventory of a round over seeds", lambda: build(a, reviewed, None))
 

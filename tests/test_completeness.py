@@ -204,6 +204,7 @@ def test_two_detectors_search_what_neither_was_trained_on(project, tmp_path):
     # 30 is no slump; 0 and 1 were known to one of them
     assert [detectors[name] for name in ("slumps", "first", "second", "both")] == [6, 3, 3, 2]
     assert detectors["total"]["value"] == pytest.approx(4 * 4 / 3 - 1)
+    assert detectors["unjudged"] == [0, 1]
 
 
 @pytest.mark.parametrize("decision", ["accept", "edit"])

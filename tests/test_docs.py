@@ -2,15 +2,21 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from rts_pipeline.cli import app
 from rts_pipeline.inventory.dictionary import columns
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CALL = re.compile(r"^ *(rts-pipeline (?:[^\n\\]|\\\n)+)", re.MULTILINE)
+"""A command on a line of its own, as people copy it."""
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +52,19 @@ def test_files_that_the_readme_names_exist():
     named = re.findall(r"`((?:docs|config|workflow|scripts|src)/[\w./-]+)`", (ROOT / "README.md").read_text())
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_commands_that_people_copy_are_commands():
+    calls = [(page.name, call) for page in PAGES for call in CALL.findall(page.read_text())]
+    assert len(calls) > 20
+    wrong = {}
+    for page, call in calls:
+        command, words = typer.main.get_command(app), shlex.split(call, comments=True)[1:]
+        words = words[: next((at for at, word in enumerate(words) if word in {"|", ">", "&&"}), len(words))]
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        try:
+            command.make_context(call, words)
+        except Exception as error:
+            wrong[f"{page}: {call}"] = str(error)
+    assert wrong == {}

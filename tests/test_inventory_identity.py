@@ -229,12 +229,14 @@ def later(tmp_path, outlines, earlier, *, year=2019, first_year=None, **options)
 )
 def test_what_a_slump_is_to_an_earlier_one(tmp_path, outline, first_year, relation, status):
     slumps, relations = later(tmp_path, [outline], [("old", square(0))], first_year=first_year)
-    here = relations[relations["rts_uid"] != ""]
+    here = relations[relations["delineation_id"].notna()]
     assert told(here, "related_uid", "relation", "status") == [("old", relation, status)]
-    assert (slumps["rts_uid"][0] == "old") == (relation == "repeat")
+    slump = slumps[slumps["decision"] != "earlier"].iloc[0]
+    assert (slump["rts_uid"] == "old") == (relation == "repeat")
     named = relation in {"new", "unknown"}
-    assert slumps[["relation", "related_uids"]].fillna("").iloc[0].tolist() == ([relation, "old"] if named else ["", ""])
+    assert slump[["relation", "related_uids"]].fillna("").tolist() == ([relation, "old"] if named else ["", ""])
     assert len(relations) == 1 + (relation == "overlap"), "an earlier slump that no outline shows is told apart"
+    assert len(slumps) == len(relations), "... and stays"
 
 
 def test_merged_and_split_since(tmp_path):
@@ -378,7 +380,7 @@ def whole(name, year, outline):
 def test_the_last_year_of_new_ground_is_told(tmp_path):
     """New ground lies beyond a pixel (3 m) and what two images' places may differ by (1.96 times 1.4 m): 5.8 m."""
     grew, stayed, crept, came, cut = "r01-0001", "r01-0002", "r01-0003", "r01-0004", "r01-0005"
-    years = (2017, 2018, 2019, 2020)
+    years = (2016, 2017, 2018, 2019, 2020)
     project = Project(tmp_path)
     project.round(
         *[("accept", square(200 * number), {}) for number in range(5)],
@@ -388,9 +390,9 @@ def test_the_last_year_of_new_ground_is_told(tmp_path):
             measured(came, first_year_visible=2019, last_year_absent=2018),
         ],
         years=[
-            *(whole(grew, year, square(0, 0, width)) for year, width in zip(years, (60, 67, 72, 50), strict=True)),
+            *(whole(grew, year, square(0, 0, width)) for year, width in zip(years, (60, 60, 67, 72, 50), strict=True)),
             *(whole(stayed, year, square(200 + 5 * (year % 2))) for year in years),
-            *(whole(crept, year, square(400, 0, width)) for year, width in zip(years, (60, 64, 68, 72), strict=True)),
+            *(whole(crept, year, square(400, 0, width)) for year, width in zip(years, (60, 60, 64, 68, 72), strict=True)),
             (came, 2018, False, 0.0),
             *(whole(came, year, square(600)) for year in (2019, 2020)),
             whole(cut, 2017, square(800)),
@@ -400,6 +402,26 @@ def test_the_last_year_of_new_ground_is_told(tmp_path):
     )
     told = project.build()[0].set_index("delineation_id")["last_changed_year"]
     assert told.dropna().to_dict() == {grew: 2018, crept: 2019, came: 2019}
+
+
+@pytest.mark.parametrize(
+    ("widths", "absent", "told"),
+    [
+        ((40, 60, 60, 60, 60), False, None),  # the first image alone shows less
+        ((60, 60, 80, 60, 60), False, None),  # one image alone shows more
+        ((60, 60, 80, 60, 75), False, 2020),  # ... and hides nothing that comes later
+        ((60, 60, 60, 60, 80), False, 2020),  # no image after it says otherwise
+        ((60, 80), False, None),
+        ((60, 80), True, 2017),  # before the first image there was nothing
+    ],
+)
+def test_one_image_alone_dates_no_change(tmp_path, widths, absent, told):
+    project = Project(tmp_path)
+    before = {"first_year_visible": 2016, "last_year_absent": 2015 if absent else None}
+    years = [whole("r01-0001", year, square(0, 0, width)) for year, width in enumerate(widths, 2016)]
+    project.round(("accept", square(0), {}), change=[measured("r01-0001", **before)], years=years)
+    slumps, _ = project.build()
+    assert slumps["last_changed_year"].dropna().tolist() == ([] if told is None else [told])
 
 
 def test_a_redrawn_slump_has_the_change_of_its_present_outline(tmp_path):
@@ -484,6 +506,11 @@ def test_an_earlier_inventory_is_accounted_for(tmp_path_factory, old, new):
     assert set(before["rts_uid"]) <= set(relations["related_uid"]), "each earlier slump is related or told to be gone"
     carried = slumps[slumps["rts_uid"].isin(before["rts_uid"])]
     repeats = relations[(relations["relation"] == "repeat") & relations["related_uid"].isin(before["rts_uid"])]
-    assert sorted(carried["rts_uid"]) == sorted(repeats["rts_uid"]) == sorted(repeats["related_uid"])
+    lost = relations[relations["delineation_id"].isna() & (relations["rts_uid"] != "")]
+    assert (lost["rts_uid"] == lost["related_uid"]).all() and (lost["status"] == "asked").all()
+    assert sorted(carried["rts_uid"]) == sorted([*repeats["rts_uid"], *lost["rts_uid"]])
+    assert sorted(repeats["rts_uid"]) == sorted(repeats["related_uid"])
+    untouched = ~before.intersects(shapely.union_all(new))
+    assert set(before.loc[untouched, "rts_uid"]) <= set(lost["rts_uid"]), "what nobody found stays"
     same, _ = project.build(project.folder / "outlines.parquet")
     assert set(same["rts_uid"]) == set(slumps["rts_uid"]), "its own release as the earlier one changes nothing"

@@ -1,4 +1,4 @@
-"""An earlier slump on ground that no image showed this time is carried along: not seen is never "no slump"."""
+"""An earlier slump that nobody found this time is carried along until somebody says that it is gone."""
 
 import geopandas as gpd
 import pandas as pd
@@ -33,12 +33,12 @@ def one(relations):
     return relations.iloc[0]
 
 
-@pytest.mark.parametrize(("unseen", "carried"), [(0.0, False), (0.4, False), (0.6, True), (1.2, True)])
-def test_it_stays_where_most_of_its_ground_was_not_observed(tmp_path, unseen, carried):
+@pytest.mark.parametrize(("unseen", "tellable"), [(0.0, True), (0.4, True), (0.6, False), (1.2, False)])
+def test_it_stays_and_the_lab_is_asked_where_most_of_its_ground_was_observed(tmp_path, unseen, tellable):
     slumps, relations = Project(tmp_path).build(earlier(tmp_path), unseen=[west(unseen)] if unseen else [])
-    assert slumps["rts_uid"].tolist() == (["old"] if carried else [])
-    expected = ["unobserved", "proposed", "old", "old", ""] if carried else ["unknown", "asked", "", "old", ""]
-    assert one(relations)[TOLD].tolist() == expected
+    assert slumps[["rts_uid", "decision"]].to_numpy().tolist() == [["old", "earlier"]]
+    expected = ["unknown", "asked"] if tellable else ["unobserved", "proposed"]
+    assert one(relations)[TOLD].tolist() == [*expected, "old", "old", ""]
     seen = {0.0: "100%", 0.4: "58%", 0.6: "38%", 1.2: "0%"}[unseen]  # whole pixels
     assert f"{seen} of it was observed" in one(relations)["reason"]
 
@@ -105,6 +105,15 @@ def test_reviewers_who_saw_a_scar_go_first(tmp_path):
     project.round(("reject", OLD, {"reject_reason": "stable scar"}))
     slumps, relations = project.build(earlier(tmp_path), unseen=[west(2)])
     assert (len(slumps), one(relations)["relation"]) == (0, "stabilized")
+
+
+@pytest.mark.parametrize(("reason", "stays"), [("water", False), (None, False), ("snow or cloud", True)])
+def test_reviewers_who_saw_something_else_take_it_out(tmp_path, reason, stays):
+    project = Project(tmp_path)
+    project.round(("reject", square(0, 0, 50), {"reject_reason": reason}))
+    slumps, relations = project.build(earlier(tmp_path))
+    assert slumps["rts_uid"].tolist() == (["old"] if stays else [])
+    assert one(relations)[["relation", "status"]].tolist() == ["unknown", "asked"]
 
 
 def test_it_takes_no_ground_of_another_slump(tmp_path):

@@ -31,6 +31,15 @@ def test_pooling_what_differs_would_be_too_low():
     assert chapman([tuple(np.sum(classes, axis=0))]).value < 0.8 * chapman(classes).value
 
 
+@pytest.mark.parametrize(
+    "classes", [[(2, 20, 0), (15, 43, 14)], [(15, 43, 14), (2, 20, 0)], [(0, 9, 0), (2, 11, 2), (15, 43, 12)]]
+)
+def test_a_class_with_hardly_anything_in_common_is_united_with_its_neighbour(classes):
+    """Two networks of the demo: alone, such a class had an upper limit of 34,000."""
+    assert chapman(classes) == chapman([(17, 63, 14)])
+    assert chapman(classes).high == 102
+
+
 @pytest.mark.parametrize(("captures", "reason"), [([], "found nothing"), ([(3, 2, 0)], "no slump in common")])
 def test_nothing_in_common_says_nothing(captures, reason):
     estimate = chapman(captures)
@@ -39,7 +48,7 @@ def test_nothing_in_common_says_nothing(captures, reason):
 
 
 def test_hardly_anything_in_common_has_no_upper_limit():
-    estimate = chapman([(60, 60, 1), (30, 30, 0)])
+    estimate = chapman([(600, 600, 1), (300, 300, 0)])
     assert estimate.high is None
     assert "too little in common" in estimate.reason
 

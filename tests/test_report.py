@@ -174,7 +174,7 @@ def test_slumps_in_unseen_ground_and_outside_the_area_are_counted(tmp_path):
 def test_what_is_carried_along_without_change_or_cut_off_is_counted(tmp_path):
     project = Project(tmp_path, columns=2, n_seeds=3, new_by_round=(2,)).measure()
     slumps = gpd.read_parquet(project.attributes)
-    slumps.loc[0, ["decision", "source", "iteration"]] = ["earlier", "earlier", 0]
+    slumps.loc[0, ["decision", "source", "iteration", "observed_frac"]] = ["earlier", "earlier", 0, 1.0]
     slumps["truncated"] = slumps.index < 2
     slumps.loc[4, ["area_by_year_m2", "first_year"]] = ['{"2019":1.0}', 2018]
     slumps.astype({"first_year": "Int64"}).to_parquet(project.attributes)
@@ -184,6 +184,7 @@ def test_what_is_carried_along_without_change_or_cut_off_is_counted(tmp_path):
     assert found["n_seeds"] == found_by_round(slumps, pd.DataFrame({"round": ["01"]}))[0]
     page = project.report()
     assert "1 of 5 slumps is carried along from the earlier inventory" in text(page)
+    assert "0 was mostly not observed this time; that of 1 was" in text(page)
     assert "2 of 5 outlines reach to ground that was not observed" in text(page)
     assert "For 4 of 5 slumps no change was measured, and for 4 no first year is known" in text(page)
     assert CARRIED_ALONG in page[page.index('id="map-data"') :]

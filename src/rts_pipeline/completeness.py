@@ -21,7 +21,7 @@ from rts_pipeline.lineage import with_lineage
 from rts_pipeline.metrics import recapture
 from rts_pipeline.metrics import removal as curve
 from rts_pipeline.metrics.estimate import Estimate, recall
-from rts_pipeline.metrics.objects import IOUS, SIZE_CLASS_NAMES, SIZE_CLASSES_M2, match_outlines
+from rts_pipeline.metrics.objects import IOUS, SIZE_CLASS_NAMES, match_outlines, size_class
 from rts_pipeline.metrics.stratified import stratified_total
 from rts_pipeline.options import CompletenessOptions
 from rts_pipeline.review.events import Event
@@ -42,6 +42,8 @@ ASSUMPTIONS = (
     " since another question is asked of them), so that the reviewer may look harder there than elsewhere.",
 )
 """What the audit takes for granted. Nothing is assumed of where slumps lie, or of the network."""
+DETECTORS_ASSUMPTION = "What a network outlined and nobody judged (`unjudged`) is no slump."
+"""Beside those of `recapture.ASSUMPTIONS`."""
 Members = NDArray[np.bool_]
 
 
@@ -65,7 +67,7 @@ def build_completeness(
         RefusedError: the chain of sign-offs is broken.
     """
     slumps = read_geoparquet(inventory).to_crs(options.grid.crs)
-    slumps = slumps[slumps["decision"] != EARLIER].reset_index(drop=True)  # nobody could find or miss what wasn't observed
+    slumps = slumps[slumps["decision"] != EARLIER].reset_index(drop=True)  # nobody found or missed what is carried along
     folders = {name: round_folder(reviews, name) for name in rounds}
     audited = [name for name, folder in folders.items() if any((folder / file).exists() for file in (AUDIT, AUDITED))]
     if audited:
@@ -79,7 +81,8 @@ def build_completeness(
     result = {
         "audit": audit | {"assumptions": ASSUMPTIONS},
         "reviewers": estimate_reviewers(reviews, reviewed) | {"assumptions": recapture.ASSUMPTIONS},
-        "detectors": estimate_detectors(slumps, detectors) | {"assumptions": recapture.ASSUMPTIONS},
+        "detectors": estimate_detectors(slumps, reviewed, detectors)
+        | {"assumptions": (*recapture.ASSUMPTIONS, DETECTORS_ASSUMPTION)},
         "curve": estimate_curve(reviewed, sum(s.n_cut for s in read_signoffs(reviews) if s.round in folders))
         | {"assumptions": curve.ASSUMPTIONS},
     }
@@ -157,7 +160,7 @@ def estimate_audit(frame: gpd.GeoDataFrame, verdicts: pd.DataFrame, slumps: Slum
     codes, names = pd.factorize(frame["stratum"], sort=True)
     looked = frame["window_id"].isin(verdicts.loc[verdicts["looked"], "window_id"]).to_numpy() & frame["sampled"].to_numpy()
     window = window_of(frame, slumps.x, slumps.y)
-    size = np.searchsorted(SIZE_CLASSES_M2, slumps.area_m2, side="right")
+    size = size_class(slumps.area_m2)
 
     def figures(members: Members) -> dict[str, Any]:
         inside = members & (window >= 0)
@@ -222,37 +225,45 @@ def estimate_reviewers(reviews: Path, reviewed: dict[str, gpd.GeoDataFrame]) -> 
     return {"reviewers": list(pair), "candidates": len(found), **_recaptured(first & slumps, second & slumps, areas)}
 
 
-def estimate_detectors(slumps: gpd.GeoDataFrame, folders: Sequence[Path]) -> dict[str, Any]:
+def estimate_detectors(
+    slumps: gpd.GeoDataFrame, reviewed: dict[str, gpd.GeoDataFrame], folders: Sequence[Path]
+) -> dict[str, Any]:
     """Estimate how many slumps there are that two networks, trained on disjoint halves of the labels, can find.
 
     Args:
         slumps: the inventory: an outline of a network counts only where it shows a slump that reviewers accepted.
+        reviewed: the signed-off rows of each round.
         folders: a round's folder of each network.
 
     Returns:
         detectors (the folders), slumps (of the inventory that neither was trained on: the others are no search), first, second,
-        both (of those, found with an IoU above 0.3), `total`.
+        both (of those, found with an IoU above 0.3), unjudged (outlines of each on ground of no slump and of no outline that
+        was judged), `total`.
     """
     if not folders:
         reason = "no two detectors were given (completeness.detectors)"
         return {"detectors": [], "slumps": 0, "total": Estimate(None, None, None, reason).plain}
-    unseen, found = np.full(len(slumps), True), []
+    judged = [rows.geometry[rows["decision"] != "unseen"].to_crs(slumps.crs) for rows in reviewed.values()]
+    ground = pd.concat([slumps.geometry, *judged], ignore_index=True)
+    unseen, found, unjudged = np.full(len(slumps), True), [], []
     for folder in folders:
         labels = read_geoparquet(folder / "labels.parquet").to_crs(slumps.crs)
         unseen[slumps.sindex.query(labels.geometry[labels["kind"] == "positive"], predicate="intersects")[1]] = False
         outlines = read_geoparquet(folder / "outlines.parquet").to_crs(slumps.crs)
         found.append(np.isin(np.arange(len(slumps)), match_outlines(outlines.geometry, slumps.geometry, IOUS[0]).truth))
+        unjudged.append(len(outlines) - len(np.unique(ground.sindex.query(outlines.geometry, predicate="intersects")[0])))
     areas, _ = geodesic_area_perimeter(slumps.geometry)
     return {
         "detectors": [str(folder) for folder in folders],
         "slumps": int(unseen.sum()),
+        "unjudged": unjudged,
         **_recaptured(found[0] & unseen, found[1] & unseen, areas),
     }
 
 
 def _recaptured(first: Members, second: Members, areas: NDArray[np.float64]) -> dict[str, Any]:
     """Return what two searches found, with the estimate of all, in size classes."""
-    size = np.searchsorted(SIZE_CLASSES_M2, areas, side="right")
+    size = size_class(areas)
     table = [_captures(first & (size == k), second & (size == k)) for k in range(len(SIZE_CLASS_NAMES))]
     counts = dict(zip(("first", "second", "both"), np.sum(table, axis=0).tolist(), strict=True))
     return {**counts, "total": recapture.chapman(table).plain}

@@ -15,7 +15,7 @@ from rts_pipeline.export.darts import covered_km2
 from rts_pipeline.export.tables import Source
 from rts_pipeline.inventory.identity import POSSIBILITY
 from rts_pipeline.io import read_json, write_text
-from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, size_class
 from rts_pipeline.page import template
 from rts_pipeline.report import figures
 from rts_pipeline.report.completeness import draw, shares
@@ -82,7 +82,7 @@ def facts(source: Source) -> dict[str, Any]:
 
 def size_classes(area_m2: pd.Series) -> list[tuple[str, int, float]]:
     """Return name, number of slumps and their area (m2) of each size class, smallest first."""
-    classes = np.searchsorted(SIZE_CLASSES_M2, area_m2.to_numpy(), side="right")
+    classes = size_class(area_m2.to_numpy())
     number = np.bincount(classes, minlength=len(SIZE_CLASS_NAMES)).tolist()
     total = np.bincount(classes, area_m2.to_numpy(), minlength=len(SIZE_CLASS_NAMES)).tolist()
     return list(zip(SIZE_CLASS_NAMES, number, total, strict=True))

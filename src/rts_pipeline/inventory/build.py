@@ -17,10 +17,10 @@ from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.change import STATED, change_of, read_change
 from rts_pipeline.inventory.decisions import Decisions
 from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE, conform
-from rts_pipeline.inventory.earlier import STABLE_SCAR, known_before, match_earlier, read_earlier
+from rts_pipeline.inventory.earlier import NOT_SEEN, known_before, match_earlier, read_earlier
 from rts_pipeline.inventory.identity import arts_uid, distinct, possibility_class
 from rts_pipeline.inventory.observed import acquisitions
-from rts_pipeline.inventory.relations import ASKED, UNOBSERVED, pairs_of, stated, table
+from rts_pipeline.inventory.relations import ASKED, pairs_of, stated, table
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import United, unite_overlapping
 from rts_pipeline.io import read_geoparquet, read_outlines, write_csv, write_parquet
@@ -63,8 +63,8 @@ def build_inventory(
     Outlines that share area are the same slump and become one row, whose `parts` keep who decided what and when;
     outlines that only touch stay apart. An outline that was accepted where a known slump changed takes the place of the known
     one, which stays among the `parts`. The uid of a slump is that of its first outline, and stays, whatever later rounds make
-    of it; a slump of an earlier inventory keeps the one that it has there, and its row too where most of its ground was not
-    observed this time. How slumps are related is written beside the inventory, as `relations.parquet` and `relations.csv`.
+    of it; a slump of an earlier inventory keeps the one that it has there, and its row too while nobody says that it is gone.
+    How slumps are related is written beside the inventory, as `relations.parquet` and `relations.csv`.
 
     Args:
         seeds: vector file of the slumps known at the start, in any CRS; None: there are none.
@@ -118,10 +118,11 @@ def _accepted(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return rows.rename(columns={"candidate_id": "delineation_id"}).reindex(columns=PART_COLUMNS)
 
 
-def _scars(reviewed: Sequence[gpd.GeoDataFrame]) -> NDArray[np.object_]:
-    """Return the outlines that reviewers rejected as scars of former slumps."""
-    rejected = [rows[(rows["decision"] == "reject") & (rows["reject_reason"] == STABLE_SCAR)] for rows in reviewed]
-    return np.concatenate([np.array([], dtype=object), *(rows.geometry.to_numpy() for rows in rejected)])
+def _rejected(reviewed: Sequence[gpd.GeoDataFrame], grid: Grid) -> gpd.GeoDataFrame:
+    """Return the outlines that reviewers rejected because of what they saw there."""
+    none = gpd.GeoDataFrame({"reject_reason": pd.Series([], dtype="str")}, geometry=[], crs=grid.crs)
+    rows = [frame[(frame["decision"] == "reject") & ~frame["reject_reason"].isin(NOT_SEEN)] for frame in reviewed]
+    return gpd.GeoDataFrame(pd.concat([none, *(frame[["reject_reason", "geometry"]] for frame in rows)], ignore_index=True))
 
 
 def _concatenate(frames: Sequence[gpd.GeoDataFrame], grid: Grid) -> gpd.GeoDataFrame:
@@ -164,7 +165,7 @@ def _named(
     decisions: Decisions,
     grid: Grid,
 ) -> tuple[gpd.GeoDataFrame, list[dict[str, Any]], list[Any], list[set[tuple[str, str]]]]:
-    """Give the slumps of an earlier inventory their uids, and add those whose ground was mostly not observed.
+    """Give the slumps of an earlier inventory their uids, and add those that are carried along.
 
     Returns the slumps, all relations, the ground of each, and what the earlier rows name already.
     """
@@ -176,7 +177,7 @@ def _named(
     def observed(outlines: gpd.GeoSeries) -> NDArray[np.float64]:
         return acquisitions(outlines, earlier.sources, grid)["observed_frac"].to_numpy(float)
 
-    matched = match_earlier(slumps, known, _scars(reviewed), area, grid.pixel_m, decisions, observed)
+    matched = match_earlier(slumps, known, _rejected(reviewed, grid), area, grid.pixel_m, decisions, observed)
     theirs, keeps = known["rts_uid"].to_numpy(), matched.carried >= 0
     own = slumps["rts_uid"].to_numpy()
     final = own.copy()
@@ -191,13 +192,13 @@ def _named(
         if row["relation"] == "overlap" or row["status"] == ASKED or row.get("decision") or not there
     ]
     there = [
-        {**row, "rts_uid": final[slump] if slump >= 0 else row["related_uid"] if row["relation"] == UNOBSERVED else ""}
+        {**row, "rts_uid": final[slump]} if slump >= 0 else row
         for row, slump in zip(matched.relations, matched.slump, strict=True)
     ]
     named = pairs_of(known["relation"], known["related_uids"]) if "related_uids" in known else [set()] * len(known)
-    before = [named[position] if position >= 0 else set() for position in [*matched.carried, *matched.unobserved_at]]
+    before = [named[position] if position >= 0 else set() for position in [*matched.carried, *matched.along_at]]
     return (
-        gpd.GeoDataFrame(pd.concat([slumps.assign(rts_uid=final), matched.unobserved], ignore_index=True)),
+        gpd.GeoDataFrame(pd.concat([slumps.assign(rts_uid=final), matched.along], ignore_index=True)),
         [row for row, _ in here] + there,
         [place for _, place in here] + matched.places,
         before,

@@ -25,6 +25,8 @@ MEASURED = {
     **{"areas": "str", CHANGED: "Int64"},
 }
 IN_YEARS = ("candidate_id", "year", "seen", "area_m2", "misregistration_m", "outline")
+SEEN_BEFORE = 2
+"""So many images must show the ground before it was taken; one that shows no slump there counts."""
 STATED = ("first_year_visible", "active")
 """What reviewers can say of a slump."""
 
@@ -57,37 +59,43 @@ def _measured(folder: Path, pixel_m: float) -> pd.DataFrame:
         name: canonical_json({str(year): round(area, 1) for year, area in zip(rows["year"], rows["area_m2"], strict=True)})
         for name, rows in shown.groupby("candidate_id")
     }
-    appeared = change["first_year_visible"].astype("Int64").where(change["last_year_absent"].notna())
-    last = change["candidate_id"].map(last_changed(shown, pixel_m)).astype("Int64")
-    return change.assign(areas=change["candidate_id"].map(areas), **{CHANGED: last.fillna(appeared)})[list(MEASURED)].astype(
-        MEASURED
-    )
+    names, came = change["candidate_id"], change["last_year_absent"].notna()
+    last = names.map(last_changed(shown, pixel_m, names[came].to_numpy())).astype("Int64")
+    last = last.fillna(change["first_year_visible"].astype("Int64").where(came))
+    return change.assign(areas=names.map(areas), **{CHANGED: last})[list(MEASURED)].astype(MEASURED)
 
 
-def last_changed(shown: pd.DataFrame, pixel_m: float) -> pd.Series:
+def last_changed(shown: pd.DataFrame, pixel_m: float, appeared: NDArray[np.object_]) -> pd.Series:
     """Return the last year in which each candidate took new ground, by candidate_id; those that never did are left out.
 
     New ground: more than a pixel's area that lies farther from what was taken before than a pixel and 1.96 standard errors of
     both images' places, which is what the edge of an outline that stays may move by. What is nearer counts as taken once the
-    outline has gone beyond it, so that slow growth adds up.
+    outline has gone beyond it, so that slow growth adds up. One image alone may outline a slump too small or too large: two
+    images must show the ground before it was taken, and the next one, where there is one, must show it taken too.
 
     Args:
         shown: rows of `evidence.parquet` that show a candidate whole, years ascending, `IN_YEARS`; outlines as WKB.
         pixel_m: edge of a pixel.
+        appeared: candidate_id of those of which an image before the first of `shown` shows that nothing was there.
     """
-    code, names = pd.factorize(shown["candidate_id"])
-    turn = shown.groupby("candidate_id").cumcount().to_numpy()
+    names = pd.Index(shown["candidate_id"].unique())
+    code, turn = names.get_indexer(shown["candidate_id"]), shown.groupby("candidate_id").cumcount().to_numpy()
     outlines, errors = shapely.from_wkb(shown["outline"].to_numpy()), shown["misregistration_m"].to_numpy(float)
+    position = pd.Series(np.arange(len(shown)), index=shown.index)
+    following = position.groupby(code).shift(-1, fill_value=-1).to_numpy()
     taken, error = np.full(len(names), None, dtype=object), np.full(len(names), np.nan)
-    last = pd.Series(pd.NA, index=names, dtype="Int64")
+    last, before = pd.Series(pd.NA, index=names, dtype="Int64"), names.isin(appeared).astype(int)
     for number in range(turn.max(initial=-1) + 1):
         rows = np.flatnonzero(turn == number)
         if number:
             room = pixel_m + NORMAL_95 * np.hypot(errors[rows], error[code[rows]])
             rows, room = rows[np.isfinite(room)], room[np.isfinite(room)]
             new = shapely.difference(outlines[rows], shapely.buffer(taken[code[rows]], room))
+            seen_again = following[rows] >= 0
+            new[seen_again] = shapely.intersection(new[seen_again], outlines[following[rows][seen_again]])
             rows = rows[shapely.area(new) > pixel_m**2]
-            last.iloc[code[rows]] = shown["year"].to_numpy()[rows]
+            told = rows[number + before[code[rows]] >= SEEN_BEFORE]
+            last.iloc[code[told]] = shown["year"].to_numpy()[told]
         taken[code[rows]] = shapely.union_all([taken[code[rows]], outlines[rows]], axis=0)
         error[code[rows]] = np.fmax(error[code[rows]], errors[rows])
     return last.dropna()

@@ -69,7 +69,7 @@ INVENTORY: tuple[Column, ...] = (
         "text",
         "",
         "Latest decision: seed, accept, edit (redrawn), missed (added by a reviewer) or earlier (carried along from an earlier"
-        " inventory, because most of its ground was not observed this time)",
+        " inventory: most of its ground was not observed this time, or no outline shows it and nobody said that it is gone)",
         _FROM,
     ),
     Column(
@@ -148,9 +148,10 @@ HISTORY: tuple[Column, ...] = (
         "integer",
         "year",
         "Last year in which it took ground farther from what it had taken before than a pixel and 1.96 standard errors of the"
-        " images' places, or appeared where an earlier year shows nothing",
+        " images' places, which two images before don't show as taken and the next one does, or appeared where an earlier year"
+        " shows nothing",
         "evidence",
-        f"{_UNTOLD}, or no year shows such a change",
+        f"{_UNTOLD}, or no year shows such a change (also one of the first two images)",
     ),
     Column(
         "active",

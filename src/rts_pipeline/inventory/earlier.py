@@ -1,8 +1,8 @@
 """Slumps of an earlier inventory: which of them are seen again, were merged, split or stabilised, and which slumps are new.
 
 ARTS (Yang et al. 2025, Scientific Data 12:18) wants each intersection with an earlier outline named, and a slump that is seen
-again to keep its first UID. What outlines and dates settle is proposed; the rest is asked. An earlier slump whose ground was
-mostly not observed this time is neither seen nor gone: it is carried along.
+again to keep its first UID. What outlines and dates settle is proposed; the rest is asked. An earlier slump that no outline
+shows is carried along while nobody says that it is gone: its ground was mostly not observed this time, or the lab is asked.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ LITTLE = 0.1
 """Outlines of which neither shares more than this share of its area are neighbours that overlap by accident."""
 STABLE_SCAR = "stable scar"
 """The reason with which reviewers reject an outline that shows where a slump once was."""
+NOT_SEEN = ("snow or cloud", "no-data edge")
+"""Reasons that tell nothing of the ground."""
+REJECTED = "rejected"
+"""Stands for any other reason."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,20 @@ class Matched:
 
     Attributes:
         carried: position of the earlier slump whose uid each slump keeps, -1 for none, shape (n,).
-        relations: rows of `relations.table` without places; `rts_uid` is left for the caller, who knows it by `slump`.
+        relations: rows of `relations.table` without places; of slumps of this inventory, which `slump` names, the caller knows
+            `rts_uid`.
         slump: position of each relation's slump, -1 for none.
         places: the ground of each relation.
-        unobserved: rows of the earlier slumps that are carried along, as `carried_along` gives them.
-        unobserved_at: their positions in the earlier inventory.
+        along: rows of the earlier slumps that are carried along, as `carried_along` gives them.
+        along_at: their positions in the earlier inventory.
     """
 
     carried: NDArray[np.int64]
     relations: list[dict[str, Any]]
     slump: list[int]
     places: list[Any]
-    unobserved: gpd.GeoDataFrame
-    unobserved_at: list[int]
+    along: gpd.GeoDataFrame
+    along_at: list[int]
 
 
 def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
@@ -88,7 +93,7 @@ def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
 def match_earlier(
     slumps: gpd.GeoDataFrame,
     earlier: gpd.GeoDataFrame,
-    scars: Geometries,
+    rejected: gpd.GeoDataFrame,
     area: Any,
     pixel_m: float,
     decisions: Decisions,
@@ -99,7 +104,7 @@ def match_earlier(
     Args:
         slumps: outlines in a CRS in metres, with delineation_id and first_year.
         earlier: what `read_earlier` gives, in the same CRS.
-        scars: outlines that reviewers rejected as scars where no slump is active any more.
+        rejected: outlines that reviewers rejected, with reject_reason.
         area: the area that was searched: of earlier slumps elsewhere nothing is said.
         pixel_m: edge of a pixel.
         decisions: what the lab decided.
@@ -133,14 +138,14 @@ def match_earlier(
         places.append(pair["ground"])
     seen = pairs.loc[np.array([row["relation"] != "overlap" for row in told], dtype=bool), "old"]
     lost = np.setdiff1d(np.flatnonzero(shapely.intersects(before, area)), seen)
-    scarred, seen_share = _covered(before[lost], scars) >= MOSTLY, observed(earlier.geometry.iloc[lost].reset_index(drop=True))
+    seen_share = observed(earlier.geometry.iloc[lost].reset_index(drop=True))
     free, along = _free(lost, pairs, outlines, before), []
-    for old, is_scar, share in zip(lost.tolist(), scarred.tolist(), seen_share.tolist(), strict=True):
-        row = _lost(before[old], is_scar, share, decisions, shapely.area(free[old]) > MIN_SHARED_M2)
-        told.append({"related_uid": uids[old], "related_id": others[old], **row})
+    for old, said, share in zip(lost.tolist(), _rejections(before[lost], rejected), seen_share.tolist(), strict=True):
+        row, stays = _lost(before[old], said, share, decisions, shapely.area(free[old]) > MIN_SHARED_M2)
+        told.append({"rts_uid": uids[old] if stays else "", "related_uid": uids[old], "related_id": others[old], **row})
         slump.append(-1)
         places.append(before[old])
-        along += [old] if row["relation"] == UNOBSERVED else []
+        along += [old] if stays else []
     return Matched(carried, told, slump, places, carried_along(earlier.iloc[along], free[along], slumps), along)
 
 
@@ -191,6 +196,13 @@ def known_before(places: Sequence[Any], earlier: gpd.GeoDataFrame) -> NDArray[np
     known = np.zeros(len(outlines), dtype=bool)
     known[new[shared >= MOSTLY * np.minimum(shapely.area(outlines[new]), shapely.area(before[old]))]] = True
     return known
+
+
+def _rejections(outlines: Geometries, rejected: gpd.GeoDataFrame) -> list[str]:
+    """Return what reviewers said of most of each outline's ground: `STABLE_SCAR`, `REJECTED` or nothing ("")."""
+    everything, scars = rejected.geometry.to_numpy(), (rejected["reject_reason"] == STABLE_SCAR).to_numpy(bool)
+    as_scar, at_all = (_covered(outlines, by) >= MOSTLY for by in (everything[scars], everything))
+    return np.select([as_scar, at_all], [STABLE_SCAR, REJECTED], "").tolist()
 
 
 def _covered(outlines: Geometries, by: Geometries) -> NDArray[np.float64]:
@@ -282,12 +294,14 @@ def _proposal(pair: dict[Any, Any], carried: int, taken: bool) -> tuple[str, str
     return "unknown", ASKED, f"{part}, and it isn't known since when it is there"
 
 
-def _lost(outline: Any, scarred: bool, observed: float, decisions: Decisions, free: bool) -> dict[str, Any]:
-    """Return the relation of an earlier slump that no outline shows.
+def _lost(outline: Any, verdict: str, observed: float, decisions: Decisions, free: bool) -> tuple[dict[str, Any], bool]:
+    """Return the relation of an earlier slump that no outline shows, and whether it is carried along.
+
+    That nobody has decided yet removes no slump; a reviewer who looked at its ground and rejected it does.
 
     Args:
         outline: its ground.
-        scarred: whether reviewers said of most of it that it is a scar.
+        verdict: what reviewers said of most of it, as `_rejections` tells it.
         observed: share of it that was observed this time.
         decisions: what the lab decided.
         free: whether other slumps leave it any ground, without which it can't be carried along.
@@ -301,11 +315,13 @@ def _lost(outline: Any, scarred: bool, observed: float, decisions: Decisions, fr
         raise decisions.wrong(
             decision, f"{name} can't be carried along: other slumps take all of its ground", "another decision"
         )
-    if scarred:
+    if verdict == STABLE_SCAR:
         relation, status, reason = "stabilized", PROPOSED, f"reviewers rejected an outline there as '{STABLE_SCAR}'"
     elif observed < MOSTLY and free:
         relation, status, reason = UNOBSERVED, PROPOSED, f"{observed:.0%} of it was observed this time, too little to tell"
     else:
-        relation, status, reason = "unknown", ASKED, f"no outline shows it any more; {observed:.0%} of it was observed"
+        because = "reviewers rejected an outline there" if verdict else "no outline shows it any more"
+        relation, status, reason = "unknown", ASKED, f"{because}; {observed:.0%} of it was observed"
     told = relations.said(decision, relation, status)
-    return {"relation_id": name, "reason": reason, "choices": "|".join(relations.LOST), **told}
+    stays = free and (told["relation"] == UNOBSERVED or (told["status"] == ASKED and not verdict))
+    return {"relation_id": name, "reason": reason, "choices": "|".join(relations.LOST), **told}, stays

@@ -24,7 +24,7 @@ TOGETHER = ("merged", "overlap")
 WITH_EARLIER = ("repeat", "merged", "split", "new", "stabilized", "overlap", "unknown")
 """What it may say of a slump and one of the earlier inventory."""
 UNOBSERVED = "unobserved"
-"""An earlier slump that can't be told of, since most of its ground was in no usable image: it is carried along."""
+"""An earlier slump that can't be told of, since most of its ground was in no usable image, or the images don't tell."""
 LOST = ("stabilized", UNOBSERVED, "unknown")
 """What it may say of an earlier slump that no outline shows any more."""
 STATED = ("merged", "split", "new", "stabilized", "unknown")

@@ -28,6 +28,15 @@ SIZE_CLASS_NAMES = ("below 0.2 ha", "0.2 to 1 ha", "1 to 5 ha", "5 ha and above"
 """Names of the size classes, smallest first: one more than there are limits."""
 
 
+def size_class(area_m2: Floats) -> Indices:
+    """Return the position in `SIZE_CLASS_NAMES` of each area's class; NaN (of a missing geometry) counts as no area.
+
+    Args:
+        area_m2: square metres, float, shape (n,).
+    """
+    return np.searchsorted(SIZE_CLASSES_M2, np.nan_to_num(area_m2), side="right")
+
+
 @dataclass(frozen=True)
 class Matching:
     """A one-to-one matching of outlines.
@@ -114,7 +123,7 @@ def recall_by_size(matching: Matching, truth_areas_m2: Floats) -> dict[str, dict
     """
     if len(truth_areas_m2) != matching.n_truth:
         raise ValueError(f"{len(truth_areas_m2)} areas for {matching.n_truth} true objects")
-    classes = np.searchsorted(SIZE_CLASSES_M2, np.nan_to_num(truth_areas_m2), side="right")
+    classes = size_class(truth_areas_m2)
     number = np.bincount(classes, minlength=len(SIZE_CLASS_NAMES)).tolist()
     found = np.bincount(classes[matching.truth], minlength=len(SIZE_CLASS_NAMES)).tolist()
     return {name: {"found": hits, "n": n} for name, hits, n in zip(SIZE_CLASS_NAMES, found, number, strict=True)}

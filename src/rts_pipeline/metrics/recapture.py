@@ -21,6 +21,9 @@ ASSUMPTIONS = (
     "Whether two outlines show the same slump is known without error.",
 )
 """What the estimate takes for granted (Seber 1982, "The Estimation of Animal Abundance", section 3.1)."""
+LEAST_IN_COMMON = 3
+"""Classes with fewer slumps that both found are united with the next: one that has none in common tells nothing of what neither
+found, and its distribution would be that of the sum (docs/completeness.md says what this does)."""
 MOST_UNSEEN = 2**17
 """An upper limit of so many unseen slumps is none."""
 
@@ -30,7 +33,8 @@ def chapman(captures: Iterable[tuple[int, int, int]]) -> Estimate:
 
     N = (first + 1) (second + 1) / (both + 1) - 1 (Chapman 1951; Seber 1982, equation 3.3), summed over classes within which all
     slumps are as easy to find (Sekar & Deming 1949, doi:10.1080/01621459.1949.10483294): pooled, a search that finds large ones
-    more easily than small ones would make the sum too low.
+    more easily than small ones would make the sum too low. A class with less than `LEAST_IN_COMMON` is united with its
+    neighbour.
 
     The number that neither found has in each class a generalized Waring distribution given what was found (Rivest & Yauck 2023,
     arXiv:2307.11705), P(x) ~ (a)_x (b)_x / ((a + b + r)_x x!), here with a, b and r half above what only the first, only the
@@ -40,7 +44,8 @@ def chapman(captures: Iterable[tuple[int, int, int]]) -> Estimate:
     is in results/bench/completeness.json.
 
     Args:
-        captures: for each class the number of slumps that the first search, that the second, and that both found.
+        captures: for each class the number of slumps that the first search, that the second, and that both found; classes
+            that are like each other stand side by side.
 
     Returns:
         The estimate; without value and upper limit when the searches have nothing in common.
@@ -48,10 +53,10 @@ def chapman(captures: Iterable[tuple[int, int, int]]) -> Estimate:
     Raises:
         ValueError: more in common than one of them found.
     """
-    table = np.array([row for row in captures if row[0] or row[1]], dtype=np.int64).reshape(-1, 3)
-    first, second, both = table.T
-    if (both < 0).any() or (both > np.minimum(first, second)).any():
+    table = np.array(list(captures), dtype=np.int64).reshape(-1, 3)
+    if (table[:, 2] < 0).any() or (table[:, 2] > table[:, :2].min(axis=1)).any():
         raise ValueError(f"more slumps in common than found: {table.tolist()}")
+    first, second, both = _united(table).T
     found = float((first + second - both).sum())
     if not both.sum():
         return Estimate(None, found, None, "the searches found no slump in common" if found else "the searches found nothing")
@@ -66,6 +71,19 @@ def chapman(captures: Iterable[tuple[int, int, int]]) -> Estimate:
     if high == MOST_UNSEEN:
         return Estimate(value, found + low, None, "the searches found too little in common to say how many neither found")
     return Estimate(value, found + low, found + high)
+
+
+def _united(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the classes (n, 3), each with those after it until `LEAST_IN_COMMON` are in common; the last takes the rest."""
+    starts, common = [0], 0
+    for row, both in enumerate(table[:, 2]):
+        if common >= LEAST_IN_COMMON:
+            starts, common = [*starts, row], 0
+        common += both
+    if common < LEAST_IN_COMMON and len(starts) > 1:
+        starts.pop()
+    united: NDArray[np.int64] = np.add.reduceat(table, starts) if len(table) else table
+    return united
 
 
 def _unseen(first: NDArray[np.int64], second: NDArray[np.int64], both: NDArray[np.int64], size: int) -> NDArray[np.float64]:

@@ -37,7 +37,10 @@ def shares(estimates: dict[str, Any]) -> list[Row]:
     for name, of in (("reviewers", "slumps among the candidates"), ("detectors", "slumps new to both")):
         searches = estimates[name]
         found = sum(searches.get(key, 0) * sign for key, sign in (("first", 1), ("second", 1), ("both", -1)))
-        rows.append(_row(f"Two {name}", of, _share(found, searches["total"])))
+        row = _row(f"Two {name}", of, _share(found, searches["total"]))
+        if _known(row) and any(searches.get("unjudged", ())):
+            row["reason"] = "nobody judged {} and {} of their outlines".format(*searches["unjudged"])
+        rows.append(row)
     rows.append(_row("Curve of rounds", "what such rounds can find", _share(sum(curve["new"]), curve["total"])))
     return rows
 

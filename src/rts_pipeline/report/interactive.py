@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 
 from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, SIZE_CLASSES_M2
+from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, size_class
 from rts_pipeline.page import area_text, number_text
 from rts_pipeline.report.coverage import Coverage
 from rts_pipeline.report.figures import uri
@@ -86,7 +86,7 @@ def _table(slumps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     text["area"] = slumps["area_m2"].map(area_text)
     text["possibility"] = slumps["possibility_class"].fillna(NOT_GIVEN)
     text["found"] = slumps["iteration"].map(_found).mask(slumps["decision"] == EARLIER, CARRIED_ALONG)
-    text["size"] = [SIZE_CLASS_NAMES[at] for at in np.searchsorted(SIZE_CLASSES_M2, slumps["area_m2"], side="right")]
+    text["size"] = [SIZE_CLASS_NAMES[at] for at in size_class(slumps["area_m2"].to_numpy())]
     text["elevation"] = _measured(slumps["elevation_mean_m"], 0, " m")
     text["slope"] = _measured(slumps["slope_deg"], 1, "°")
     text["place"] = [f"{y:.5f}, {x:.5f}" for y, x in zip(slumps["latitude"], slumps["longitude"], strict=True)]

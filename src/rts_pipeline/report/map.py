@@ -31,7 +31,7 @@ from rts_pipeline.report.figures import data_uri
 SEEN, UNSEEN, SEED = "#f6f1e3", "#c9ced1", "#1c1c1c"
 CARRIED = -1
 """Stands for the round of slumps that are carried along from an earlier inventory."""
-CARRIED_ALONG, CARRIED_COLOUR = "carried along, not observed this time", "#0072b2"
+CARRIED_ALONG, CARRIED_COLOUR = "carried along from an earlier inventory", "#0072b2"
 STARTS = {0: ("known at the start", "^", SEED), CARRIED: (CARRIED_ALONG, "s", CARRIED_COLOUR)}
 """Name, marker and colour of what no round found."""
 STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
@@ -122,15 +122,16 @@ def _paths(area: gpd.GeoSeries) -> Iterator[MplPath]:
 
 
 def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[Line2D]:
-    """Draw outlines, and a point for each slump that is too small to be seen as one."""
+    """Draw outlines, and points instead where they are too small to be seen."""
     handles = []
     last = max(1, int(slumps["iteration"].max())) if len(slumps) else 1
     for found, group in slumps.groupby(slumps["iteration"].mask(slumps["decision"] == EARLIER, CARRIED)):
         number = int(str(found))
         name, symbol, colour = STARTS.get(number) or (f"found in round {number:02d}", "o", round_colour(number, last))
-        group.plot(ax=axes, facecolor=colour, edgecolor=colour, lw=0.6, zorder=5, aspect=None)
         points = group.geometry.representative_point()
         small = np.sqrt(group.geometry.area) * inches_per_m < 0.06
+        if not small.all():
+            group[~small].plot(ax=axes, facecolor=colour, edgecolor=colour, lw=0.6, zorder=5, aspect=None)
         style: dict[str, Any] = {"s": 22, "color": [colour], "edgecolors": "white", "linewidths": 0.5, "zorder": 6}
         axes.scatter(points.x[small], points.y[small], marker=symbol, **style)
         marker: dict[str, Any] = {"marker": symbol, "ls": "", "color": colour, "ms": 6}
@@ -139,8 +140,9 @@ def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[L
 
 
 def round_colour(number: int, last: int) -> str:
-    """Return the colour ("#rrggbb") of what round `number` of `last` found: dark where early, light where late."""
-    return to_hex(matplotlib.colormaps["plasma"](0.1 + 0.7 * (number - 1) / max(1, last - 1)))
+    """Return the colour ("#rrggbb") of what round `number` of `last` found: dark where early, light where late; none as dark
+    as what was known at the start."""
+    return to_hex(matplotlib.colormaps["plasma"](0.25 + 0.6 * (number - 1) / max(1, last - 1)))
 
 
 def decorate(axes: Axes, frame: Frame) -> None:

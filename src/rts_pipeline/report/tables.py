@@ -48,6 +48,7 @@ def counts(slumps: gpd.GeoDataFrame) -> dict[str, Any]:
         "n": len(slumps),
         "n_seeds": int(((slumps["iteration"] == 0) & ~carried).sum()),
         "n_earlier": int(carried.sum()),
+        "n_earlier_observed": int((carried & (slumps["observed_frac"] >= LITTLE)).sum()),
         "total_m2": float(area.sum()),
         "mean_m2": float(area.mean()) if len(slumps) else None,
         "median_m2": float(area.median()) if len(slumps) else None,
