@@ -32,9 +32,7 @@ rule inventory:
             f"--{name} {shlex.quote(path)}" for name, path in project.lineage.items()
         ),
         given=given(["seeds", *project.lineage], project.rounds.finished),
-        seeds=lambda wildcards, input: (
-            f"--seeds {shlex.quote(input.seeds)}" if input.seeds else ""
-        ),
+        seeds=option_if_given("seeds"),
         sources=lambda wildcards, input: [f"--source={path}" for path in input.sources],
     message:
         "Inventory of the accepted slumps"

@@ -21,9 +21,7 @@ rule labels:
         options=project.options("labels"),
         code=project.code("labels"),
         given=lambda wildcards: given(["seeds"], rounds_before(wildcards.k)),
-        seeds=lambda wildcards, input: (
-            f"--seeds {shlex.quote(input.seeds)}" if input.seeds else ""
-        ),
+        seeds=option_if_given("seeds"),
     message:
         "Round {wildcards.k}: labels"
     shell:
