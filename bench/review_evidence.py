@@ -65,14 +65,14 @@ def compared(config: Config, here: Path, out: Path) -> pd.DataFrame:
         if shared.max() < MIN_IOU:
             continue
         slump = truth[truth["truth_id"] == then.loc[shared.idxmax(), "truth_id"]].set_index("year")
-        here = rows[(rows["candidate_id"] == name) & rows["area_m2"].gt(0)].set_index("year")
-        years = [year for year in here.index if year in slump.index]
+        seen = rows[(rows["candidate_id"] == name) & rows["area_m2"].gt(0)].set_index("year")
+        years = [year for year in seen.index if year in slump.index]
         line = told.loc[name].to_dict() | {"first_true": int(slump.index.min()), "years": len(years)}
         if len(years) > 1:
-            at, uphill = decimal_years(list(here.loc[years, "acquired"])), np.radians(line["uphill_deg"])
+            at, uphill = decimal_years(list(seen.loc[years, "acquired"])), np.radians(line["uphill_deg"])
             walls = headwalls(list(slump.geometry[years]), slump.geometry[target], uphill, config.grid.pixel_m)
             line["growth_true"] = growth(at, slump.loc[years, "area_m2"].to_numpy(float))[0]
-            line["retreat_true"] = retreat(at, walls, here.loc[years, "misregistration_m"].to_numpy(float))[0]
+            line["retreat_true"] = retreat(at, walls, seen.loc[years, "misregistration_m"].to_numpy(float))[0]
         lines.append(line)
     nothing = found.index[[not truth.intersects(outline).any() for outline in found.geometry]]
     lasting = told["monotone_growth"].eq(True) & told["two_years"].eq(True)
