@@ -54,7 +54,7 @@ STAGES = {
     "completeness": Stage(2, "completeness", "0b66a9e654b04cd1"),
     "attributes": Stage(6, "inventory.attributes", "31ab43f04e91ba1d"),
     "export": Stage(5, "export.build", "ede125c674eec492"),
-    "report": Stage(13, "report.build", "102296a5bfd64c67"),
+    "report": Stage(13, "report.build", "3ca76d96ecf011c1"),
     "quantise": Stage(1, "quantise", "0fa3b99b80b40f6e"),
 }
 
