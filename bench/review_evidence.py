@@ -1,4 +1,4 @@
-"""The part "evidence" of bench/review.py: what a candidate of the demo's first round costs, and how right its numbers are.
+"""The part "evidence" of bench/review.py: what a candidate of a round of the demo costs, and how right its numbers are.
 
 Cost: CPU and wall seconds and bytes of a candidate in all years, with nothing kept, with one candidate missing in what is kept,
 and with everything kept. Truth: candidates with an IoU above 0.5 to one true slump of the simulator in the target year; growth
@@ -27,24 +27,23 @@ from rts_pipeline.workflow import resolve_grid
 MIN_IOU = 0.5
 
 
-def run(config: Config, candidates: Path, folder: Path) -> dict[str, float]:
+def run(config: Config, here: Path, candidates: Path, folder: Path) -> dict[str, float]:
     """Run the stage into `folder`, with the cache beside it; return what it cost."""
     options = parse_options(EvidenceOptions, options_json(config, EvidenceOptions))
-    results = Path(config.results)
-    here, dem = results / "rounds/01", config.attributes.dem
-    files = candidates, results / "scenes/catalog.parquet", here / "model", here / "validation/validation.json"
+    dem = config.attributes.dem
+    files = candidates, Path(config.results) / "scenes/catalog.parquet", here / "model", here / "validation/validation.json"
     cpu, wall = time.process_time(), time.perf_counter()
     build_evidence(*files, Path(dem) if dem else None, folder / "cache", folder / "out", options, Inference(device="cpu"))
     return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
-def costs(config: Config, folder: Path) -> dict[str, Any]:
+def costs(config: Config, here: Path, folder: Path) -> dict[str, Any]:
     """Return the cost of a first run, of one with one more candidate, and of one that repeats the last."""
-    every = Path(config.results) / "rounds/01/candidates.parquet"
+    every = here / "candidates.parquet"
     frame, most = gpd.read_parquet(every), folder / "most.parquet"
     frame.iloc[:-1].to_parquet(most)
-    told: dict[str, Any] = {"candidates": len(frame), "first": run(config, most, folder)}
-    told |= {"one more": run(config, every, folder), "again": run(config, every, folder)}
+    told: dict[str, Any] = {"candidates": len(frame), "first": run(config, here, most, folder)}
+    told |= {"one more": run(config, here, every, folder), "again": run(config, here, every, folder)}
     sizes = {name: sum(path.stat().st_size for path in (folder / name).rglob("*.*")) for name in ("out", "cache")}
     return told | {
         "kb": sizes["out"] / len(frame) / 1e3,
@@ -53,10 +52,10 @@ def costs(config: Config, folder: Path) -> dict[str, Any]:
     }
 
 
-def compared(config: Config, out: Path) -> pd.DataFrame:
+def compared(config: Config, here: Path, out: Path) -> pd.DataFrame:
     """Return what was measured of the candidates that are a true slump, beside the same of the true outlines."""
     results, target = Path(config.results), config.time.target_year
-    found = gpd.read_parquet(results / "rounds/01/candidates.parquet").set_index("candidate_id")
+    found = gpd.read_parquet(here / "candidates.parquet").set_index("candidate_id")
     rows, told = gpd.read_parquet(out / "evidence.parquet"), pd.read_parquet(out / "change.parquet").set_index("candidate_id")
     truth = gpd.read_file(results / "corridor/truth.gpkg").to_crs(found.crs)
     then = truth[truth["year"] == target]
@@ -66,14 +65,14 @@ def compared(config: Config, out: Path) -> pd.DataFrame:
         if shared.max() < MIN_IOU:
             continue
         slump = truth[truth["truth_id"] == then.loc[shared.idxmax(), "truth_id"]].set_index("year")
-        here = rows[(rows["candidate_id"] == name) & rows["area_m2"].gt(0)].set_index("year")
-        years = [year for year in here.index if year in slump.index]
+        seen = rows[(rows["candidate_id"] == name) & rows["area_m2"].gt(0)].set_index("year")
+        years = [year for year in seen.index if year in slump.index]
         line = told.loc[name].to_dict() | {"first_true": int(slump.index.min()), "years": len(years)}
         if len(years) > 1:
-            at, uphill = decimal_years(list(here.loc[years, "acquired"])), np.radians(line["uphill_deg"])
+            at, uphill = decimal_years(list(seen.loc[years, "acquired"])), np.radians(line["uphill_deg"])
             walls = headwalls(list(slump.geometry[years]), slump.geometry[target], uphill, config.grid.pixel_m)
             line["growth_true"] = growth(at, slump.loc[years, "area_m2"].to_numpy(float))[0]
-            line["retreat_true"] = retreat(at, walls, here.loc[years, "misregistration_m"].to_numpy(float))[0]
+            line["retreat_true"] = retreat(at, walls, seen.loc[years, "misregistration_m"].to_numpy(float))[0]
         lines.append(line)
     nothing = found.index[[not truth.intersects(outline).any() for outline in found.geometry]]
     lasting = told["monotone_growth"].eq(True) & told["two_years"].eq(True)
@@ -102,12 +101,13 @@ def accuracy(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def measured(path: Path) -> dict[str, Any]:
-    """Measure the evidence of a demo that was run with this configuration."""
+def measured(path: Path, round: str) -> dict[str, Any]:
+    """Measure the evidence of a round of the demo that was run with this configuration."""
     config = resolve_grid(load_config(path))
+    here = Path(config.results) / "rounds" / round
     folder = Path(tempfile.mkdtemp(prefix="rts-evidence-"))
     try:
-        told = {"cost": costs(config, folder), "accuracy": accuracy(compared(config, folder / "out"))}
+        told = {"cost": costs(config, here, folder), "accuracy": accuracy(compared(config, here, folder / "out"))}
     finally:
         shutil.rmtree(folder)
     for part in told.values():

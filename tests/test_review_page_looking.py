@@ -208,24 +208,6 @@ def test_an_example_shows_its_outline(reader):
     assert [canvas.evaluate(red) for canvas in canvases.all()] == [True] * 11
 
 
-def test_a_busy_record_is_tried_again(reader, project):
-    reader.shows(FIRST)
-    asked = []
-
-    def busy(route):
-        asked.append(route.request.url)
-        route.fulfill(status=503, json={"problem": "round_02: is in use"}) if len(asked) < 3 else route.continue_()
-
-    reader.context.route("**/api/verdict", busy)
-    reader.press("1")
-    reader.see("saved", "not saved")
-    reader.see("saved", "is in use")
-    reader.saved()
-    assert project.decisions() == {FIRST: "accept"}
-    expect(reader.page.locator("[data-test=refused]")).to_have_count(0)
-    reader.problems = [problem for problem in reader.problems if "503" not in problem]
-
-
 def test_a_verdict_is_recorded_though_the_storage_of_the_browser_is_full(reader, project):
     reader.shows(FIRST)
     reader.page.evaluate(

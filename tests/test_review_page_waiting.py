@@ -340,4 +340,5 @@ def test_a_verdict_waits_while_another_program_has_the_record(reader, project):
         assert project.events() == []
     reader.saved()
     assert project.decisions() == {FIRST: "accept"}
+    expect(reader.page.locator("[data-test=refused]")).to_have_count(0)
     reader.problems = [problem for problem in reader.problems if "503" not in problem]

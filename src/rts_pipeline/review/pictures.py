@@ -32,7 +32,7 @@ SHOWN = ("candidate_id", "year", "acquired", "usable_fraction", "reason", *KINDS
 EXAMPLES = 24
 """Examples of each sort in the gallery."""
 ROWS = 256
-"""Candidates whose rows of the index are kept as they were last asked for: each is asked about for every picture."""
+"""Candidates whose rows of the index are kept: each is asked about for every picture."""
 
 
 class Pictures:
@@ -167,7 +167,8 @@ class Pictures:
     def _read_rows(self, round: str, candidate: str) -> list[dict[str, Any]]:
         """Return a candidate's rows of the index, by year; none of one that isn't in it."""
         table, places = self._index(round)
-        return table.iloc[places.get(candidate, slice(0, 0))].to_dict("records")
+        rows = table.iloc[places.get(candidate, slice(0, 0))].to_dict("records")
+        return [{str(column): value for column, value in row.items()} for row in rows]
 
     def _read(self, round: str) -> tuple[pd.DataFrame, dict[str, slice]]:
         """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence.
