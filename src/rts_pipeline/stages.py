@@ -51,7 +51,7 @@ STAGES = {
     "evidence": Stage(4, "evidence.build", "21e73c5e2e9f04b5"),
     "verify": Stage(1, "review.verify", "0236d2b727bb2deb"),
     "inventory": Stage(7, "inventory.build", "485fe28ff771caf7"),
-    "completeness": Stage(3, "completeness", "6a02d212f485c027"),
+    "completeness": Stage(3, "completeness", "80cb66751a211d65"),
     "attributes": Stage(6, "inventory.attributes", "35e86584244daa1c"),
     "export": Stage(6, "export.build", "ea7f2dd23087e0bc"),
     "report": Stage(14, "report.build", "3b7da66574d7d1ac"),
