@@ -54,7 +54,7 @@ STAGES = {
     "completeness": Stage(3, "completeness", "80cb66751a211d65"),
     "attributes": Stage(6, "inventory.attributes", "35e86584244daa1c"),
     "export": Stage(6, "export.build", "ea7f2dd23087e0bc"),
-    "report": Stage(14, "report.build", "3b7da66574d7d1ac"),
+    "report": Stage(14, "report.build", "2d9578726ac06c4a"),
     "quantise": Stage(1, "quantise", "0fa3b99b80b40f6e"),
 }
 
