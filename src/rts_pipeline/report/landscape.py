@@ -18,11 +18,13 @@ from scipy.ndimage import gaussian_filter
 from rts_pipeline.drawing import DARK, MAIN, drawing
 from rts_pipeline.inventory.terrain import terrain
 from rts_pipeline.report.figures import SMALL, data_uri
-from rts_pipeline.report.map import STEPS_M, Frame, decorate, hatched, outline
+from rts_pipeline.report.map import ROOM, STEPS_M, Frame, decorate, hatched, outline
 
 SQUARES = 2000
 """Squares that stand for the landscape: a share of 10 % is known to +- 1.3 % (95 %)."""
 SECTOR_DEG = 22.5
+ARC_POINTS = 9
+"""With which a sector's arc is drawn."""
 BINS = 18
 RASTER = 240
 """Pixels along the longer side of the raster in which slumps are counted."""
@@ -77,8 +79,10 @@ def aspects(slumps: pd.Series, squares: pd.Series) -> str:
         polar.set_theta_direction(-1)
         polar.bar(middles, np.sqrt(shares), np.radians(SECTOR_DEG), color=MAIN, edgecolor="white", label="slumps")
         if around.any():
-            turns = np.repeat(np.append(middles, middles[0] + 2 * np.pi) - np.radians(SECTOR_DEG / 2), 2)[1:-1]
-            polar.plot(turns, np.sqrt(np.repeat(around, 2)), color=DARK, lw=1.6, label="landscape")
+            # points along each arc, since a line between two of them is straight; the last point closes it
+            arc = np.radians(np.linspace(-SECTOR_DEG / 2, SECTOR_DEG / 2, ARC_POINTS))
+            turns, lengths = (middles[:, None] + arc).ravel(), np.sqrt(np.repeat(around, ARC_POINTS))
+            polar.plot(np.append(turns, turns[0]), np.append(lengths, lengths[0]), color=DARK, lw=1.6, label="landscape")
         polar.set_xticks(np.radians(np.arange(8) * 45), ["N", "NE", "E", "SE", "S", "SW", "W", "NW"])
         top = max(shares.max(), around.max(), 1.0)
         ticks = [top / 2, top]
@@ -111,7 +115,7 @@ def clusters(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> tuple[s
     The number of slumps around each place, weighed by a Gaussian, over the part of the area around it, weighed alike: at the
     area's edge nothing is missing.
     """
-    frame = Frame.around(area.total_bounds, crs)
+    frame = Frame.around(area.total_bounds, crs, ROOM)
     west, south, east, north = area.total_bounds
     side = max(east - west, north - south)
     sigma_m = float(STEPS_M[np.abs(np.log(STEPS_M / (side * RADIUS_SHARE))).argmin()])
@@ -134,7 +138,7 @@ def clusters(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> tuple[s
             density * per, "YlGnBu", vmin=0, extent=(west, east, south, north), interpolation="bilinear", zorder=2
         )
         outline(axes, area)
-        axes.scatter(points.x, points.y, s=4, color=DARK, linewidths=0, zorder=5)
+        axes.scatter(points.x, points.y, s=9, color=DARK, edgecolors="white", linewidths=0.4, zorder=5)
         decorate(axes, frame)
         figure.colorbar(image, ax=axes, shrink=0.8, label=f"Slumps in {per:g} km²")
         return data_uri(figure), sigma_m

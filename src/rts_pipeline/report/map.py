@@ -37,6 +37,8 @@ STARTS = {0: ("known at the start", "^", SEED), CARRIED: (CARRIED_ALONG, "s", CA
 STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 STEPS_M = np.array([f * 10**e for e in range(1, 7) for f in (1, 2, 5)], dtype=float)
 LONG_SIDE_IN, SHORTEST_SIDE_IN = 8.5, 4.0
+ROOM = 0.16
+"""Room above and below a small map as a share of its long side, so that arrow and scale bar hide nothing."""
 LABEL_IN = 0.85
 """Room for a longitude at the lower edge."""
 

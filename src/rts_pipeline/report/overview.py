@@ -13,15 +13,13 @@ from PIL import Image as Pillow
 from rts_pipeline.drawing import DARK, drawing
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.report.figures import data_uri
-from rts_pipeline.report.map import Frame, decorate, hatched, outline
+from rts_pipeline.report.map import ROOM, Frame, decorate, hatched, outline
 from rts_pipeline.report.palette import Palette
 from rts_pipeline.report.quicklook import Image, Pictures
 
 CANVAS_PX = 1400
 """Pixels along the longer edge of the area."""
 LONG_SIDE_IN, SHORTEST_SIDE_IN, DPI = 5.2, 3.8, 190
-ROOM = 0.16
-"""Share of the long side above and below the area, for arrow and scale bar."""
 COLUMN_IN, ROW_IN = 1.2, 0.19
 """Size of an entry of the legend."""
 MOST_LABELS = 20
