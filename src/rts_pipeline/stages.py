@@ -49,12 +49,12 @@ STAGES = {
     "candidates": Stage(10, "candidates", "41495e469e53794f"),
     "audit": Stage(1, "audit", "a35a6db3f593d040"),
     "evidence": Stage(4, "evidence.build", "aa671de1bf0cadae"),
-    "verify": Stage(1, "review.verify", "7832cf1ccdf6c0e2"),
-    "inventory": Stage(6, "inventory.build", "15ed04867100b6fa"),
-    "completeness": Stage(2, "completeness", "2222b060547daf98"),
+    "verify": Stage(1, "review.verify", "44bc849ce4cfed43"),
+    "inventory": Stage(6, "inventory.build", "b80b2a8ffc5a18c3"),
+    "completeness": Stage(2, "completeness", "3680ad5605a572e3"),
     "attributes": Stage(6, "inventory.attributes", "b61b06a0a6c731f6"),
-    "export": Stage(5, "export.build", "9ea2348d634b529a"),
-    "report": Stage(13, "report.build", "09d493b6e37ad634"),
+    "export": Stage(5, "export.build", "e25f40b17ebf68e5"),
+    "report": Stage(13, "report.build", "7e6fab68444959c0"),
     "quantise": Stage(1, "quantise", "0464b449fc97fb2e"),
 }
 
