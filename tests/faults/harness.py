@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from rts_pipeline.leftovers import tidy
-from rts_pipeline.records import FOLDER
+from rts_pipeline.records import BY_THE_WAY, FOLDER
 from rts_pipeline.stages import STAGES
 from workflow_case import Case, content
 
@@ -142,7 +142,8 @@ class Job:
     def inputs(self):
         """Return what it reads and doesn't write, by sort: files whose names differ by an item, a number or a checksum."""
         sorts: dict[str, list[Path]] = {}
-        for path in sorted(set(self.read) - set(self.outputs)):
+        read = (path for path in set(self.read) - set(self.outputs) if not BY_THE_WAY & {*path.parts})
+        for path in sorted(read):
             sorts.setdefault(NUMBERED.sub("#", str(path)), []).append(path)
         return sorts
 

@@ -74,7 +74,7 @@ def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
 
 def _left_out(path: Path) -> dict[str, Any] | None:
     """Return what the review's own copy of candidates.json says was left out."""
-    counts = read_json(path).get("left_out") if path.exists() else None
+    counts = read_json(path).get("left_out")
     return counts and {REASONS[reason]: counted for reason, counted in counts.items() if counted["outlines"]}
 
 

@@ -145,8 +145,12 @@ class SecondReadings(_Record):
 
 
 def waiting_outlines(summary: Path) -> int:
-    """Return how many outlines a round's `SUMMARY` says were left for a later one: none for a round from before it was kept."""
-    return int(read_json(summary)["outlines"]["cut"]) if summary.exists() else 0
+    """Return how many outlines a round's `SUMMARY` says were left for a later one.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return int(read_json(summary)["outlines"]["cut"])
 
 
 def round_name(number: int) -> str:
