@@ -50,12 +50,12 @@ STAGES = {
     "candidates": Stage(10, "candidates", "11dcfc01a0d95133"),
     "audit": Stage(1, "audit", "17b60aaedf2f78e1"),
     "evidence": Stage(4, "evidence.build", "7053216fb2a47138"),
-    "verify": Stage(1, "review.verify", "be9bd6dd07a4d99b"),
-    "inventory": Stage(7, "inventory.build", "1e0c12f726a3368e"),
-    "completeness": Stage(3, "completeness", "d230a9cc05c441eb"),
+    "verify": Stage(1, "review.verify", "dfe8329df5e62dd0"),
+    "inventory": Stage(7, "inventory.build", "36cb00b4c4b72e4f"),
+    "completeness": Stage(3, "completeness", "dc6a0e883b3f10df"),
     "attributes": Stage(6, "inventory.attributes", "e10c2f353c0835d7"),
-    "export": Stage(6, "export.build", "074fc4f366444c93"),
-    "report": Stage(14, "report.build", "ecf7f599a3ef1760"),
+    "export": Stage(6, "export.build", "d700a4e0b53a788f"),
+    "report": Stage(14, "report.build", "219169159c3b8dc1"),
     "quantise": Stage(1, "quantise", "c5a8e63bbf383d6a"),
 }
 
