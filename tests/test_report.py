@@ -198,6 +198,14 @@ def test_a_changed_review_is_refused(tmp_path):
         project.report()
 
 
+def test_a_cut_off_figure_of_the_validation_is_named(tmp_path):
+    project = Project(tmp_path, columns=1, new_by_round=(1,)).measure()
+    path = project.reviews / "round_01/validation/reliability.png"
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InputError, match=r"reliability\.png: can't be read"):
+        project.report()
+
+
 @pytest.mark.parametrize("name", ["scenes/ledger.parquet", "coverage/observed.parquet", "coverage/b_e1302_n10078.tif"])
 def test_a_missing_file_is_named(tmp_path, name):
     project = Project(tmp_path, columns=1, new_by_round=()).measure()

@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(7, "inventory.build", "36cb00b4c4b72e4f"),
     "completeness": Stage(3, "completeness", "dc6a0e883b3f10df"),
     "attributes": Stage(6, "inventory.attributes", "e10c2f353c0835d7"),
-    "export": Stage(6, "export.build", "d700a4e0b53a788f"),
-    "report": Stage(14, "report.build", "219169159c3b8dc1"),
+    "export": Stage(6, "export.build", "3fc78260007541c0"),
+    "report": Stage(14, "report.build", "909c7baf00251096"),
     "quantise": Stage(1, "quantise", "c5a8e63bbf383d6a"),
 }
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
+from PIL import Image as Pillow
 
 from rts_pipeline.drawing import DARK, MAIN, drawing, styled
 from rts_pipeline.errors import InputError
@@ -68,12 +69,17 @@ def file_uri(path: Path) -> str:
     """Return a PNG as a data URI.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or it is damaged.
     """
     try:
-        return uri(path.read_bytes(), "png")
+        data = path.read_bytes()
+        with Pillow.open(BytesIO(data)) as image:
+            image.load()
     except FileNotFoundError:
         raise InputError(path, "no such file", do="restore it from a backup") from None
+    except (OSError, SyntaxError) as error:
+        raise InputError(path, f"can't be read ({error})", expected="a PNG", do="restore it from a backup") from None
+    return uri(data, "png")
 
 
 def files(uri: str) -> dict[str, bytes]:
