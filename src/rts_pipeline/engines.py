@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 
 from rts_pipeline import machine
 from rts_pipeline.config import Inference, Predict
@@ -24,6 +23,7 @@ from rts_pipeline.metrics.pixels import BINS
 from rts_pipeline.model_folder import applied_facts, check_files, int8_paths
 
 if TYPE_CHECKING:
+    import openvino
     from numpy.typing import NDArray
 
     from rts_pipeline.lattice import Pixels, Values
@@ -166,6 +166,9 @@ def compile_network(path: Path, bands: int, setting: Predict) -> openvino.Compil
     Raises:
         InputError: the file isn't a network for that many bands.
     """
+    # late: a GPU needs none of it
+    import openvino
+
     precision = setting.precision
     # What isn't quantised in a network of the stage quantise is computed as with auto.
     if precision in ("auto", "int8"):
