@@ -72,6 +72,22 @@ def test_changed_weights_are_noticed(elsewhere, tmp_path):
         adopt(elsewhere, tmp_path / "out", options())
 
 
+def test_thresholds_of_another_network_are_refused(elsewhere, tmp_path):
+    path = elsewhere / "validation/validation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": "0" * 64}))
+    with pytest.raises(InputError, match=r"validation\.json: was not chosen for the network beside it"):
+        adopt(elsewhere, tmp_path / "out", options())
+
+
+@pytest.mark.parametrize("name", ["validation.json", "reliability.png", "precision_recall.png"])
+def test_a_cut_off_file_is_named(elsewhere, tmp_path, name):
+    path = elsewhere / "validation" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=name):
+        adopt(elsewhere, tmp_path / "out", options())
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_known_and_all_that_is_outlined_is_new(begun):
     labels = gpd.read_parquet(begun.results / "rounds/01/labels.parquet")
     outlines = gpd.read_parquet(begun.results / "rounds/01/outlines.parquet")

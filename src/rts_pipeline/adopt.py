@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.model_folder import check_files, check_kind, model_facts
 from rts_pipeline.options import AdoptOptions
 
+FIGURES = ("validation/reliability.png", "validation/precision_recall.png")
 COPIED = (
     "model/weights.pt",
     "model/network.onnx",
     "validation/validation.json",
-    "validation/reliability.png",
-    "validation/precision_recall.png",
+    *FIGURES,
 )
 """The network and how well it did there, but for what shows that project's pixels."""
 
@@ -40,10 +41,19 @@ def adopt(source: Path, out: Path, options: AdoptOptions) -> None:
     if options.train.warm_start:
         check_kind(model, facts, options.train)
     check_files(model, facts)
+    _check_choice(source / "validation" / "validation.json", facts)
+    for name in FIGURES:
+        io.read_png(source / name)
     for name in COPIED:
         _copy(source / name, out / name)
     io.write_json(out / "model" / "model.json", {**facts, "adopted_from": str(source)})
     io.was_read(model / "model.json", *(source / name for name in COPIED))
+
+
+def _check_choice(path: Path, facts: Any) -> None:
+    choice = io.read_json(path)
+    if not isinstance(choice, dict) or choice.get("weights_sha256") != facts["sha256"]["weights.pt"]:
+        raise InputError(path, "was not chosen for the network beside it", do="validate that round again")
 
 
 def _copy(source: Path, out: Path) -> None:

@@ -185,6 +185,27 @@ def parse_json(path: Path, data: bytes) -> Any:
         raise InputError(path, f"not valid JSON ({error})", do="restore or rebuild the file") from None
 
 
+def read_png(path: Path) -> bytes:
+    """Return the bytes of a PNG, of which every pixel can be read.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+    """
+    from io import BytesIO
+
+    from PIL import Image
+
+    try:
+        data = path.read_bytes()
+        with Image.open(BytesIO(data)) as image:
+            image.load()
+    except FileNotFoundError:
+        raise InputError(path, "no such file", do="restore it from a backup") from None
+    except (OSError, SyntaxError) as error:
+        raise InputError(path, f"can't be read ({error})", expected="a PNG", do="restore it from a backup") from None
+    return data
+
+
 def write_parquet(path: Path, frame: pd.DataFrame, group_rows: int | None = None) -> None:
     """Write a (Geo)DataFrame as (Geo)Parquet, atomically; equal frames give equal bytes.
 

@@ -14,10 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
-from PIL import Image as Pillow
 
 from rts_pipeline.drawing import DARK, MAIN, drawing, styled
-from rts_pipeline.errors import InputError
+from rts_pipeline.io import read_png
 
 COLOURS = {
     "accept": "#0072B2",
@@ -71,15 +70,7 @@ def file_uri(path: Path) -> str:
     Raises:
         InputError: there is no such file, or it is damaged.
     """
-    try:
-        data = path.read_bytes()
-        with Pillow.open(BytesIO(data)) as image:
-            image.load()
-    except FileNotFoundError:
-        raise InputError(path, "no such file", do="restore it from a backup") from None
-    except (OSError, SyntaxError) as error:
-        raise InputError(path, f"can't be read ({error})", expected="a PNG", do="restore it from a backup") from None
-    return uri(data, "png")
+    return uri(read_png(path), "png")
 
 
 def files(uri: str) -> dict[str, bytes]:
