@@ -285,7 +285,8 @@ def rows(reader):
     return reader.page.locator("nav .row")
 
 
-def test_an_added_slump_is_in_the_list_before_the_server_has_it(reader, project):
+def added_and_held(reader):
+    """Add a slump, whose request is held."""
     reader.shows(FIRST)
     held = Held(reader.context, "missed")
     reader.press("n")
@@ -293,6 +294,11 @@ def test_an_added_slump_is_in_the_list_before_the_server_has_it(reader, project)
     draw(reader, [(0, 0), (10, 0), (0, -10)], start=(40, 160))
     reader.see("drawing", "1 part")
     reader.press("Enter")
+    return held
+
+
+def test_an_added_slump_is_in_the_list_before_the_server_has_it(reader, project):
+    held = added_and_held(reader)
     reader.see("message", "Added")
     reader.page.get_by_label("filter").select_option("added")
     expect(rows(reader)).to_have_text(["+ not saved yet"])
@@ -310,13 +316,7 @@ def test_an_added_slump_is_in_the_list_before_the_server_has_it(reader, project)
 
 
 def test_an_added_slump_that_is_undone_before_the_server_has_it_is_gone_at_once(reader, project):
-    reader.shows(FIRST)
-    held = Held(reader.context, "missed")
-    reader.press("n")
-    reader.draws("0 parts")
-    draw(reader, [(0, 0), (10, 0), (0, -10)], start=(40, 160))
-    reader.see("drawing", "1 part")
-    reader.press("Enter")
+    held = added_and_held(reader)
     reader.page.get_by_label("filter").select_option("added")
     expect(rows(reader)).to_have_count(1)
     reader.press("z")
