@@ -280,18 +280,24 @@ def outlines(case: Case, probability: Path, choice: Path) -> Any:
     return io.read_geoparquet(out).geometry.to_numpy()
 
 
+@dataclass
+class NoNetwork:
+    """An engine that computes nothing, gives zeros, and counts its windows."""
+
+    readers: int
+    wide: int
+    number: int = 0
+
+    def start(self, pixels: Any, lefts: Any, add: Any) -> Any:
+        self.number += len(lefts)
+        done = add(np.zeros(pixels.shape[1:], np.float32)).astype(np.uint8)
+        return lambda: done
+
+
 def n_windows(case: Case) -> int:
     """Return the number of windows that hold a usable pixel."""
 
-    class Counting:
-        readers, wide, number = 1, 8, 0
-
-        def start(self, pixels: Any, lefts: Any, add: Any) -> Any:
-            self.number += len(lefts)
-            done = add(np.zeros(pixels.shape[1:], np.float32)).astype(np.uint8)
-            return lambda: done
-
-    engine = Counting()
+    engine = NoNetwork(readers=1, wide=8)
     with Mosaics(case.mosaics, case.options.grid.grid(), ("blue", "green", "red", "nir")) as reader:
         for _ in probabilities(case.block, reader, engine, SETTING):
             pass

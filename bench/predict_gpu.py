@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 import rasterio
 import torch
+from predict import NoNetwork
 
 from rts_pipeline import io, machine
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import GridSection, Inference, Predict
-from rts_pipeline.grid import GeoBox
-from rts_pipeline.lattice import probabilities
+from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.lattice import Strip, probabilities
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.learning.network import Ensemble, Exported, build_network, export_onnx, save_weights
 from rts_pipeline.learning.torch_engine import load_network
@@ -85,26 +86,12 @@ def make_model(folder: Path, encoder: str, device: str) -> Path:
     return folder
 
 
-class NoNetwork:
-    """An engine that gives zeros, with the panels and readers of the one on a GPU."""
-
-    def __init__(self, batch: int) -> None:
-        self.readers, self.wide = machine.threads(), max(8, batch)
-
-    def start(self, pixels: Any, lefts: Any, add: Any) -> Any:
-        done = add(np.zeros(pixels.shape[1:], np.float32)).astype(np.uint8)
-        return lambda: done
-
-
-def read_alone(block: GeoBox, mosaics: list[Path], batch: int) -> None:
+def read_alone(block: GeoBox, grid: Grid, mosaics: list[Path], batch: int) -> None:
     """Read what the stage reads."""
-    with rasterio.Env(GDAL_CACHEMAX=2**30), Mosaics(mosaics, grid_of(block), BANDS, machine.threads(), 64) as reader:
-        for _ in probabilities(block, reader, NoNetwork(batch), SETTING):
+    with rasterio.Env(GDAL_CACHEMAX=2**30), Mosaics(mosaics, grid, BANDS, machine.threads(), 64) as reader:
+        # the panels and readers of the engine on a GPU
+        for _ in probabilities(block, reader, NoNetwork(machine.threads(), max(8, batch)), SETTING):
             pass
-
-
-def grid_of(block: GeoBox) -> Any:
-    return grid_section(block.width // CELL_PX).grid()
 
 
 @torch.inference_mode()
@@ -153,10 +140,10 @@ def main() -> None:
     mosaics = make_ground(args.folder, args.cells)
     model = make_model(args.folder / "model", args.encoder, args.device)
     options = PredictOptions(grid=grid_section(args.cells), predict=SETTING)
-    block = options.grid.grid().block("b_e0000_n0000")
-    megapixels, stride = block.width * block.height / 1e6, SETTING.window_px - SETTING.overlap_px
-    # of the lattice, all that touch the block
-    n_windows = (block.width // stride + 2) ** 2
+    grid = options.grid.grid()
+    block = grid.block("b_e0000_n0000")
+    megapixels, windows = block.width * block.height / 1e6, Strip.around(block, SETTING)
+    n_windows = windows.n_rows * len(windows.lefts)
     where = Inference(device=args.device, batch_size=args.batch)
     busy: list[float] = []
     took: dict[str, list[float]] = {"stage": [], "reading alone": [], "forward alone": []}
@@ -166,7 +153,7 @@ def main() -> None:
             predict(block, model, mosaics, args.folder / "out.tif", options, where)
         took["stage"].append(time.perf_counter() - start)
         start = time.perf_counter()
-        read_alone(block, mosaics, args.batch)
+        read_alone(block, grid, mosaics, args.batch)
         took["reading alone"].append(time.perf_counter() - start)
         took["forward alone"].append(forward_alone(model, args.device, args.batch, n_windows))
         print(f"turn {turn + 1}: { ({name: round(seconds[-1], 2) for name, seconds in took.items()}) }", file=sys.stderr)

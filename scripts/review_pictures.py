@@ -106,13 +106,6 @@ class Camera:
             picture.save(self.out / f"{name}.webp", quality=QUALITY, method=6)
             print(f"{name}: {(self.out / f'{name}.webp').stat().st_size / 1e3:.0f} kB")
 
-    def go(self, name: str) -> None:
-        """Go to a candidate or window."""
-        self.reader.press("g")
-        self.reader.page.keyboard.type(name)
-        self.reader.press("Enter")
-        self.reader.shows(name)
-
     def tour(self) -> None:
         """Take all pictures."""
         reader = self.reader
@@ -126,7 +119,7 @@ class Camera:
             self.take(f"review_{name}")
             reader.press("Escape")
         self.outlines()
-        self.go(self.round.window)
+        self.reader.goes_to(self.round.window)
         self.take("review_window")
         self.unsaved()
 
@@ -135,14 +128,14 @@ class Camera:
         reader = self.reader
         others = [name for name in self.round.candidates if name not in self.round.slumps[1:] and name != self.slump]
         for keys, name in zip(("2", "Shift+2", "4"), others, strict=False):
-            self.go(name)
+            self.reader.goes_to(name)
             reader.press(keys)
             reader.saved()
-        self.go(self.slump)
+        self.reader.goes_to(self.slump)
         self.take("review_open")
         reader.press(",", ",", ",", "y", ".", ".", ".", "q", "u", "1")
         reader.saved()
-        self.go(self.slump)
+        self.reader.goes_to(self.slump)
         self.take("review_decided")
 
     def outlines(self) -> None:
@@ -164,7 +157,7 @@ class Camera:
     def unsaved(self) -> None:
         """What is said after the server was killed."""
         reader = self.reader
-        self.go(self.slump)
+        self.reader.goes_to(self.slump)
         reader.server.kill()
         reader.press("4")
         reader.see("saved", "not saved")

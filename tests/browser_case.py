@@ -84,6 +84,13 @@ class Reader:
         self.see("current", candidate)
         self.page.locator(f"canvas[data-shows^='{candidate} ']").first.wait_for(state="attached")
 
+    def goes_to(self, candidate):
+        """Go to a candidate or window by its name."""
+        self.press("g")
+        self.page.keyboard.type(candidate)
+        self.press("Enter")
+        self.shows(candidate)
+
 
 class Held:
     """Requests of a browser that don't reach the server before they are let go."""

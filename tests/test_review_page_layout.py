@@ -72,11 +72,14 @@ def full(folder, years):
     return project
 
 
-def go(reader, name):
-    reader.press("g")
-    reader.page.keyboard.type(name)
-    reader.press("Enter")
-    reader.shows(name)
+def sees_its_numbers(reader):
+    """Judge the slump that changed, and see it again: what was measured comes after the verdict."""
+    reader.shows(WINDOW)
+    reader.goes_to(CHANGED)
+    reader.press("y", "1")
+    reader.shows("r02-0004")
+    reader.saved()
+    reader.goes_to(CHANGED)
 
 
 @pytest.mark.parametrize("size", [SIZE, SMALL], ids=["screen", "window"])
@@ -85,12 +88,7 @@ def test_ten_years_are_all_in_view(browser, tmp_path, size):
     reader = Reader(browser, project.serve())
     reader.page.set_viewport_size(size)
     try:
-        reader.shows(WINDOW)
-        go(reader, CHANGED)
-        reader.press("y", "1")
-        reader.shows("r02-0004")
-        reader.saved()
-        go(reader, CHANGED)
+        sees_its_numbers(reader)
         reader.see("numbers", "26.5")
         reader.page.wait_for_timeout(150)
         years = reader.page.locator(".year")
@@ -126,28 +124,28 @@ def test_nothing_is_cut_or_overlaps(reader, size):
     reader.press("n")
     look("a slump is added in a window")
     reader.press("Escape")
-    go(reader, CHANGED)
+    reader.goes_to(CHANGED)
     look("a known slump that changed")
     # all that can be said, in its longest words
     reader.press("q", "u", "u", "y", "a", "Shift+2")
     reader.shows("r02-0004")
     reader.saved()
     look("after a verdict")
-    go(reader, CHANGED)
+    reader.goes_to(CHANGED)
     reader.see("numbers", "26.5")
     reader.see("numbers", "expected 123,456 m²")
     look("with the numbers")
     for measure in ("probability", "NDVI", "brightness"):
         reader.press("i")
         look(measure)
-    go(reader, "r02-0005")
+    reader.goes_to("r02-0005")
     reader.press("1")
     reader.shows("r02-0006")
     reader.saved()
-    go(reader, "r02-0005")
+    reader.goes_to("r02-0005")
     reader.see("numbers", "from known 12.3 km")
     look("with the numbers of one that is far from what is known")
-    go(reader, CHANGED)
+    reader.goes_to(CHANGED)
     for key, state in (("s", "swipe"), ("p", "map"), ("3", "an outline is redrawn"), ("x", "an area is cut out")):
         reader.press(key)
         look(state)
@@ -155,12 +153,7 @@ def test_nothing_is_cut_or_overlaps(reader, size):
 
 
 def test_what_was_measured_in_a_year_is_beside_it(reader):
-    reader.shows(WINDOW)
-    go(reader, CHANGED)
-    reader.press("y", "1")
-    reader.shows("r02-0004")
-    reader.saved()
-    go(reader, CHANGED)
+    sees_its_numbers(reader)
     captions = reader.page.locator(".caption")
     assert [text.split() for text in captions.all_inner_texts()] == [
         [year, "07-14,", "97", "%", "123,456", "m²"] for year in ("2016", "2017", "2018", "2019", "2020")
@@ -183,9 +176,9 @@ def test_each_kind_of_line_has_a_pattern_of_its_own(reader):
 def test_verdicts_are_told_apart_by_marks(reader):
     reader.shows(WINDOW)
     for number, key in enumerate(("1", "2", "4"), 1):
-        go(reader, f"r02-000{number}")
+        reader.goes_to(f"r02-000{number}")
         reader.press(key)
-    go(reader, "r02-0005")
+    reader.goes_to("r02-0005")
     reader.press("3")
     reader.draws("1 part")
     reader.press("Tab", "ArrowUp", "Enter")

@@ -22,13 +22,6 @@ def template(tmp_path_factory):
     return Project(tmp_path_factory.mktemp("windows"), windows=windows)
 
 
-def go(reader, name):
-    reader.press("g")
-    reader.page.keyboard.type(name)
-    reader.press("Enter")
-    reader.shows(name)
-
-
 def pixels(reader, colour):
     """How many pixels of the large view have a colour."""
     return reader.page.evaluate(
@@ -100,7 +93,7 @@ def test_a_window_is_looked_through(reader, project):
 
 def test_a_slump_is_added_in_a_window(reader, project):
     reader.shows(EMPTY)
-    go(reader, FULL)
+    reader.goes_to(FULL)
     reader.press("n", "w")
     draw(reader, [(0, 0), (10, 0), (0, -10)], start=(110, 60))
     reader.see("drawing", "1 part")
@@ -132,12 +125,12 @@ def test_a_window_is_a_frame_and_shows_what_is_in_a_list(reader):
     assert pixels(reader, WHITE) > 200
     assert pixels(reader, YELLOW) > 50
     assert pixels(reader, BLUE) == 0
-    go(reader, FULL)
+    reader.goes_to(FULL)
     assert pixels(reader, WHITE) > 200
     assert pixels(reader, BLUE) > 50
     reader.press("o")
     assert pixels(reader, WHITE) == 0
-    go(reader, "r02-0003")
+    reader.goes_to("r02-0003")
     reader.press("o")
     assert pixels(reader, WHITE) == 0
     assert pixels(reader, BLUE) > 200
@@ -217,7 +210,7 @@ def test_windows_in_the_list(reader):
     reader.see("windows", "2 of 2")
     reader.see("message", "No open candidate is left in this list")
     reader.page.get_by_label("filter").select_option("all")
-    go(reader, "r02-0001")
+    reader.goes_to("r02-0001")
     for number in range(1, 9):
         reader.shows(f"r02-{number:04d}")
         reader.press("2")

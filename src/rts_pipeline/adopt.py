@@ -5,13 +5,11 @@ Its thresholds come along: they were chosen on ground of that project, and nothi
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
-from rts_pipeline.model_folder import check_files, check_kind, model_facts
+from rts_pipeline.model_folder import check_files, check_kind, model_facts, weights_sha256
 from rts_pipeline.options import AdoptOptions
 
 FIGURES = ("validation/reliability.png", "validation/precision_recall.png")
@@ -41,23 +39,16 @@ def adopt(source: Path, out: Path, options: AdoptOptions) -> None:
     if options.train.warm_start:
         check_kind(model, facts, options.train)
     check_files(model, facts)
-    _check_choice(source / "validation" / "validation.json", facts)
+    _check_choice(source / "validation" / "validation.json", weights_sha256(model, facts))
     for name in FIGURES:
         io.read_png(source / name)
     for name in COPIED:
-        _copy(source / name, out / name)
+        io.copy_file(source / name, out / name)
     io.write_json(out / "model" / "model.json", {**facts, "adopted_from": str(source)})
     io.was_read(model / "model.json", *(source / name for name in COPIED))
 
 
-def _check_choice(path: Path, facts: Any) -> None:
+def _check_choice(path: Path, weights: str) -> None:
     choice = io.read_json(path)
-    if not isinstance(choice, dict) or choice.get("weights_sha256") != facts["sha256"]["weights.pt"]:
+    if not isinstance(choice, dict) or choice.get("weights_sha256") != weights:
         raise InputError(path, "was not chosen for the network beside it", do="validate that round again")
-
-
-def _copy(source: Path, out: Path) -> None:
-    if not source.exists():
-        raise InputError(source, "no such file", expected="the folder of a round, as rounds.adopt", do="correct the path")
-    with io.atomic(out) as temporary:
-        shutil.copyfile(source, temporary)

@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,19 @@ def machine() -> str:
     return f"{platform.node()}-0"
 
 
+def copy_file(source: Path, path: Path) -> None:
+    """Copy a file atomically.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    with atomic(path) as temporary:
+        try:
+            shutil.copyfile(source, temporary)
+        except FileNotFoundError:
+            raise InputError(source, "no such file") from None
+
+
 def canonical_json(value: Any) -> str:
     """Serialise with sorted keys and no spaces, so that equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -191,8 +205,6 @@ def read_png(path: Path) -> bytes:
     Raises:
         InputError: there is no such file, or it is damaged.
     """
-    from io import BytesIO
-
     from PIL import Image
 
     try:

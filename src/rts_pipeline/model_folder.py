@@ -27,6 +27,21 @@ def model_facts(model: Path) -> Any:
     return facts
 
 
+def weights_sha256(model: Path, facts: Any) -> str:
+    """Return the checksum of a model's weights, by which results name the network that they were made with.
+
+    Args:
+        model: the model's folder.
+        facts: its `model_facts`.
+
+    Raises:
+        InputError: model.json doesn't hold it.
+    """
+    if "weights.pt" not in facts["sha256"]:
+        raise InputError(model / "model.json", "names no sha256 of weights.pt", do="train the round again")
+    return str(facts["sha256"]["weights.pt"])
+
+
 def int8_paths(model: Path) -> tuple[Path, Path]:
     """Return where the network in int8 lies in a model's folder: its structure and its weights."""
     return model / "int8.xml", model / "int8.bin"

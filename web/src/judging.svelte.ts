@@ -31,7 +31,7 @@ export abstract class Judging extends Showing {
       changed: (waiting, trouble) => {
         this.waiting = waiting;
         this.trouble = waiting ? trouble : "";
-        this.await();
+        this.showUnnamed();
       },
       elsewhere: (op) => {
         const last = this.queue.last(op.candidate);
@@ -49,7 +49,7 @@ export abstract class Judging extends Showing {
     const kept = this.queue.read();
     this.refused = kept.refused;
     for (const op of kept.waiting) this.assume(op);
-    this.await();
+    this.showUnnamed();
     this.waiting = kept.waiting.length;
     this.done = JSON.parse(sessionStorage.getItem(`${this.store}:undo`) ?? "[]") as Op[];
     await this.begin();
@@ -173,7 +173,7 @@ export abstract class Judging extends Showing {
   }
 
   /** Show the added slumps that wait to be recorded. */
-  private await(): void {
+  private showUnnamed(): void {
     const unnamed = unnamedIn(this.queue.read().waiting);
     if (!unnamed.length && !this.unnamed.length) return;
     this.unnamed = unnamed;

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from rts_pipeline.config import GUIDELINE
 from rts_pipeline.errors import RefusedError
-from rts_pipeline.io import atomic, sha256_file
+from rts_pipeline.io import copy_file, sha256_file
 from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.rounds import (
     CANDIDATES,
@@ -93,8 +92,7 @@ def start(
 def _keep(source: Path, path: Path) -> None:
     if not source.exists():
         raise RefusedError(source, "no such file beside the round's candidates", do="run 'snakemake --cores N' first")
-    with atomic(path) as temporary:
-        shutil.copyfile(source, temporary)
+    copy_file(source, path)
 
 
 def _continue(reviews: Path, round: str, source: Path, *, audit: bool) -> Draft:

@@ -14,10 +14,9 @@ import rasterio
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference, Predict
 from rts_pipeline.engines import open_engine
-from rts_pipeline.errors import InputError
 from rts_pipeline.io import GDAL_OPTIONS, scratch_folder, write_json, write_parquet
 from rts_pipeline.lattice import Engine, probabilities
-from rts_pipeline.model_folder import model_facts
+from rts_pipeline.model_folder import model_facts, weights_sha256
 from rts_pipeline.options import ValidateOptions
 from rts_pipeline.progress import track
 from rts_pipeline.validate.choice import Choice, choose
@@ -54,7 +53,8 @@ def validate(
             validation window.
         UsageError: a GPU that isn't there.
     """
-    grid, facts = options.grid.grid(), _facts(model)
+    grid, facts = options.grid.grid(), model_facts(model)
+    weights = weights_sha256(model, facts)
     blocks, known = blocks_of(chips, options), Known(labels, grid)
 
     def apply(setting: Predict, folder: Path) -> Predicted:
@@ -83,15 +83,8 @@ def validate(
     write_reliability(out / "reliability.png", pixels)
     write_precision_recall(out / "precision_recall.png", pixels, choice)
     summaries = {name: summary(table[rows], counts[rows]) if rows.any() else None for name, rows in splits.items()}
-    origin = {"weights_sha256": facts["sha256"]["weights.pt"], "temperature": facts.get("temperature")}
+    origin = {"weights_sha256": weights, "temperature": facts.get("temperature")}
     write_json(out / "validation.json", {**_said(choice, options.choice.recall), **origin, **loss, **summaries})
-
-
-def _facts(model: Path) -> Any:
-    facts = model_facts(model)
-    if "weights.pt" not in facts["sha256"]:
-        raise InputError(model / "model.json", "names no sha256 of weights.pt", do="train the round again")
-    return facts
 
 
 def _predict(blocks: Sequence[Block], predicted: Predicted, reader: Mosaics, engine: Engine, setting: Predict) -> None:
