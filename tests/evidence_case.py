@@ -88,6 +88,7 @@ def build(
     dem=None,
     out="evidence",
     crs=CRS,
+    labels=None,
     audit=None,
     **evidence,
 ):
@@ -107,7 +108,7 @@ def build(
     options = parse_options(EvidenceOptions, json.dumps(sections))
     where = Inference(device="cpu")
     files = (candidates, catalog, tmp_path / "model", tmp_path / "validation.json", dem, tmp_path / "cache", tmp_path / out)
-    build_evidence(*files, options, where, audit)
+    build_evidence(*files, options, where, labels, audit)
     return gpd.read_parquet(tmp_path / out / "evidence.parquet").set_index(["candidate_id", "year"])
 
 

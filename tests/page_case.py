@@ -24,7 +24,7 @@ from review_case import AT, CRS, GRID, place, square
 from rts_pipeline import io
 from rts_pipeline.config import Evidence
 from rts_pipeline.evidence.chips import ground
-from rts_pipeline.evidence.tables import CHANGE, evidence_table
+from rts_pipeline.evidence.tables import CHANGE, GROUND, evidence_table
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import decision_of, fold
 from rts_pipeline.review.start import start
@@ -69,6 +69,7 @@ def write_chips(results: Path, round: str, outlines, names, years=YEARS):
                     "hillshade": terrain,
                     "candidate_id": name,
                     "year": year,
+                    **dict(zip(GROUND, place.bounds, strict=True)),
                     "item_id": f"item_{year}" if seen else None,
                     "acquired": f"{year}-07-14T04:00:00Z" if seen else None,
                     **{column: file if seen else None for column, file in files.items()},

@@ -10,7 +10,7 @@ import rasterio
 from PIL import Image
 from shapely import Point, box
 
-from rts_pipeline.config import BANDS, Evidence, GridSection, Place, Report, Time
+from rts_pipeline.config import BANDS, GridSection, Place, Report, Time
 from rts_pipeline.coverage import NODATA
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
@@ -173,7 +173,7 @@ class Project:
 
     def report(self):
         """Make the report and return its text."""
-        options = ReportOptions(area=PLACE, time=Time(), grid=self.grid, evidence=Evidence(), report=Report())
+        options = ReportOptions(area=PLACE, time=Time(), grid=self.grid, report=Report())
         catalog, out = self.results / "scenes" / "catalog.parquet", self.folder / "report.html"
         completeness = self.results / "completeness.json"
         write_json(

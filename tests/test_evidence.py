@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from shapely import box
 
-from evidence_case import CRS, NORTH, SIZE, SLUMP, WEST, build, change, image, rectangle, scene, write_dem, write_item
+from evidence_case import CRS, NORTH, SIZE, SLUMP, WEST, build, change, image, meadow, rectangle, scene, write_dem, write_item
 from rts_pipeline.errors import InputError
 from rts_pipeline.evidence.chips import MAX_EDGE_PX, ground
 from rts_pipeline.grid import Grid
@@ -141,7 +141,7 @@ def test_no_item_that_can_be_used(tmp_path):
 
 def test_no_candidates(tmp_path):
     table = build(tmp_path, [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))], outlines=())
-    assert (len(table), list(table.columns[:2])) == (0, ["item_id", "acquired"])
+    assert (len(table), list(table.columns[:2])) == (0, ["west", "south"])
     assert (len(change(tmp_path)), table.crs) == (0, CRS)
     some = build(tmp_path, [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))])
     assert some.dtypes.equals(table.dtypes)
@@ -171,6 +171,31 @@ def test_windows_of_an_audit_are_shown_and_not_measured(tmp_path):
     assert windows.xs(2018, level="year")["reason"].tolist() == ["no image in the season of 2018"] * 2
     none = build(tmp_path, items, outlines=(), audit=tmp_path / "audit.parquet", out="windows_alone")
     assert (len(none), len(change(tmp_path, "windows_alone"))) == (4, 0)
+
+
+def test_known_slumps_that_no_round_measured_are_shown_and_measured(tmp_path):
+    outlines = [rectangle(50, 50, 70, 70), rectangle(20, 20, 40, 40)]
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", meadow((50, 50, 70, 70), (20, 20, 40, 40)))]
+    plain = build(tmp_path, items)
+    # what a candidate became was measured as a candidate
+    rows = [("seed-00001", "positive", "seed", np.nan), ("r01-0001", "positive", "round 01", 3600.0)]
+    rows += [("r01-m0001", "positive", "round 01", np.nan), ("r01-0002", "negative", "round 01", np.nan)]
+    columns = pd.DataFrame(rows, columns=["label_id", "kind", "source", "judged_m2"])
+    labels = gpd.GeoDataFrame(columns, geometry=[outlines[0], SLUMP, outlines[1], SLUMP], crs=CRS)
+    for now, name, outline in (("01", "seed-00001", outlines[0]), ("02", "r01-m0001", outlines[1])):
+        path = tmp_path / f"labels_{now}.parquet"
+        (labels if now == "02" else labels.iloc[:1]).to_parquet(path)
+        table = build(tmp_path, items, labels=path, out=now)
+        assert list(table.index.levels[0]) == sorted(["r01-0001", name])
+        pd.testing.assert_frame_equal(table.loc[["r01-0001"]], plain)
+        seen = table.loc[(name, 2019)]
+        assert (tmp_path / now / seen["true_colour"]).exists()
+        assert box(*seen[["west", "south", "east", "north"]]).contains(outline)
+        assert seen["seen"] and seen["area_m2"] == pytest.approx(outline.area, rel=0.1)
+        told = change(tmp_path, now)
+        assert list(told.index) == ["r01-0001", name], "the candidates first"
+        assert (told.loc[name, "first_year_visible"], told.loc["r01-0001", "rank"]) == (2019, 1)
+        assert told.loc[name, ["score", "rank"]].isna().all()
 
 
 def test_broken_item_is_named_and_the_old_folder_stays(tmp_path):

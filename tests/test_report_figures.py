@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from shapely import Point, box
+from shapely import Point
 
-from report_case import CRS, EAST, GRID, NORTH, Project, hill
-from rts_pipeline.config import Evidence
+from report_case import CRS, EAST, NORTH, Project, hill
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import write_parquet
 from rts_pipeline.report import landscape, years
 from rts_pipeline.review.pictures import Pictures
 
@@ -78,7 +76,8 @@ class Chips:
 
     def chips(self, round, candidate):
         told = [(2018, None, "no usable image"), (2019, "2019-07-15T04:00:00Z", "")]
-        return [{"year": year, "acquired": at, "reason": why} for year, at, why in told] if candidate == "r01-0001" else []
+        there = (round, candidate) in {("01", "r01-0001"), ("01", "seed-00002")}
+        return [{"year": year, "acquired": at, "reason": why} for year, at, why in told] if there else []
 
     def file(self, round, candidate, year, kind):
         return self.path if year == 2019 else None
@@ -86,25 +85,19 @@ class Chips:
     def index_file(self, round):
         return self.path
 
-    def ground(self, round, candidate, bounds):
-        west, south, east, north = bounds
-        return [west - 50, south - 50, east + 50, north + 50]
+    def ground(self, round, candidate):
+        return [EAST - 50, NORTH - 50, EAST + 110, NORTH + 110]
 
     def numbers(self, round, candidate):
         return [{"year": 2018, "area_m2": None}, {"year": 2019, "area_m2": 120.0}]
 
-    @property
-    def grid(self):
-        return GRID.grid()
-
 
 def test_a_strip_of_one_chip_tells_why_the_other_year_has_none(tmp_path):
-    outline = box(EAST, NORTH, EAST + 60, NORTH + 60)
-    candidates = gpd.GeoDataFrame({"candidate_id": ["r01-0001"]}, geometry=[outline], crs=CRS)
-    write_parquet(tmp_path / "round_01" / "candidates.parquet", candidates)
-    frame = slumps(area_m2=[1.0, 2.0], delineation_id=["seed-00001+r01-0001", "r01-0002"])
-    seen = years.Years(tmp_path, Chips(tmp_path))
-    found, nothing = seen.strips(frame)
+    names = ["seed-00001+r01-0001", "r01-0002", "seed-00002"]
+    frame = slumps(area_m2=[1.0, 2.0, 3.0], delineation_id=names)
+    seen = years.Years(Chips(tmp_path), ["01", "02"])
+    found, nothing, seed = seen.strips(frame)
+    assert seed["years"] == found["years"], "what was known at the start is shown as well"
     assert [year["year"] for year in found["years"]] == [2018, 2019]
     assert found["years"][0]["picture"] is None
     assert found["years"][0]["reason"] == "no usable image"
@@ -112,7 +105,7 @@ def test_a_strip_of_one_chip_tells_why_the_other_year_has_none(tmp_path):
     assert found["years"][1]["acquired"] == "2019-07-15"
     assert nothing["years"] == []
     areas = seen.areas(frame)
-    assert areas.index.tolist() == [1]
+    assert areas.index.tolist() == [1, 3]
     assert areas.loc[1].isna().tolist() == [True, False]
     chip = tmp_path / "chip.webp"
     chip.write_bytes(chip.read_bytes()[:20])
@@ -124,7 +117,7 @@ def test_a_strip_of_one_chip_tells_why_the_other_year_has_none(tmp_path):
 
 
 def test_evidence_without_its_table_is_not_taken_for_none(tmp_path):
-    pictures = Pictures(tmp_path, tmp_path / "reviews", GRID.grid(), Evidence())
+    pictures = Pictures(tmp_path, tmp_path / "reviews", CRS)
     assert pictures.chips("01", "r01-0001") == []
     folder = tmp_path / "rounds/02/evidence"
     folder.mkdir(parents=True)

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from shapely import box
 
-from page_case import MEASURED, OPTIONS, N, geojson
-from review_case import GRID, place, square
+from page_case import MEASURED, N, geojson
+from review_case import CRS, GRID, place, square
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError, UsageError
 from rts_pipeline.review.desk import Desk
@@ -60,11 +60,16 @@ def test_a_year_without_an_image_says_why(server):
     assert server.get("/chip/02/r02-0002/2018/true")[0] == 404
 
 
-def test_chips_of_another_size_get_no_outline(fresh):
-    bounds = square(0).bounds
-    assert Pictures(fresh.results, fresh.reviews, GRID, OPTIONS).ground("02", "r02-0001", bounds)
-    wider = OPTIONS.model_copy(update={"margin_m": 300.0})
-    assert Pictures(fresh.results, fresh.reviews, GRID, wider).ground("02", "r02-0001", bounds) is None
+def test_the_ground_of_chips_is_what_their_table_says(fresh):
+    path = fresh.results / "rounds/02/evidence/evidence.parquet"
+    table = io.read_geoparquet(path)
+    io.write_parquet(path, table.assign(west=table["west"] - 300.0))
+    west, south, east, north = Pictures(fresh.results, fresh.reviews, CRS).ground("02", "r02-0001")
+    assert (east - west) - (north - south) == 300.0
+    io.write_parquet(path, table.drop(columns="west"))
+    pictures = Pictures(fresh.results, fresh.reviews, CRS)
+    assert pictures.ground("02", "r02-0001") is None, "of an earlier version"
+    assert pictures.ground("02", "r02-9999") is None
 
 
 def test_the_map_shows_neighbours_and_earlier_decisions(server):

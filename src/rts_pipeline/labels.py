@@ -36,6 +36,9 @@ IGNORE = 255
 VALUES = {"positive": 1, "negative": 0, "ignore": IGNORE}
 """Value of the pixels of each kind of label; what is not labelled is 0 too."""
 
+SEED = "seed"
+"""Source of what was known at the start; that of what a review decided is "round 01" and so on."""
+
 COLUMNS = [
     "label_id",
     "kind",
@@ -143,12 +146,34 @@ def _settled(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return labels.drop(index=covered).reset_index(drop=True)
 
 
+def read_unmeasured(labels: Path) -> gpd.GeoDataFrame:
+    """Return the slumps of a round's labels that no round has measured: the seeds in the first one, in later ones those that
+    reviewers added in the last one before.
+
+    Returns:
+        candidate_id (that of the label), status "known", known (None), geometry.
+
+    Raises:
+        InputError: a missing or damaged file.
+    """
+    rows = io.read_geoparquet(labels)
+    newest = max(rows.source.unique(), key=lambda source: (source != SEED, source), default=SEED)
+    # reviewers saw no outline of what they added
+    new = rows[(rows.kind == "positive") & (rows.source == newest) & rows.judged_m2.isna()].reset_index(drop=True)
+    columns = {
+        "candidate_id": new.label_id.astype("str"),
+        "status": "known",
+        "known": gpd.GeoSeries([None] * len(new), crs=rows.crs),
+    }
+    return gpd.GeoDataFrame(columns, geometry=new.geometry)
+
+
 def _from_seeds(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(
         {
             "label_id": [f"seed-{number:05d}" for number in range(1, len(outlines) + 1)],
             "kind": "positive",
-            "source": "seed",
+            "source": SEED,
             "candidate_id": pd.Series([None] * len(outlines), dtype="string"),
             "reviewers": "",
             "decided_at": pd.Series([None] * len(outlines), dtype="string"),

@@ -250,7 +250,6 @@ class ReportOptions(Section):
     area: Place
     time: Time
     grid: GridSection
-    evidence: Evidence
     report: Report
 
 

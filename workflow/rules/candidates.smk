@@ -152,6 +152,7 @@ rule evidence:
             else []
         ),
         candidates="<results>/rounds/{k}/candidates.parquet",
+        labels="<results>/rounds/{k}/labels.parquet",
         catalog="<results>/scenes/catalog.parquet",
         measured=measured_of(project.items),
         quantised=quantised("<results>/rounds/{k}/model"),
@@ -187,7 +188,7 @@ rule evidence:
         "Round {wildcards.k}: pictures and numbers of every year"
     shell:
         "rts-pipeline evidence --candidates {input.candidates} --catalog {input.catalog} --model {params.folder}"
-        " --choice {input.choice} {params.dem} {params.audit} --cache {params.cache} --out {output}"
+        " --choice {input.choice} --labels {input.labels} {params.dem} {params.audit} --cache {params.cache} --out {output}"
         " --device {resources.device} --batch-size {resources.batch_size}"
         " --options {params.options:q} --code {params.code} 2> {log}"
 

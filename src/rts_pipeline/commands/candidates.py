@@ -137,6 +137,7 @@ def evidence(
     cache: Annotated[Path, typer.Option(help="Folder that keeps pictures and numbers for the next run.")],
     out: Out,
     dem: Annotated[Path | None, typer.Option(help="Elevation in metres; default: no hillshade, slope and upslope.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="The round's labels.parquet: slumps not measured yet.")] = None,
     audit: Annotated[Path | None, typer.Option(help="The round's audit.parquet: its windows get pictures too.")] = None,
     device: Device = "auto",
     batch_size: Batch = 16,
@@ -147,10 +148,10 @@ def evidence(
     """Show each candidate in every year (true and false colour, hillshade, slope), and measure how it changed.
 
     Example: rts-pipeline evidence --candidates candidates.parquet --catalog results/scenes/catalog.parquet --model model
-    --choice validation.json --dem dem.tif --cache results/evidence_cache --out evidence
+    --choice validation.json --labels labels.parquet --dem dem.tif --cache results/evidence_cache --out evidence
     """
     parsed = stage_options("evidence", EvidenceOptions, options, config, code)
     where = placed("predict", Inference, device=device, batch_size=batch_size)
     from rts_pipeline.evidence.build import build_evidence
 
-    build_evidence(candidates, catalog, model, choice, dem, cache, out, parsed, where, audit)
+    build_evidence(candidates, catalog, model, choice, dem, cache, out, parsed, where, labels, audit)

@@ -3,9 +3,12 @@
 The folder `rounds/<k>/evidence` holds pictures (WebP) and two tables. A name of a picture is that of its file in the folder.
 
 `evidence.parquet` (GeoParquet, the grid's CRS): a row a candidate and year, candidates in the order of `candidates.parquet`,
-years ascending; then the sampled windows of the audit, if there is one, of which nothing is measured.
+years ascending; then the slumps that were known when the round began, but not yet measured: the seeds in the first round, in
+later ones those that reviewers added in the round before; then the sampled windows of the audit, if there is one, of which
+nothing is measured. What is said below of a candidate is true of such slumps too.
 
-    candidate_id, year
+    candidate_id, year: of such a slump its label_id, of a window its window_id.
+    west, south, east, north: bounds of the ground that its pictures show, in metres.
     item_id, acquired: the item shown and measured, and its time (ISO 8601, UTC); null where none shows the candidate.
     true_colour, false_colour: pictures of the candidate's ground (false: nir, red, green), all years with one stretch; null.
     outlined: picture in true colour with the candidate's and the known outline, where a known slump changed; with the window
@@ -27,7 +30,7 @@ years ascending; then the sampled windows of the audit, if there is one, of whic
     numbers_reason: what of the numbers is missing and why; "" where nothing is.
     outline: geometry, what the network outlines there in that year; null where it outlines nothing.
 
-`change.parquet`: a row a candidate, in the same order; numbers, which the reviewer sees after the verdict.
+`change.parquet`: a row a candidate or such a slump, in the same order; numbers, which the reviewer sees after the verdict.
 
     candidate_id
     n_images, n_seen: years with an image, and those with `seen` true.
@@ -38,6 +41,7 @@ years ascending; then the sampled windows of the audit, if there is one, of whic
     uphill_deg: direction of the steepest ascent at the candidate, clockwise from grid north.
     monotone_growth: whether the outline never shrinks; null where fewer than two years tell.
     two_years: whether it is there in two years that follow each other; null where missing years leave it open.
-    score, rank: what a verdict is worth with the years taken into account, and the order (1 first).
+    score, rank: what a verdict is worth with the years taken into account, and the order (1 first); null for
+        slumps that aren't candidates.
     reason: what of these is missing and why; "" where nothing is.
 """

@@ -23,6 +23,7 @@ from rts_pipeline.evidence.tables import GROUP_ROWS, change_table, evidence_tabl
 from rts_pipeline.evidence.terrain import Elevation, opened, pictures, uphill
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_parquet
+from rts_pipeline.labels import read_unmeasured
 from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.polygonize import chosen_values
 from rts_pipeline.progress import track
@@ -58,6 +59,7 @@ def build_evidence(
     out: Path,
     options: EvidenceOptions,
     where: Inference,
+    labels: Path | None = None,
     audit: Path | None = None,
 ) -> None:
     """Write the folder `out`: pictures, `evidence.parquet` and `change.parquet`.
@@ -72,6 +74,7 @@ def build_evidence(
         out: folder, replaced as a whole when all of it is written.
         options: the stage's options.
         where: where the network is computed.
+        labels: `labels.parquet` of the round, whose slumps that no round has measured are shown and measured too; None: none.
         audit: `audit.parquet` of the round, whose sampled windows get pictures too; None: the round isn't audited.
 
     Raises:
@@ -80,8 +83,10 @@ def build_evidence(
     """
     import rasterio
 
-    grid, judged = options.grid.grid(), read_geoparquet(candidates)
-    frame = judged if audit is None else pd.concat([judged, read_sampled(audit)], ignore_index=True)
+    grid, measured = options.grid.grid(), read_geoparquet(candidates)
+    if labels is not None:
+        measured = pd.concat([measured, read_unmeasured(labels)], ignore_index=True)
+    frame = measured if audit is None else pd.concat([measured, read_sampled(audit)], ignore_index=True)
     shaping = {"simplify_px": options.polygonize.simplify_px, "neck_m": options.polygonize.neck_m}
     rule = Outlining(**chosen_values(choice, options.polygonize), **shaping)
     with rasterio.Env(**GDAL_OPTIONS), opened(dem) as elevation, new_folder(out) as folder:
@@ -94,11 +99,11 @@ def build_evidence(
         list(track(work, len(frame), "evidence", "candidates", size=len))
         kept.prune()
         rows = [candidate.rows(images) for candidate in everything]
-        measured = list(zip(rows, everything, strict=True))[: len(judged)]
-        told = [summary(years, candidate.outline, candidate.uphill, grid.pixel_m) for years, candidate in measured]
+        parts = list(zip(rows, everything, strict=True))[: len(measured)]
+        told = [summary(years, candidate.outline, candidate.uphill, grid.pixel_m) for years, candidate in parts]
         table = evidence_table([row for years in rows for row in years], grid.crs)
         write_parquet(folder / "evidence.parquet", table, GROUP_ROWS)
-        write_parquet(folder / "change.parquet", change_table(told, judged))
+        write_parquet(folder / "change.parquet", change_table(told, measured))
 
 
 def _candidates(frame: gpd.GeoDataFrame, source: Source, grid: Grid) -> list[Candidate]:

@@ -1,4 +1,4 @@
-"""A candidate on its way through the stage: what it is to be made of, what was made, and how that is kept and written."""
+"""A candidate (or known slump, or window) on its way through the stage: what it is made of, what was made, how that is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import shapely
 
 from rts_pipeline.evidence.chips import Chip
 from rts_pipeline.evidence.images import Images
-from rts_pipeline.evidence.tables import CHIP, TERRAIN, YEAR
+from rts_pipeline.evidence.tables import CHIP, GROUND, TERRAIN, YEAR
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io import canonical_json
 
@@ -104,6 +104,7 @@ class Candidate:
         return {
             "candidate_id": self.id,
             "year": chip.year,
+            **dict(zip(GROUND, self.ground.bounds, strict=True)),
             "item_id": item.id if item else None,
             "acquired": item.acquired if item else None,
             **{kind: self._name(kind, chip.year) if kind in chip.pictures else None for kind in CHIP},

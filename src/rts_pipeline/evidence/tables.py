@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 CHIP = ("true_colour", "false_colour", "outlined")
 TERRAIN = ("hillshade", "slope")
+GROUND = ("west", "south", "east", "north")
 YEAR = {
     "candidate_id": "str",
     "year": "int64",
+    **dict.fromkeys(GROUND, "float64"),
     "item_id": "str",
     "acquired": "str",
     **dict.fromkeys(CHIP, "str"),
@@ -56,7 +58,7 @@ CHANGE = {
     "monotone_growth": "boolean",
     "two_years": "boolean",
     "score": "float64",
-    "rank": "int64",
+    "rank": "Int64",
     "reason": "str",
 }
 """Columns of `change.parquet`."""
@@ -76,14 +78,14 @@ def change_table(summaries: Sequence[dict[str, Any]], candidates: pd.DataFrame) 
 
     Args:
         summaries: a candidate each, without id, score and rank.
-        candidates: candidate_id, prob_mean and known_m, in the same order.
+        candidates: candidate_id, prob_mean and known_m, in the same order; the last two are nan for slumps that are known.
     """
     frame = pd.DataFrame(list(summaries), columns=list(CHANGE)).astype({k: v for k, v in CHANGE.items() if k != "rank"})
     frame["candidate_id"] = candidates["candidate_id"].to_numpy()
     chance = with_years(candidates["prob_mean"].to_numpy(float), _lasting(frame))
     frame["score"] = score(chance, candidates["known_m"].to_numpy(float))
     # Equals keep the order that they have among the candidates.
-    frame["rank"] = frame["score"].rank(ascending=False, method="first").astype("int64")
+    frame["rank"] = frame["score"].rank(ascending=False, method="first").astype("Int64")
     return frame.astype(CHANGE)
 
 

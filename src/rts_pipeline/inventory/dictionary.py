@@ -129,7 +129,7 @@ INVENTORY: tuple[Column, ...] = (
     ),
 )
 
-_UNTOLD = "no candidate was measured (seeds, slumps added by a reviewer)"
+_UNTOLD = "it wasn't measured (added by a reviewer in the last round)"
 _FEW = f"{_UNTOLD}, or too few years show it whole"
 _NO_OTHER = "it is related to no other slump"
 _CHANGE = "review, evidence"
@@ -188,7 +188,7 @@ HISTORY: tuple[Column, ...] = (
     Column(
         "area_by_year_m2", "text", "JSON", "Area (m2) in each year that shows it whole, by the network", "evidence", _UNTOLD
     ),
-    Column("change_of", "text", "", "Candidate whose outline was measured: the largest of the row's", "evidence", _UNTOLD),
+    Column("change_of", "text", "", "Outline that was measured: the largest of the row's", "evidence", _UNTOLD),
     Column(
         "relation",
         "text",

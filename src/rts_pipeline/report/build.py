@@ -58,7 +58,7 @@ def build_report(
         aoi: vector file of the area of interest.
         dem: elevation raster in metres; None: the terrain of slumps isn't compared with that of the landscape.
         out: the HTML file.
-        options: place, season, grid, evidence and title.
+        options: place, season, grid and title.
         rounds: names of the signed-off rounds that the inventory holds ("01", ...).
 
     Raises:
@@ -76,7 +76,7 @@ def build_report(
     past = history(reviews, rounds)
     converged, sentence = verdict(past)
     estimates = read_json(completeness)
-    seen_by_year = years.Years(reviews, Pictures(results, reviews, grid, options.evidence))
+    seen_by_year = years.Years(Pictures(results, reviews, grid.crs), rounds)
     pictured, captions = _figures(slumps, area, seen, past, grid.crs)
     pictured |= draw(estimates) | _judged(past, reviews) | _terrain(slumps, area, dem)
     if grown := years.growth(seen_by_year.areas(slumps)):

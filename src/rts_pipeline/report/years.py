@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,14 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.drawing import MAIN, drawing
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import read_geoparquet, was_read
+from rts_pipeline.io import was_read
 from rts_pipeline.report.figures import data_uri, uri
 from rts_pipeline.report.palette import FEW
 from rts_pipeline.report.tables import records
 from rts_pipeline.review.pictures import Pictures
-from rts_pipeline.review.rounds import round_folder
 
 N_SHOWN = 10
 EDGE_PX = 168
-CANDIDATE = re.compile(r"r(\d{2,})-\d+")
-"""A candidate within a `delineation_id`, with its round."""
 WEBP = {"quality": 72, "method": 4}
 
 
@@ -48,15 +43,16 @@ def largest(slumps: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 class Years:
     """What was seen of the inventory's slumps in every year, as their reviewers saw it last."""
 
-    def __init__(self, reviews: Path, pictures: Pictures) -> None:
-        """Take the folder of the reviews, and the chips of all rounds."""
-        self.reviews, self.pictures = reviews, pictures
-        self._outlines = lru_cache(maxsize=None)(self._read)
+    def __init__(self, pictures: Pictures, rounds: Sequence[str]) -> None:
+        """Take the chips of all rounds, and the rounds' names in time."""
+        self.pictures, self.rounds = pictures, rounds
+        was_read(*(pictures.index_file(round) for round in rounds))
 
     def strips(self, slumps: gpd.GeoDataFrame) -> list[dict[str, Any]]:
         """Return a slump each: the columns of the inventory, and `years`: year, picture (data URI or None), acquired, reason.
 
-        A slump known at the start has no years, nor has one whose round's evidence was removed.
+        A slump has no years that was added in the last round or comes from an earlier inventory, nor has one whose round's
+        evidence was removed.
         """
         return [{**row, "years": self._strip(row["delineation_id"], row["geometry"])} for row in records(slumps)]
 
@@ -70,16 +66,15 @@ class Years:
         return pd.DataFrame.from_dict(rows, orient="index", dtype=float).sort_index(axis=1)
 
     def _place(self, delineation: str) -> tuple[str, str] | None:
-        """Return round and id of the newest candidate of a slump that has chips."""
-        found = [(match.group(1), match.group()) for match in CANDIDATE.finditer(delineation)]
-        was_read(*(self.pictures.index_file(round) for round, _ in found))
-        return next((place for place in reversed(found) if self.pictures.chips(*place)), None)
+        """Return round and id of the newest outline of a slump that has chips."""
+        places = [(round, name) for name in reversed(delineation.split("+")) for round in self.rounds]
+        return next((place for place in places if self.pictures.chips(*place)), None)
 
     def _strip(self, delineation: str, outline: BaseGeometry) -> list[dict[str, Any]]:
         place = self._place(delineation)
         if place is None:
             return []
-        ground = self.pictures.ground(*place, self._outlines(place[0])[place[1]].bounds)
+        ground = self.pictures.ground(*place)
         return [
             {
                 "year": chip["year"],
@@ -89,11 +84,6 @@ class Years:
             }
             for chip in self.pictures.chips(*place)
         ]
-
-    def _read(self, round: str) -> dict[str, BaseGeometry]:
-        """Return the outlines of a round's candidates, in the grid's CRS, by id."""
-        frame = read_geoparquet(round_folder(self.reviews, round) / "candidates.parquet").to_crs(self.pictures.grid.crs)
-        return dict(zip(frame["candidate_id"], frame.geometry, strict=True))
 
 
 def _picture(path: Path | None, ground: Sequence[float] | None, outline: BaseGeometry) -> str | None:

@@ -77,7 +77,7 @@ def write_package(settings: Config, round: str, reviewer: str, out: Path, *, rol
     grounds = [
         Ground.of(str(n), tuple(b), grid, settings.evidence) for n, b in zip(queue, shown.bounds.to_numpy(), strict=True)
     ]
-    pictures = Pictures(results, reviews, grid, settings.evidence)
+    pictures = Pictures(results, reviews, grid.crs)
     cells = grid.cells_touching([ground.box.polygon for ground in grounds])
     with new_folder(out) as folder:
         export_gpkg(reviews, round, reviewer, folder / VERDICTS, role=role, source="qgis")

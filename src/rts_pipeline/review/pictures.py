@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rts_pipeline.config import Evidence
 from rts_pipeline.errors import InputError
-from rts_pipeline.evidence.chips import enlargement, ground
-from rts_pipeline.grid import Grid
+from rts_pipeline.evidence.tables import GROUND
 from rts_pipeline.io import read_geoparquet, read_parquet, read_rows
-from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_candidates, read_signoffs, round_folder
+from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 
 INDEX = "evidence.parquet"
 KINDS = {
@@ -28,7 +25,7 @@ KINDS = {
 """Kinds of pictures, and the columns of the index that name their files; those that aren't there are not offered."""
 YEAR_NUMBERS = ("seen", "area_m2", "prob_mean", "ndvi", "ndvi_ring", "brightness", "brightness_ring", "numbers_reason")
 """What is measured of a candidate in each year: for after the verdict."""
-SHOWN = ("candidate_id", "year", "acquired", "usable_fraction", "reason", *KINDS.values(), *YEAR_NUMBERS)
+SHOWN = ("candidate_id", "year", *GROUND, "acquired", "usable_fraction", "reason", *KINDS.values(), *YEAR_NUMBERS)
 EXAMPLES = 24
 """Examples of each sort in the gallery."""
 ROWS = 256
@@ -38,12 +35,11 @@ ROWS = 256
 class Pictures:
     """The chips of all rounds of a project."""
 
-    def __init__(self, results: Path, reviews: Path, grid: Grid, options: Evidence) -> None:
-        """Take where the evidence lies, and how its ground was chosen."""
-        self.results, self.reviews, self.grid, self.options = results, reviews, grid, options
+    def __init__(self, results: Path, reviews: Path, crs: str) -> None:
+        """Take where the evidence lies, and the CRS of the project."""
+        self.results, self.reviews, self.crs = results, reviews, crs
         self._index = lru_cache(maxsize=None)(self._read)
         self._rows = lru_cache(maxsize=ROWS)(self._read_rows)
-        self._bounds = lru_cache(maxsize=None)(self._read_bounds)
 
     def years(self, round: str) -> list[int]:
         """Return the years of a round's chips."""
@@ -95,24 +91,13 @@ class Pictures:
             return None
         return self._folder(round) / name
 
-    def ground(self, round: str, candidate: str, bounds: tuple[float, float, float, float]) -> list[float] | None:
+    def ground(self, round: str, candidate: str) -> list[float] | None:
         """Return west, south, east, north of the ground that a candidate's chips show, in metres.
 
-        None where a picture isn't as large as that ground would be: the chips were made with other settings, and an outline
-        drawn over them would lie in the wrong place.
+        None where there are no chips, or an earlier version made them, which doesn't say.
         """
-        from PIL import Image
-
-        box = ground(bounds, self.grid, self.options.margin_m, self.options.min_size_px)
-        scale = enlargement(box.width, self.options.scale)
-        for chip in self.chips(round, candidate):
-            path = self.file(round, candidate, chip["year"], "true")
-            # one that is missing or broken tells nothing of the settings
-            with suppress(OSError):
-                if path is not None:
-                    with Image.open(path) as image:
-                        return list(box.bounds) if image.width == box.width * scale else None
-        return list(box.bounds)
+        sides = [row.get(side) for row in self._rows(round, candidate)[:1] for side in GROUND]
+        return None if not sides or None in sides else sides
 
     def examples(self, before: str) -> list[dict[str, Any]]:
         """Return candidates of signed-off rounds whose chips are here, slumps and others in turn: the same each time.
@@ -126,17 +111,13 @@ class Pictures:
                 for example in self._decided(signoff.round):
                     found[example["decision"] in POSITIVE].append(example)
         chosen = [random.Random(0).sample(group, min(EXAMPLES, len(group))) for group in found.values()]
-        return [{**example, "ground": self._ground_of(example)} for group in chosen for example in group]
-
-    def _ground_of(self, example: dict[str, Any]) -> list[float] | None:
-        # of the outline that was judged: the decided one may be another
-        return self.ground(example["round"], example["id"], self._bounds(example["round"])[example["id"]])
+        return [{**example, "ground": self.ground(example["round"], example["id"])} for group in chosen for example in group]
 
     def _decided(self, round: str) -> list[dict[str, Any]]:
         from rts_pipeline.review.outlines import to_geojson
 
         _, places = self._index(round)
-        rows = read_geoparquet(round_folder(self.reviews, round) / REVIEWED).to_crs(self.grid.crs)
+        rows = read_geoparquet(round_folder(self.reviews, round) / REVIEWED).to_crs(self.crs)
         rows = rows[rows["decision"].isin([*POSITIVE, "reject"]) & rows["candidate_id"].isin(list(places))]
         return [
             {
@@ -154,12 +135,6 @@ class Pictures:
     def index_file(self, round: str) -> Path:
         """Return the table of a round's chips and numbers, which needn't be there."""
         return self._folder(round) / INDEX
-
-    def _read_bounds(self, round: str) -> dict[str, tuple[float, float, float, float]]:
-        """Return the bounds of what was judged in a round, in metres, by its id."""
-        judged = read_candidates(self.reviews, round).to_crs(self.grid.crs)
-        corners = judged.geometry.bounds.itertuples(index=False, name=None)
-        return dict(zip(judged["candidate_id"], corners, strict=True))
 
     def _folder(self, round: str) -> Path:
         return self.results / "rounds" / round / "evidence"

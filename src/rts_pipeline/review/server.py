@@ -27,7 +27,6 @@ from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import Role
 from rts_pipeline.review.given import Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.guard import ENTER, Guard
-from rts_pipeline.review.outlines import from_geojson
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.tiles import MAX_ZOOM, MIN_ZOOM, TILE_PX, Mosaic
 
@@ -121,7 +120,7 @@ def _add_candidates(app: FastAPI, desk: Desk, pictures: Pictures, mosaic: Mosaic
             **_with_years(shown, name, desk, pictures),
             "chips": pictures.chips(desk.round, name),
             "outlines": pictures.outlines(desk.round, name) if shown["numbers"] is not None else {},
-            "ground": pictures.ground(desk.round, name, from_geojson(shown["outline"]).bounds),
+            "ground": pictures.ground(desk.round, name),
         }
 
     @app.get("/api/around")
@@ -218,7 +217,7 @@ def serve(settings: Config, round: str, reviewer: str, *, role: Role, port: int 
     desk = Desk(reviews, results, round, reviewer, role)
     crs = desk.candidates.crs.to_string()
     grid = settings.grid.model_copy(update={"crs": crs}).grid()
-    pictures = Pictures(results, reviews, grid, settings.evidence)
+    pictures = Pictures(results, reviews, crs)
     app = make_app(desk, pictures, Mosaic(results / "mosaic", grid), settings.time.target_year)
     token = secrets.token_urlsafe(32)
     bound = open_socket(port, f"{reviews.resolve()} {round} {reviewer}")
