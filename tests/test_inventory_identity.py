@@ -215,19 +215,19 @@ def later(tmp_path, outlines, earlier, *, year=2019, first_year=None, **options)
 
 
 @pytest.mark.parametrize(
-    ("outline", "first_year", "relation", "status"),
+    ("outline", "first_year", "relation", "status", "carried"),
     [
-        (square(3), None, "repeat", "proposed"),  # IoU above 0.5
-        (square(0, 0, 180), None, "repeat", "proposed"),  # it grew
-        (square(0, 0, 180), 2021, "unknown", "asked"),  # it grew, yet wasn't there
-        (square(0, 0, 20), 2017, "repeat", "proposed"),  # drawn smaller
-        (square(0, 0, 20), 2021, "new", "proposed"),  # a new slump on the old scar
-        (square(0, 0, 20), None, "unknown", "asked"),
-        (square(45), 2018, "unknown", "asked"),  # a quarter is shared
-        (square(57), None, "overlap", "proposed"),
+        (square(3), None, "repeat", "proposed", False),  # IoU above 0.5
+        (square(0, 0, 180), None, "repeat", "proposed", False),  # it grew
+        (square(0, 0, 180), 2021, "unknown", "asked", False),  # it grew, yet wasn't there
+        (square(0, 0, 20), 2017, "repeat", "proposed", False),  # drawn smaller
+        (square(0, 0, 20), 2021, "new", "proposed", False),  # a new slump on the old scar
+        (square(0, 0, 20), None, "unknown", "asked", False),
+        (square(45), 2018, "unknown", "asked", True),  # a quarter is shared
+        (square(57), None, "overlap", "proposed", True),
     ],
 )
-def test_what_a_slump_is_to_an_earlier_one(tmp_path, outline, first_year, relation, status):
+def test_what_a_slump_is_to_an_earlier_one(tmp_path, outline, first_year, relation, status, carried):
     slumps, relations = later(tmp_path, [outline], [("old", square(0))], first_year=first_year)
     here = relations[relations["delineation_id"].notna()]
     assert told(here, "related_uid", "relation", "status") == [("old", relation, status)]
@@ -235,8 +235,26 @@ def test_what_a_slump_is_to_an_earlier_one(tmp_path, outline, first_year, relati
     assert (slump["rts_uid"] == "old") == (relation == "repeat")
     named = relation in {"new", "unknown"}
     assert slump[["relation", "related_uids"]].fillna("").tolist() == ([relation, "old"] if named else ["", ""])
-    assert len(relations) == 1 + (relation == "overlap"), "an earlier slump that no outline shows is told apart"
-    assert len(slumps) == len(relations), "... and stays"
+    assert len(relations) == 1 + carried, "an earlier slump that no outline shows is told apart"
+    assert (slumps["decision"] == "earlier").sum() == carried, "... and stays"
+    assert shapely.area(slumps.union_all()) == pytest.approx(slumps.area.sum()), "... on its own ground"
+
+
+def test_the_lab_says_whether_an_earlier_slump_is_one_of_which_little_is_seen(tmp_path):
+    """A quarter of both is shared: the lab may say that they are one, or that they aren't, and then whether it is gone."""
+    old, new = square(0), square(45)
+    earlier = release(tmp_path / "earlier.gpkg", [("old", old)])
+    project = Project(tmp_path)
+    project.round(("accept", new, {}))
+    pair, alone = question_id(new, old), question_id(old)
+    _, relations = project.build(earlier)
+    assert set(relations["relation_id"]) == {pair, alone} and set(relations["status"]) == {"asked"}
+    slumps, relations = project.build(earlier, project.decisions(f"{pair},repeat,eve,"))
+    assert (slumps["rts_uid"].tolist(), len(relations)) == (["old"], 1)
+    slumps, _ = project.build(earlier, project.decisions(f"{pair},overlap,eve,", f"{alone},stabilized,eve,"))
+    assert len(slumps) == 1 and slumps["rts_uid"][0] != "old"
+    slumps, _ = project.build(earlier, project.decisions(f"{pair},overlap,eve,", f"{alone},unobserved,eve,"))
+    assert len(slumps) == 2 and "old" in set(slumps["rts_uid"])
 
 
 def test_merged_and_split_since(tmp_path):

@@ -118,35 +118,68 @@ def match_earlier(
     names = relations.question_ids(outlines[pairs["new"]], before[pairs["old"]])
     took = [decisions.take(name, relations.WITH_EARLIER) for name in names]
     carried = _carried(pairs, took, len(slumps), len(earlier), decisions)
-    told, slump, places = [], [], []
+    told = _of_pairs(pairs.assign(relation_id=names), took, carried, slumps, earlier)
+    lost = np.setdiff1d(np.flatnonzero(shapely.intersects(before, area)), pairs.loc[_shown(pairs, told), "old"])
+    free = _free(lost, pairs, outlines, before)
+    told_lost, along = _of_lost(lost, free, earlier, rejected, decisions, observed)
+    return Matched(
+        carried,
+        told + told_lost,
+        [*pairs["new"].tolist(), *[-1] * len(lost)],
+        [*pairs["ground"], *before[lost]],
+        carried_along(earlier.iloc[along], free[along], slumps),
+        along,
+    )
+
+
+def _of_pairs(
+    pairs: pd.DataFrame, took: list[Any], carried: NDArray[np.int64], slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame
+) -> list[dict[str, Any]]:
+    """Return the relation of each pair, with what the lab decided of it in `took`."""
     uids, rows = earlier["rts_uid"].to_numpy(), slumps["delineation_id"].to_numpy()
     others = earlier["delineation_id"].to_numpy() if "delineation_id" in earlier else uids
     taken = np.zeros(len(earlier), dtype=bool)
     taken[carried[carried >= 0]] = True
-    for name, decision, pair in zip(names, took, pairs.to_dict("records"), strict=True):
+    told = []
+    for decision, pair in zip(took, pairs.to_dict("records"), strict=True):
         new, old = pair["new"], pair["old"]
         relation, status, reason = _proposal(pair, carried[new], bool(taken[old]))
         told.append(
             {
                 **{key: value for key, value in pair.items() if key in relations.COLUMNS},
-                **{"relation_id": name, "reason": reason, "choices": "|".join(relations.WITH_EARLIER)},
+                **{"reason": reason, "choices": "|".join(relations.WITH_EARLIER)},
                 **{"related_uid": uids[old], "delineation_id": rows[new], "related_id": others[old]},
                 **relations.said(decision, relation, status),
             }
         )
-        slump.append(new)
-        places.append(pair["ground"])
-    seen = pairs.loc[np.array([row["relation"] != "overlap" for row in told], dtype=bool), "old"]
-    lost = np.setdiff1d(np.flatnonzero(shapely.intersects(before, area)), seen)
-    seen_share = observed(earlier.geometry.iloc[lost].reset_index(drop=True))
-    free, along = _free(lost, pairs, outlines, before), []
-    for old, said, share in zip(lost.tolist(), _rejections(before[lost], rejected), seen_share.tolist(), strict=True):
+    return told
+
+
+def _shown(pairs: pd.DataFrame, told: list[dict[str, Any]]) -> NDArray[np.bool_]:
+    """Return of which pairs the slump shows the earlier one: not by accident, nor so little that the lab is still asked."""
+    accident = np.array([row["relation"] == "overlap" for row in told], dtype=bool)
+    asked = np.array([row["status"] == ASKED for row in told], dtype=bool)
+    return ~accident & (pairs["close"].to_numpy(bool) | ~asked)
+
+
+def _of_lost(
+    lost: NDArray[np.int64],
+    free: Geometries,
+    earlier: gpd.GeoDataFrame,
+    rejected: gpd.GeoDataFrame,
+    decisions: Decisions,
+    observed: Observed,
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Return the relation of each earlier slump that no outline shows, and the positions of those that are carried along."""
+    before, uids = earlier.geometry.to_numpy(), earlier["rts_uid"].to_numpy()
+    others = earlier["delineation_id"].to_numpy() if "delineation_id" in earlier else uids
+    shares = observed(earlier.geometry.iloc[lost].reset_index(drop=True))
+    told, along = [], []
+    for old, said, share in zip(lost.tolist(), _rejections(before[lost], rejected), shares.tolist(), strict=True):
         row, stays = _lost(before[old], said, share, decisions, shapely.area(free[old]) > MIN_SHARED_M2)
         told.append({"rts_uid": uids[old] if stays else "", "related_uid": uids[old], "related_id": others[old], **row})
-        slump.append(-1)
-        places.append(before[old])
         along += [old] if stays else []
-    return Matched(carried, told, slump, places, carried_along(earlier.iloc[along], free[along], slumps), along)
+    return told, along
 
 
 def carried_along(earlier: gpd.GeoDataFrame, outlines: Geometries, like: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -320,7 +353,7 @@ def _lost(outline: Any, verdict: str, observed: float, decisions: Decisions, fre
     elif observed < MOSTLY and free:
         relation, status, reason = UNOBSERVED, PROPOSED, f"{observed:.0%} of it was observed this time, too little to tell"
     else:
-        because = "reviewers rejected an outline there" if verdict else "no outline shows it any more"
+        because = "reviewers rejected an outline there" if verdict else "no outline shows most of it any more"
         relation, status, reason = "unknown", ASKED, f"{because}; {observed:.0%} of it was observed"
     told = relations.said(decision, relation, status)
     stays = free and (told["relation"] == UNOBSERVED or (told["status"] == ASKED and not verdict))
