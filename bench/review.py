@@ -1,7 +1,7 @@
 """What a review costs, from its pictures to the sign-off; figures in results/bench/review.json, a part each.
 
-python bench/review.py                      all parts, some 15 minutes on two cores that do nothing else
-python bench/review.py evidence             a round of the demo (run `make demo` before): review_evidence.py
+python bench/review.py                      all parts, an hour and a half on two cores that do nothing else
+python bench/review.py evidence             a round of the demo (run `make demo` before), spread to 5,000: review_evidence.py
 python bench/review.py page                 5,000 and 60,000 candidates in Chromium: review_page.py
 python bench/review.py record               5,000 and 60,000 candidates, without a page: review_record.py
 python bench/review.py page record --candidates 50 --verdicts 5 --out /tmp/review.json     whether it runs
@@ -28,7 +28,7 @@ PARTS = ("evidence", "page", "record")
 
 def measured(part: str, args: argparse.Namespace) -> dict[str, Any]:
     if part == "evidence":
-        return review_evidence.measured(args.config, args.round)
+        return review_evidence.measured(args.config, args.round, args.candidates[0])
     if part == "page":
         return {str(n): review_page.measured(n, args.verdicts) for n in args.candidates}
     return {str(n): review_record.measured(n) for n in args.candidates}

@@ -1,8 +1,9 @@
 """The part "evidence" of bench/review.py: what a candidate of a round of the demo costs, and how right its numbers are.
 
 Cost: CPU and wall seconds and bytes of a candidate in all years, with nothing kept, with one candidate missing in what is kept,
-and with everything kept. Truth: candidates with an IoU above 0.5 to one true slump of the simulator in the target year; growth
-and retreat of the true outlines in the same images by the same formulas.
+and with everything kept; of the round's candidates, and of the same outlines at other places until there are enough.
+Truth: candidates with an IoU above 0.5 to one true slump of the simulator in the target year; growth and retreat of the true
+outlines in the same images by the same formulas.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+from shapely.affinity import translate
 
 from rts_pipeline.config import Config, Inference, load_config
 from rts_pipeline.evidence.build import build_evidence
@@ -37,10 +39,24 @@ def run(config: Config, here: Path, candidates: Path, folder: Path) -> dict[str,
     return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
-def costs(config: Config, here: Path, folder: Path) -> dict[str, Any]:
-    """Return the cost of a first run, of one with one more candidate, and of one that repeats the last."""
-    every = here / "candidates.parquet"
-    frame, most = gpd.read_parquet(every), folder / "most.parquet"
+def spread(frame: gpd.GeoDataFrame, area: gpd.GeoDataFrame, n: int) -> gpd.GeoDataFrame:
+    """Return the candidates and, of the same outlines, so many more at random places of the area that there are n."""
+    rng, (west, south, east, north) = np.random.default_rng(1), area.total_bounds
+    more = frame.iloc[rng.integers(0, len(frame), max(n - len(frame), 0))].reset_index(drop=True)
+    at, middle = np.column_stack([rng.uniform(west, east, len(more)), rng.uniform(south, north, len(more))]), more.centroid
+    moves = at - np.column_stack([middle.x, middle.y])
+    moved = [translate(outline, *move) for outline, move in zip(more.geometry, moves, strict=True)]
+    names = pd.Series([f"s01-{number:04d}" for number in range(1, len(more) + 1)], dtype="str")
+    others = more.assign(candidate_id=names, status="candidate", known=None).set_geometry(moved, crs=frame.crs)
+    return gpd.GeoDataFrame(pd.concat([frame, others], ignore_index=True))
+
+
+def costs(config: Config, here: Path, folder: Path, n: int) -> dict[str, Any]:
+    """Return the cost of a first run of n candidates, of one with one more candidate, and of one that repeats the last."""
+    every, most = folder / "every.parquet", folder / "most.parquet"
+    area = gpd.read_file(config.area.aoi)
+    frame = spread(gpd.read_parquet(here / "candidates.parquet"), area, n)
+    frame.to_parquet(every)
     frame.iloc[:-1].to_parquet(most)
     told: dict[str, Any] = {"candidates": len(frame), "first": run(config, here, most, folder)}
     told |= {"one more": run(config, here, every, folder), "again": run(config, here, every, folder)}
@@ -101,13 +117,13 @@ def accuracy(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def measured(path: Path, round: str) -> dict[str, Any]:
-    """Measure the evidence of a round of the demo that was run with this configuration."""
+def measured(path: Path, round: str, n: int) -> dict[str, Any]:
+    """Measure the evidence of a round of the demo that was run with this configuration, and what n candidates cost."""
     config = resolve_grid(load_config(path))
     here = Path(config.results) / "rounds" / round
     folder = Path(tempfile.mkdtemp(prefix="rts-evidence-"))
     try:
-        told = {"cost": costs(config, here, folder), "accuracy": accuracy(compared(config, here, folder / "out"))}
+        told = {"cost": costs(config, here, folder, n), "accuracy": accuracy(compared(config, here, folder / "out"))}
     finally:
         shutil.rmtree(folder)
     for part in told.values():

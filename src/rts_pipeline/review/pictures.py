@@ -96,8 +96,10 @@ class Pictures:
 
         None where there are no chips, or an earlier version made them, which doesn't say.
         """
-        sides = [row.get(side) for row in self._rows(round, candidate)[:1] for side in GROUND]
-        return None if not sides or None in sides else sides
+        rows = self._rows(round, candidate)
+        if not rows or not all(side in rows[0] for side in GROUND):
+            return None
+        return [float(rows[0][side]) for side in GROUND]
 
     def examples(self, before: str) -> list[dict[str, Any]]:
         """Return candidates of signed-off rounds whose chips are here, slumps and others in turn: the same each time.
