@@ -47,8 +47,8 @@ def spread(frame: gpd.GeoDataFrame, area: gpd.GeoDataFrame, n: int) -> gpd.GeoDa
     moves = at - np.column_stack([middle.x, middle.y])
     moved = [translate(outline, *move) for outline, move in zip(more.geometry, moves, strict=True)]
     names = pd.Series([f"s01-{number:04d}" for number in range(1, len(more) + 1)], dtype="str")
-    others = more.assign(candidate_id=names, status="candidate", known=None).set_geometry(moved, crs=frame.crs)
-    return gpd.GeoDataFrame(pd.concat([frame, others], ignore_index=True))
+    others = more.assign(candidate_id=names, status="candidate", known=gpd.GeoSeries([None] * len(more), crs=frame.crs))
+    return gpd.GeoDataFrame(pd.concat([frame, others.set_geometry(moved, crs=frame.crs)], ignore_index=True))
 
 
 def costs(config: Config, here: Path, folder: Path, n: int) -> dict[str, Any]:
