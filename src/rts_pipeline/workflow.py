@@ -20,7 +20,9 @@ from rts_pipeline.config import Config, Inference, Placement, validate_config
 from rts_pipeline.errors import InputError, PipelineError, environment_error
 from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import canonical_json, read_outlines, sha256_file, sha256_json
+from rts_pipeline.io.files import sha256_file
+from rts_pipeline.io.json import canonical_json, sha256_json
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.leftovers import check_writable, tidy
 from rts_pipeline.review.rounds import (
     SIGNOFF,
