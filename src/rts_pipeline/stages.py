@@ -18,7 +18,7 @@ from rts_pipeline.errors import RefusedError
 
 PACKAGE = Path(__file__).parent
 NO_RESULT = {"__init__", "config", "errors", "options", "progress", "stages"}
-"""Modules that change no result: what they say reaches the stages as options, or people as messages."""
+"""Modules and packages that change no result: what they say reaches the stages as options, or people as messages."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _imported(path: Path) -> Iterator[Path]:
         base = (node.module or "").removeprefix(PACKAGE.name).removeprefix(".")
         for name in [base, *(f"{base}.{alias.name}".removeprefix(".") for alias in node.names)]:
             file = _file(name) if name else None
-            if file is not None and file.exists() and name not in NO_RESULT:
+            if file is not None and file.exists() and name.partition(".")[0] not in NO_RESULT:
                 yield file
 
 
