@@ -89,7 +89,7 @@ def test_a_run_ends_with_the_configuration_that_it_began_with(case):
 
 
 def test_without_the_frozen_configuration_jobs_take_the_edited_one(case):
-    case.exchange("src/rts_pipeline/workflow.py", "if not main_process and (frozen :=", "if False and (frozen :=")
+    case.exchange("src/rts_pipeline/workflow/snakefile.py", "if not main_process and (frozen :=", "if False and (frozen :=")
     assert edit_during_a_run(case) >= 6000
 
 

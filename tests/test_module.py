@@ -15,6 +15,7 @@ from affine import Affine
 from items import write_item
 from rts_pipeline import workflow
 from rts_pipeline.config import validate_config
+from rts_pipeline.workflow.frozen import freeze, variable_of
 from test_leftovers import left_by_a_killed_process
 from workflow_case import ROOT, Case
 
@@ -97,8 +98,8 @@ def test_a_regions_items_are_measured_into_its_own_results(project):
 def test_the_jobs_of_a_region_take_its_own_frozen_state(monkeypatch):
     regions = [validate_config({**VALUES, "results": f"{name}/results", "reviews": f"{name}/reviews"}, "t") for name in REGIONS]
     for settings in regions:
-        name = workflow._frozen_name({"results": settings.results})
-        monkeypatch.setenv(name, workflow._freeze(settings, workflow.Rounds([], "01", None)))
+        name = variable_of({"results": settings.results})
+        monkeypatch.setenv(name, freeze(settings, workflow.Rounds([], "01", None)))
     for settings in regions:
         edited = {**VALUES, "results": settings.results, "train": {"nonsense": 1}}
         assert workflow.load_project(edited, "edited.yaml", main_process=False).config == settings

@@ -13,6 +13,7 @@ from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import append
+from rts_pipeline.workflow.frozen import FROZEN, freeze
 
 VALUES = {
     "area": {"aoi": "aoi.gpkg"},
@@ -118,8 +119,8 @@ def test_jobs_take_the_frozen_state(tmp_path, monkeypatch):
     sign_off(tmp_path, NEW)
     settings = config(tmp_path)
     state = workflow.read_rounds(settings)
-    frozen = workflow._freeze(settings, state)
-    monkeypatch.setenv(workflow.FROZEN, frozen)
+    frozen = freeze(settings, state)
+    monkeypatch.setenv(FROZEN, frozen)
     sign_off_next(tmp_path, "02", NO_NEW)
     assert workflow.read_rounds(settings).open is None
     edited = {**VALUES, "train": {"nonsense": 1}}
@@ -130,9 +131,9 @@ def test_jobs_take_the_frozen_state(tmp_path, monkeypatch):
 
 
 def test_the_main_process_reads_the_file_even_with_a_frozen_state_around(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv(workflow.FROZEN, "{}")
+    monkeypatch.setenv(FROZEN, "{}")
     with pytest.raises(SystemExit) as ended:
         workflow.load_project({**VALUES, "train": {"nonsense": 1}}, "edited.yaml", main_process=True)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("rts-pipeline: edited.yaml: unknown key 'train.nonsense'")
-    assert os.environ[workflow.FROZEN] == "{}"
+    assert os.environ[FROZEN] == "{}"

@@ -149,7 +149,7 @@ def test_an_item_that_failed_since_its_files_may_not_be_read_spares_the_others(t
             raise PermissionError(13, "Permission denied", str(path))
         return hash_file(path)
 
-    monkeypatch.setattr(io, "sha256_file", refuse)
+    monkeypatch.setattr("rts_pipeline.records.sha256_file", refuse)
     files = [tmp_path / name for name in ("mask.tif", "refused.tif")]
     for path in files:
         path.write_text("pixels")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.files import copy_file, was_read
+from rts_pipeline.io.json import read_json, write_json
+from rts_pipeline.io.pictures import read_png
 from rts_pipeline.model_folder import check_files, check_kind, model_facts, weights_sha256
 from rts_pipeline.options import AdoptOptions
 
@@ -41,14 +43,14 @@ def adopt(source: Path, out: Path, options: AdoptOptions) -> None:
     check_files(model, facts)
     _check_choice(source / "validation" / "validation.json", weights_sha256(model, facts))
     for name in FIGURES:
-        io.read_png(source / name)
+        read_png(source / name)
     for name in COPIED:
-        io.copy_file(source / name, out / name)
-    io.write_json(out / "model" / "model.json", {**facts, "adopted_from": str(source)})
-    io.was_read(model / "model.json", *(source / name for name in COPIED))
+        copy_file(source / name, out / name)
+    write_json(out / "model" / "model.json", {**facts, "adopted_from": str(source)})
+    was_read(model / "model.json", *(source / name for name in COPIED))
 
 
 def _check_choice(path: Path, weights: str) -> None:
-    choice = io.read_json(path)
+    choice = read_json(path)
     if not isinstance(choice, dict) or choice.get("weights_sha256") != weights:
         raise InputError(path, "was not chosen for the network beside it", do="validate that round again")

@@ -13,7 +13,10 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.errors import UsageError
-from rts_pipeline.io import GDAL_OPTIONS, read_geoparquet, read_outlines, write_json, write_parquet
+from rts_pipeline.io.json import write_json
+from rts_pipeline.io.rasters import GDAL_OPTIONS
+from rts_pipeline.io.tables import read_geoparquet, write_parquet
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.lineage import united
 from rts_pipeline.metrics.pixels import BINS, NODATA
 from rts_pipeline.polygonize import check_raster, reading

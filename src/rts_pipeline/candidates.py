@@ -20,7 +20,9 @@ from rts_pipeline.expected import pixel_areas
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.dictionary import AREA_THRESHOLDS
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
-from rts_pipeline.io import read_geoparquet, read_json, read_outlines, write_gpkg, write_json, write_parquet
+from rts_pipeline.io.json import read_json, write_json
+from rts_pipeline.io.tables import read_geoparquet, write_parquet
+from rts_pipeline.io.vectors import read_outlines, write_gpkg
 from rts_pipeline.lineage import SEPARATOR, known_outlines, united
 from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.necks import Probabilities, Read, cut_necks

@@ -14,9 +14,9 @@ import rasterio
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.io.files import atomic
 
 MOST_OPEN = 8
 """Mosaics held open at a time, if not said otherwise: each takes some megabytes for the blocks that it decodes."""
@@ -167,7 +167,7 @@ class UnpackedMosaics(Mosaics):
                 box = self.boxes[path]
                 pixels = np.empty((len(self.bands), *box.shape), np.uint16)
                 super()._read(path, box.window_of(box), pixels)
-                with io.atomic(file) as temporary:
+                with atomic(file) as temporary:
                     np.save(temporary, pixels)
             if len(self._arrays) == MOST_MAPPED:
                 del self._arrays[next(iter(self._arrays))]

@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rts_pipeline import io
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import BANDS, Windows
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.options import ChipsOptions
 
 MIN_OBSERVED = 0.2
@@ -83,7 +83,7 @@ def build_chips(labels: Path, mosaics: Sequence[Path], out: Path, options: Chips
     """
     chips, grid = options.chips, options.grid.grid()
     blocks = block_grid(grid, chips)
-    frame = _inside(io.read_geoparquet(labels).to_crs(grid.crs), mosaics, labels, grid)
+    frame = _inside(read_geoparquet(labels).to_crs(grid.crs), mosaics, labels, grid)
     reach = frame.geometry.buffer(max(chips.background_reach_m, chips.buffer_m))
     windows = _observed(lattice(reach, grid, blocks, chips, fold), mosaics, grid)
     slumps = frame.geometry[frame.kind == "positive"]
@@ -96,7 +96,7 @@ def build_chips(labels: Path, mosaics: Sequence[Path], out: Path, options: Chips
     chosen["cell"] = _cells(chosen, grid)
     chosen["chip_id"] = chosen.block + "_" + chosen.column.astype(str) + "_" + chosen.row.astype(str)
     chosen["size_px"] = chips.size_px
-    io.write_parquet(out, chosen.sort_values(["split", "block", "row", "column"])[COLUMNS])
+    write_parquet(out, chosen.sort_values(["split", "block", "row", "column"])[COLUMNS])
 
 
 def block_grid(grid: Grid, chips: Windows) -> Grid:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
-from rts_pipeline.io import parse_json, read_geoparquet, read_parquet, write_json
+from rts_pipeline.io.json import parse_json, write_json
+from rts_pipeline.io.tables import read_geoparquet, read_parquet
 from rts_pipeline.lineage import with_lineage
 from rts_pipeline.metrics import recapture
 from rts_pipeline.metrics import removal as curve

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rts_pipeline import io
 from rts_pipeline.errors import UsageError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.io.rasters import new_cog
+from rts_pipeline.io.tables import read_parquet, write_parquet
 from rts_pipeline.options import CoverageOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes.reader import MeasuredItem, one_policy, touching, usable_on
@@ -100,14 +101,14 @@ def count_observations(
     parts = [part for box in boxes for part in box.windows(WINDOW_PX)]
     # by band: where bands are interleaved GDAL fills a tile that is written in part with 0, which would say "not observed"
     profile: dict[str, Any] = {"count": len(by_year), "dtype": "uint8", "nodata": NODATA, "interleave": "band", **block.profile}
-    with io.new_cog(out, overview_resampling="nearest", **profile) as target:
+    with new_cog(out, overview_resampling="nearest", **profile) as target:
         target.descriptions = [str(year) for year in by_year]
         target.update_tags(POLICY=policy)
         for part in track(parts, len(parts), f"coverage {block.id}", "windows"):
             counts = [_count(part, by_year[cell_year.year], cell_year) for cell_year in seen[part.id]]
             target.write(np.stack(counts), window=block.window_of(part))
     rows = [cell_year.row() for years in seen.values() for cell_year in years]
-    io.write_parquet(out_table, pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES))
+    write_parquet(out_table, pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES))
 
 
 def unite_observed(tables: Sequence[Path], out: Path) -> None:
@@ -120,8 +121,8 @@ def unite_observed(tables: Sequence[Path], out: Path) -> None:
     Raises:
         InputError: a table is missing or damaged.
     """
-    rows = pd.concat([io.read_parquet(table) for table in tables])
-    io.write_parquet(out, rows.sort_values(["cell", "year"], kind="stable"))
+    rows = pd.concat([read_parquet(table) for table in tables])
+    write_parquet(out, rows.sort_values(["cell", "year"], kind="stable"))
 
 
 def _count(part: GeoBox, items: Sequence[MeasuredItem], seen: CellYear) -> NDArray[np.uint8]:

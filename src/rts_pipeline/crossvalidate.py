@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.json import write_json
+from rts_pipeline.io.tables import read_parquet
 from rts_pipeline.metrics.summary import COUNTS, summarise
 
 NEEDED = ("block", "split", *COUNTS)
@@ -38,11 +39,11 @@ def crossvalidate(folds: Sequence[Path], out: Path, out_figure: Path) -> None:
     pooled = pd.concat(tables, ignore_index=True)
     figures = {**summarise(pooled), "folds": [summarise(table) for table in tables]}
     _draw(figures, out_figure)
-    io.write_json(out, figures)
+    write_json(out, figures)
 
 
 def _test_blocks(path: Path) -> pd.DataFrame:
-    table = io.read_parquet(path)
+    table = read_parquet(path)
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         raise InputError(path, f"column {missing[0]} is missing", expected="blocks.parquet of a fold's validation")

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rts_pipeline.io import atomic
+from rts_pipeline.io.files import atomic
 
 MAIN, OTHER, DARK = "#0072B2", "#D55E00", "#1c2b36"
 """Okabe and Ito's blue and vermilion, which stay apart for colour-blind readers, and the ink."""

@@ -11,10 +11,11 @@ import pandas as pd
 import shapely
 from rasterio.features import rasterize
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.inventory.shape import only_polygons
+from rts_pipeline.io.tables import read_geoparquet, write_parquet
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.lineage import MIN_SHARED_M2, replacements, united, with_lineage
 from rts_pipeline.options import LabelsOptions
 
@@ -72,7 +73,7 @@ class LabelRaster:
         Raises:
             InputError: the file is missing or damaged, holds an unknown kind, or a label that has no place in `crs`.
         """
-        frame = io.read_geoparquet(path).to_crs(crs)
+        frame = read_geoparquet(path).to_crs(crs)
         _check_drawable(frame, path, crs)
         frame = frame.iloc[frame.kind.map(PRIORITY.index).argsort(kind="stable")]
         positive = frame.geometry[frame.kind == "positive"]
@@ -121,13 +122,13 @@ def build_labels(seeds: Path | None, reviewed: Sequence[Path], out: Path, option
         InputError: a file is missing, empty, invalid, lacks a column or holds an unknown decision.
     """
     crs = options.grid.crs
-    known = gpd.GeoDataFrame(geometry=[], crs=crs) if seeds is None else io.read_outlines(seeds, "seed outlines", crs=crs)
+    known = gpd.GeoDataFrame(geometry=[], crs=crs) if seeds is None else read_outlines(seeds, "seed outlines", crs=crs)
     frames = [_from_seeds(known), *(_from_review(path, crs) for path in reviewed)]
     labels = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)[COLUMNS]
     twice = labels.label_id[labels.label_id.duplicated()]
     if len(twice):
         raise InputError(out.name, f"label {twice.iloc[0]} comes twice", expected="each candidate in one review only")
-    io.write_parquet(out, _settled(gpd.GeoDataFrame(labels, geometry="geometry", crs=crs)))
+    write_parquet(out, _settled(gpd.GeoDataFrame(labels, geometry="geometry", crs=crs)))
 
 
 def _settled(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -156,7 +157,7 @@ def read_unmeasured(labels: Path) -> gpd.GeoDataFrame:
     Raises:
         InputError: a missing or damaged file.
     """
-    rows = io.read_geoparquet(labels)
+    rows = read_geoparquet(labels)
     newest = max(rows.source.unique(), key=lambda source: (source != SEED, source), default=SEED)
     # reviewers saw no outline of what they added
     new = rows[(rows.kind == "positive") & (rows.source == newest) & rows.judged_m2.isna()].reset_index(drop=True)
@@ -188,7 +189,7 @@ def _from_seeds(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _from_review(path: Path, crs: str) -> gpd.GeoDataFrame:
-    rows = io.read_geoparquet(path)
+    rows = read_geoparquet(path)
     missing = [name for name in NEEDED if name not in rows.columns]
     if missing:
         raise InputError(path, f"column {missing[0]} is missing", expected="a signed-off review", do="sign the round off again")

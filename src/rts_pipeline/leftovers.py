@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from rts_pipeline import io
 from rts_pipeline.errors import RefusedError
+from rts_pipeline.io.files import TEMPORARY, machine, temporary_beside
 
 ABANDONED_S = 3 * 86_400
 """A temporary file of another machine that nobody wrote to for so long was left by a killed process."""
@@ -92,8 +92,8 @@ def _alive(pid: int) -> bool:
 
 
 def _abandoned(path: Path) -> bool:
-    owner = io.TEMPORARY.match(path.name)
-    if owner is not None and owner["machine"] == io.machine() and not _alive(int(owner["pid"])):
+    owner = TEMPORARY.match(path.name)
+    if owner is not None and owner["machine"] == machine() and not _alive(int(owner["pid"])):
         return True
     times = []
     for part in [path, *path.rglob("*")]:
@@ -109,6 +109,6 @@ def check_writable(folder: Path) -> None:
         OSError: that is impossible.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    trial = io.temporary_beside(folder / "trial")
+    trial = temporary_beside(folder / "trial")
     trial.write_text("")
     trial.unlink()

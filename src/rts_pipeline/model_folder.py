@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rts_pipeline import io
 from rts_pipeline.config import Network, Predict
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.files import sha256_file
+from rts_pipeline.io.json import read_json
 
 KIND = ("bands", "ndvi", "architecture", "encoder", "members")
 """What a network must share with the one that it starts from."""
@@ -20,7 +21,7 @@ def model_facts(model: Path) -> Any:
         InputError: it is missing or says too little.
     """
     path = model / "model.json"
-    facts = io.read_json(path)
+    facts = read_json(path)
     missing = [name for name in ("bands", "sha256") if not isinstance(facts, dict) or name not in facts]
     if missing:
         raise InputError(path, f"doesn't say {', '.join(missing)}", do="train the round again")
@@ -64,7 +65,7 @@ def applied_facts(model: Path, facts: Any, setting: Predict) -> Any:
     how = "run rts-pipeline quantise (snakemake does), or set predict.precision to 'auto'"
     if not path.exists():
         raise InputError(path, "no such file: the model has no network in int8", do=how)
-    made = io.read_json(path)
+    made = read_json(path)
     if made["network_sha256"] != facts["sha256"].get("network.onnx"):
         raise InputError(path, "was made of another network than network.onnx", do=how)
     return made
@@ -80,7 +81,7 @@ def check_files(model: Path, facts: Any) -> None:
         path = model / name
         if not path.exists():
             raise InputError(path, "no such file", expected="the file that model.json describes", do="train the round again")
-        found = io.sha256_file(path)
+        found = sha256_file(path)
         if found != expected:
             raise InputError(
                 path,

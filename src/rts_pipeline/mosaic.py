@@ -13,10 +13,10 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from rts_pipeline import io
 from rts_pipeline.config import BANDS, Time
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.io.rasters import new_cog
 from rts_pipeline.options import MosaicOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes import choice
@@ -56,8 +56,8 @@ def build_mosaic(cell: GeoBox, items: Sequence[Path], out: Path, out_source: Pat
     pixels = np.zeros(len(chosen) + 1, np.int64)
     placed: dict[str, Any] = {"nodata": 0, "dtype": "uint16", **cell.profile}
     with (
-        io.new_cog(out, count=len(BANDS), **placed) as target,
-        io.new_cog(out_source, count=1, overview_resampling="nearest", **placed) as source_target,
+        new_cog(out, count=len(BANDS), **placed) as target,
+        new_cog(out_source, count=1, overview_resampling="nearest", **placed) as source_target,
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
         Readers() as readers,
     ):

@@ -45,7 +45,7 @@ from rts_pipeline.config import (
     first_problem,
 )
 from rts_pipeline.errors import UsageError
-from rts_pipeline.io import canonical_json
+from rts_pipeline.io.json import canonical_json
 
 
 class ScenesOptions(Section):

@@ -19,7 +19,9 @@ from rts_pipeline.config import Outlining
 from rts_pipeline.errors import InputError
 from rts_pipeline.expected import Sums
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.io import GDAL_OPTIONS, read_json, write_json, write_parquet
+from rts_pipeline.io.json import read_json, write_json
+from rts_pipeline.io.rasters import GDAL_OPTIONS
+from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.metrics.pixels import LEVELS, level_of
 from rts_pipeline.omitted import Omitted, tell
 from rts_pipeline.options import PolygonizeOptions

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import rasterio
 
-from rts_pipeline import io, progress
+from rts_pipeline import progress
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference
 from rts_pipeline.engines import open_engine
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.io.rasters import BLOCK_PX, new_cog
 from rts_pipeline.lattice import Strip, probabilities
 from rts_pipeline.metrics.pixels import NODATA
 from rts_pipeline.model_folder import model_facts
@@ -45,7 +46,7 @@ def predict(block: GeoBox, model: Path, mosaics: Sequence[Path], out: Path, opti
     layout: dict[str, Any] = {**block.profile, "count": 1, "dtype": "uint8", "nodata": NODATA}
     # Nearest: each value of an overview is one that was predicted, and averages cost more. Level 1 takes half the time of 6,
     # and most of the block is 0 or 255.
-    with io.new_cog(out, overview_resampling="nearest", level=1, **layout) as dataset:
+    with new_cog(out, overview_resampling="nearest", level=1, **layout) as dataset:
         # Network and mosaics are gone before GDAL makes the COG, for which it takes memory too.
         _fill(dataset, block, model, mosaics, options, where)
 
@@ -76,8 +77,8 @@ def _fill(
 
 def _cache_bytes(across_px: int, bands: int) -> int:
     """Return what two rows of a mosaic's blocks take (a row of windows may lie in two), and 4 MiB for what is written."""
-    n_blocks = 2 * (across_px // io.BLOCK_PX + 2)
-    return n_blocks * io.BLOCK_PX**2 * bands * 2 + 4 * 2**20
+    n_blocks = 2 * (across_px // BLOCK_PX + 2)
+    return n_blocks * BLOCK_PX**2 * bands * 2 + 4 * 2**20
 
 
 def _km2(box: GeoBox) -> float:

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino
 
-from rts_pipeline import io, machine, progress
+from rts_pipeline import machine, progress
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.chips import block_grid
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.io.files import atomic, sha256_file
+from rts_pipeline.io.json import write_json
+from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.model_folder import int8_paths, model_facts
 from rts_pipeline.options import QuantiseOptions
 
@@ -66,15 +69,15 @@ def quantise(chips: Path, mosaics: Sequence[Path], model: Path, options: Quantis
     for number, node in enumerate(network.get_ordered_ops()):
         node.set_friendly_name(str(number))
     structure, weights = int8_paths(model)
-    with io.atomic(structure) as new_structure, io.atomic(weights) as new_weights:
+    with atomic(structure) as new_structure, atomic(weights) as new_weights:
         try:
             openvino.serialize(network, str(new_structure), str(new_weights))
         except RuntimeError as error:
             # OpenVINO says no more than that when the disk is full
             raise OSError(errno.ENOSPC, f"can't be written in full ({error})", str(weights)) from None
-    made = {"network_sha256": io.sha256_file(onnx), "windows": len(boxes), "versions": {"openvino": version("openvino")}}
-    made["sha256"] = {path.name: io.sha256_file(path) for path in (structure, weights)}
-    io.write_json(model / "int8.json", made)
+    made = {"network_sha256": sha256_file(onnx), "windows": len(boxes), "versions": {"openvino": version("openvino")}}
+    made["sha256"] = {path.name: sha256_file(path) for path in (structure, weights)}
+    write_json(model / "int8.json", made)
 
 
 def _read(path: Path) -> openvino.Model:
@@ -100,7 +103,7 @@ def _inputs(network: openvino.Model, path: Path) -> dict[tuple[str, int], list[A
 def _boxes(chips: Path, options: QuantiseOptions) -> Iterator[GeoBox]:
     """Yield windows as large as those of prediction around training windows, as far as they lie in the same training block."""
     grid, coarse, size = options.grid.grid(), block_grid(options.grid.grid(), options.chips), options.predict.window_px
-    table = io.read_geoparquet(chips)
+    table = read_geoparquet(chips)
     table = table[table["split"] == "train"]
     if not len(table):
         raise InputError(chips, "holds no training window", expected="windows of train and validation", do="make it again")

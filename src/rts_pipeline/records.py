@@ -16,8 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 
-from rts_pipeline import __version__, io, stages
+from rts_pipeline import __version__, stages
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.files import note_read, note_written, sha256_file
+from rts_pipeline.io.json import parse_json, read_json, write_json
 from rts_pipeline.progress import track
 
 FOLDER = ".made"
@@ -43,10 +45,10 @@ class Job:
             stage: its name.
             options: its options as JSON.
             arguments: its command line; files and folders that it names and doesn't write are what it reads, with what
-                the stage says by `io.was_read`.
+                the stage says by `was_read`.
         """
         self._stage, self._options, self._arguments = stage, options, arguments
-        self._written, self._read = io.note_written(), io.note_read()
+        self._written, self._read = note_written(), note_read()
         self._recorded: set[Path] = set()
 
     def record(self) -> None:
@@ -79,12 +81,12 @@ class Job:
         made = {
             "stage": self._stage,
             "code": stages.code(self._stage),
-            "options": io.parse_json(Path("--options"), self._options.encode()),
+            "options": parse_json(Path("--options"), self._options.encode()),
             "versions": _versions(),
             "inputs": {path: sha256 for path, sha256 in read.items() if sha256 is not None},
-            "outputs": {os.path.relpath(path, record.parent.parent): io.sha256_file(path) for path in outputs},
+            "outputs": {os.path.relpath(path, record.parent.parent): sha256_file(path) for path in outputs},
         }
-        io.write_json(record, made)
+        write_json(record, made)
 
     def _inputs(self) -> Iterator[Path]:
         yield from self._read
@@ -118,14 +120,14 @@ def _sha256(path: Path) -> str | None:
     record = record_of(path)
     with suppress(OSError, InputError, KeyError, TypeError):
         if path.stat().st_mtime_ns <= record.stat().st_mtime_ns:
-            return str(io.read_json(record)["outputs"][path.name])
+            return str(read_json(record)["outputs"][path.name])
     return _sha256_now(path)
 
 
 def _sha256_now(path: Path) -> str | None:
     """Return the checksum of a file or of a member of a zip archive; None where there is none, or a damaged one."""
     if path.is_file():
-        return io.sha256_file(path)
+        return sha256_file(path)
     if ".zip" not in str(path).lower():
         return None
     # late: GDAL takes long to load, and most results are made from no archive
@@ -202,7 +204,7 @@ def verify(results: Path, records: list[Path]) -> Iterator[Finding]:
 
     for record in track(records, len(records), "verify", "jobs"):
         try:
-            made = io.read_json(record)
+            made = read_json(record)
             stage, code, inputs, outputs = (made[key] for key in ("stage", "code", "inputs", "outputs"))
         except (InputError, KeyError, TypeError) as error:
             yield Finding(record, f"the record is damaged ({error})", damaged=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rts_pipeline.io import read_geoparquet
+from rts_pipeline.io.tables import read_geoparquet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

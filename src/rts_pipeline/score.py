@@ -9,7 +9,8 @@ import pandas as pd
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import read_geoparquet, read_vector
+from rts_pipeline.io.tables import read_geoparquet
+from rts_pipeline.io.vectors import read_vector
 from rts_pipeline.lineage import replacements, with_lineage
 from rts_pipeline.metrics.objects import match_outlines, object_scores
 from rts_pipeline.metrics.pixels import pixel_iou

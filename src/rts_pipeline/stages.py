@@ -18,7 +18,7 @@ from rts_pipeline.errors import RefusedError
 
 PACKAGE = Path(__file__).parent
 NO_RESULT = {"__init__", "config", "errors", "options", "progress", "stages"}
-"""Modules that change no result: what they say reaches the stages as options, or people as messages."""
+"""Modules and packages that change no result: what they say reaches the stages as options, or people as messages."""
 
 
 @dataclass(frozen=True)
@@ -31,32 +31,32 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "14452c4d438f946a"),
-    "catalog": Stage(2, "scenes.catalog", "12b6d88b1e3a3bdc"),
-    "overlaps": Stage(1, "scenes.overlaps", "8f89e83f10e7beb5"),
-    "adjust": Stage(1, "scenes.adjust", "4623274a3ba920fa"),
-    "mosaic": Stage(2, "mosaic", "fd5d19513d4ca41d"),
-    "coverage": Stage(1, "coverage", "f0f47ec9b648cb2e"),
-    "observed": Stage(1, "coverage", "f0f47ec9b648cb2e"),
-    "ledger": Stage(1, "scenes.ledger", "203088e94243622b"),
-    "labels": Stage(2, "labels", "0dbed814aede3db3"),
-    "chips": Stage(2, "chips", "f5bc1d132fd47b66"),
-    "train": Stage(4, "learning.train", "79ff260ff73a80a4"),
-    "adopt": Stage(1, "adopt", "4c8637f4cb3dabaf"),
-    "validate": Stage(4, "validate.build", "ac15060ac0f99353"),
-    "crossvalidate": Stage(1, "crossvalidate", "797810fc6f984fc0"),
-    "predict": Stage(2, "predict", "49b755db8813dc43"),
-    "polygonize": Stage(4, "polygonize", "a72d86280c1e1049"),
-    "candidates": Stage(10, "candidates", "d12acb25de69e5df"),
-    "audit": Stage(1, "audit", "22696467f5734771"),
-    "evidence": Stage(5, "evidence.build", "afed26b03ad6d573"),
-    "verify": Stage(1, "review.verify", "0f6a01670f56ebec"),
-    "inventory": Stage(8, "inventory.build", "7462bfb4d89a76ee"),
-    "completeness": Stage(3, "completeness", "47762ac29fb43ef9"),
-    "attributes": Stage(6, "inventory.attributes", "8b8bc724de3f3116"),
-    "export": Stage(7, "export.build", "487d63a8fbeeaf74"),
-    "report": Stage(15, "report.build", "8778e6d026370679"),
-    "quantise": Stage(1, "quantise", "2fb170bae29443ec"),
+    "scenes": Stage(2, "scenes.measure", "bb969f419af45afb"),
+    "catalog": Stage(2, "scenes.catalog", "af252c09623f3394"),
+    "overlaps": Stage(1, "scenes.overlaps", "1240bfca42a72e62"),
+    "adjust": Stage(1, "scenes.adjust", "a0c967dac0985e2e"),
+    "mosaic": Stage(2, "mosaic", "aa73135485f2da3b"),
+    "coverage": Stage(1, "coverage", "a07e00a547fbe714"),
+    "observed": Stage(1, "coverage", "a07e00a547fbe714"),
+    "ledger": Stage(1, "scenes.ledger", "7526216ea78c760d"),
+    "labels": Stage(2, "labels", "ab02cb6c0b123a47"),
+    "chips": Stage(2, "chips", "f1306c5a0b68757d"),
+    "train": Stage(4, "learning.train", "4c4799e3d6e03d4a"),
+    "adopt": Stage(1, "adopt", "08ba98e216ffefd3"),
+    "validate": Stage(4, "validate.build", "7d9f72128c456fd8"),
+    "crossvalidate": Stage(1, "crossvalidate", "e7c5a2a7a220e18c"),
+    "predict": Stage(2, "predict", "3c133a3897af09d1"),
+    "polygonize": Stage(4, "polygonize", "9d473e33844f0bbb"),
+    "candidates": Stage(10, "candidates", "ced09ab29f847f8e"),
+    "audit": Stage(1, "audit", "84652a720d75ffe6"),
+    "evidence": Stage(5, "evidence.build", "118134e5eaf9691d"),
+    "verify": Stage(1, "review.verify", "69a9adda069f4123"),
+    "inventory": Stage(8, "inventory.build", "e7860ad939e141a4"),
+    "completeness": Stage(3, "completeness", "2367253ff9b2ef45"),
+    "attributes": Stage(6, "inventory.attributes", "470093151e344538"),
+    "export": Stage(7, "export.build", "b9d6c0cad8ba1c84"),
+    "report": Stage(15, "report.build", "7ce40ce1a7ee0b98"),
+    "quantise": Stage(1, "quantise", "06d51075878c9fb6"),
 }
 
 
@@ -128,7 +128,7 @@ def _imported(path: Path) -> Iterator[Path]:
         base = (node.module or "").removeprefix(PACKAGE.name).removeprefix(".")
         for name in [base, *(f"{base}.{alias.name}".removeprefix(".") for alias in node.names)]:
             file = _file(name) if name else None
-            if file is not None and file.exists() and name not in NO_RESULT:
+            if file is not None and file.exists() and name.partition(".")[0] not in NO_RESULT:
                 yield file
 
 

@@ -138,7 +138,7 @@ def score(
     """
     from rich.console import Console
 
-    from rts_pipeline.io import write_json
+    from rts_pipeline.io.json import write_json
     from rts_pipeline.score import score, table
     from rts_pipeline.workflow import resolve_grid
 

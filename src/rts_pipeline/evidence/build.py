@@ -22,7 +22,9 @@ from rts_pipeline.evidence.network import Look, Network
 from rts_pipeline.evidence.tables import GROUP_ROWS, change_table, evidence_table
 from rts_pipeline.evidence.terrain import Elevation, opened, pictures, uphill
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.io import GDAL_OPTIONS, new_folder, read_geoparquet, write_parquet
+from rts_pipeline.io.files import new_folder
+from rts_pipeline.io.rasters import GDAL_OPTIONS
+from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.labels import read_unmeasured
 from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.polygonize import chosen_values

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from rts_pipeline.io import atomic, sha256_json
+from rts_pipeline.io.files import atomic
+from rts_pipeline.io.json import sha256_json
 
 KEPT_DAYS = 60
 """An entry that no run used for so long is removed."""

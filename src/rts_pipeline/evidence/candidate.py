@@ -14,7 +14,7 @@ from rts_pipeline.evidence.chips import Chip
 from rts_pipeline.evidence.images import Images
 from rts_pipeline.evidence.tables import CHIP, GROUND, TERRAIN, YEAR
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.io import canonical_json
+from rts_pipeline.io.json import canonical_json
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

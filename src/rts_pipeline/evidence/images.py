@@ -14,7 +14,9 @@ import shapely
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.io import read_geoparquet, read_json, sha256_file
+from rts_pipeline.io.files import sha256_file
+from rts_pipeline.io.json import read_json
+from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.scenes import delivered
 from rts_pipeline.scenes.reader import MeasuredItem

@@ -33,7 +33,9 @@ from rts_pipeline.export.shapefile import write_shapefile
 from rts_pipeline.export.stac import write_stac
 from rts_pipeline.export.tables import Source, Table, dictionary, geographic, published
 from rts_pipeline.inventory.dictionary import columns, table
-from rts_pipeline.io import new_folder, read_parquet, write_csv, write_gpkg, write_parquet
+from rts_pipeline.io.files import new_folder
+from rts_pipeline.io.tables import read_parquet, write_csv, write_parquet
+from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.options import ExportOptions
 
 

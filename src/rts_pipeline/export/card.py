@@ -14,7 +14,8 @@ from rts_pipeline.export.citation import METHOD_DOI, sentence
 from rts_pipeline.export.darts import covered_km2
 from rts_pipeline.export.tables import Source
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.io import read_json, write_text
+from rts_pipeline.io.files import write_text
+from rts_pipeline.io.json import read_json
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES, size_class
 from rts_pipeline.page import template
 from rts_pipeline.report import figures

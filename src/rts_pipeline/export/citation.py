@@ -10,7 +10,7 @@ import yaml
 
 from rts_pipeline import __version__
 from rts_pipeline.export.tables import Source
-from rts_pipeline.io import write_text
+from rts_pipeline.io.files import write_text
 
 METHOD_DOI = "10.5194/essd-14-3875-2022"
 METHOD_AUTHORS = (

@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from rts_pipeline.export.tables import geographic
-from rts_pipeline.io import atomic
+from rts_pipeline.io.files import atomic
 
 NAMESPACE = "http://www.opengis.net/kml/2.2"
 COLOUR = "ff00a5ff"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from rts_pipeline.export.files import MANIFEST
-from rts_pipeline.io import sha256_file, write_csv
+from rts_pipeline.io.files import sha256_file
+from rts_pipeline.io.tables import write_csv
 
 COLUMNS = ("file", "bytes", "sha256", "rows")
 

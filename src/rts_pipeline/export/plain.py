@@ -13,7 +13,8 @@ import pyogrio
 
 from rts_pipeline.export.tables import DEGREE_DECIMALS, WGS84, geographic
 from rts_pipeline.inventory.dictionary import WKT
-from rts_pipeline.io import write_csv, write_text
+from rts_pipeline.io.files import write_text
+from rts_pipeline.io.tables import write_csv
 
 
 @contextmanager

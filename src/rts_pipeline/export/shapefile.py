@@ -10,7 +10,8 @@ import geopandas as gpd
 import pandas as pd
 
 from rts_pipeline.inventory.dictionary import Column
-from rts_pipeline.io import atomic, scratch_folder, write_csv
+from rts_pipeline.io.files import atomic, scratch_folder
+from rts_pipeline.io.tables import write_csv
 
 NAME_CHARACTERS, TEXT_BYTES = 10, 254
 """What a DBF table holds of a name and of a text."""

@@ -14,7 +14,7 @@ from rts_pipeline.export.citation import authors
 from rts_pipeline.export.files import CARD, CITATION, COLLECTION, DICTIONARY, item_file
 from rts_pipeline.export.tables import DEGREE_DECIMALS, WGS84, Source, Table
 from rts_pipeline.inventory.dictionary import Column
-from rts_pipeline.io import write_json
+from rts_pipeline.io.json import write_json
 
 VERSION = "1.1.0"
 TABLE, PROJECTION, FILE, SCIENTIFIC = (

@@ -15,7 +15,7 @@ import shapely
 
 from rts_pipeline.inventory.dictionary import Column, conform
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.io import read_geoparquet
+from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.options import ExportOptions
 
 WGS84 = "EPSG:4326"

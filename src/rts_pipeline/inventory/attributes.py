@@ -17,7 +17,8 @@ from rts_pipeline.inventory.observed import acquisitions
 from rts_pipeline.inventory.setting import distance_to_lines
 from rts_pipeline.inventory.solar import solar_radiation
 from rts_pipeline.inventory.terrain import NUMBERS, terrain
-from rts_pipeline.io import read_geoparquet, sha256_json, write_parquet
+from rts_pipeline.io.json import sha256_json
+from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.options import AttributesOptions
 
 

@@ -23,7 +23,8 @@ from rts_pipeline.inventory.observed import acquisitions
 from rts_pipeline.inventory.relations import ASKED, pairs_of, stated, table
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import United, unite_overlapping
-from rts_pipeline.io import read_geoparquet, read_outlines, write_csv, write_parquet
+from rts_pipeline.io.tables import read_geoparquet, write_csv, write_parquet
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.lineage import with_lineage
 from rts_pipeline.options import InventoryOptions
 from rts_pipeline.review.rounds import POSITIVE

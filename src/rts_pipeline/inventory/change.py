@@ -11,7 +11,8 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.evidence.change import NORMAL_95
-from rts_pipeline.io import canonical_json, read_parquet
+from rts_pipeline.io.json import canonical_json
+from rts_pipeline.io.tables import read_parquet
 from rts_pipeline.review.rounds import CHANGE, YEARS
 
 if TYPE_CHECKING:

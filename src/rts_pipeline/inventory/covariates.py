@@ -19,7 +19,8 @@ from rts_pipeline.config import Covariate
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.dictionary import MIN_COVERED, covariate_columns
 from rts_pipeline.inventory.setting import distance_to_features
-from rts_pipeline.io import GDAL_OPTIONS, read_vector
+from rts_pipeline.io.rasters import GDAL_OPTIONS
+from rts_pipeline.io.vectors import read_vector
 
 
 def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:

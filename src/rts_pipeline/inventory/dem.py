@@ -24,7 +24,7 @@ from rasterio.vrt import WarpedVRT
 from scipy import ndimage
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import GDAL_OPTIONS
+from rts_pipeline.io.rasters import GDAL_OPTIONS
 
 NODATA = -1e6
 """Of our own rasters of elevations: no DEM has it as a fill value, declared or not."""

@@ -23,7 +23,7 @@ from rts_pipeline.inventory.dictionary import HISTORY, INVENTORY
 from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU, UNOBSERVED
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import MOSTLY, NARROW_PX
-from rts_pipeline.io import read_outlines
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.lineage import MIN_SHARED_M2, common_ground
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE
-from rts_pipeline.io import canonical_json
+from rts_pipeline.io.json import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from exactextract.raster import RasterioRasterSource
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import GDAL_OPTIONS
+from rts_pipeline.io.rasters import GDAL_OPTIONS
 from rts_pipeline.progress import track
 from rts_pipeline.source_map import cell_of, source_items
 

@@ -12,7 +12,7 @@ from pyproj import Proj, Transformer
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.shape import WGS84
-from rts_pipeline.io import read_vector
+from rts_pipeline.io.vectors import read_vector
 
 Geometries = NDArray[np.object_]
 

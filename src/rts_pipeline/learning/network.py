@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io as buffers
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from rts_pipeline import io
 from rts_pipeline.errors import PipelineError, UsageError
+from rts_pipeline.io.files import atomic
 from rts_pipeline.learning.inputs import Inputs
 
 EXPORT_TOLERANCE = 1e-4
@@ -63,9 +63,9 @@ class Ensemble(nn.Module):
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write the state dict; equal weights give equal bytes."""
     # torch.save writes the file's own name into the archive; a buffer has none.
-    buffer = buffers.BytesIO()
+    buffer = BytesIO()
     torch.save({name: value.cpu() for name, value in network.state_dict().items()}, buffer)
-    with io.atomic(path) as temporary:
+    with atomic(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
 
@@ -98,7 +98,7 @@ def export_onnx(model: Exported, window: np.ndarray, path: Path) -> None:
 
     model = model.cpu().eval().to(memory_format=torch.contiguous_format)
     image = torch.from_numpy(window)
-    with io.atomic(path) as temporary, warnings.catch_warnings():
+    with atomic(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         free = {0: "n", 2: "rows", 3: "columns"}
         # By tracing: 1 s; by torch.export, the default since torch 2.9, 9 s for the same graph.

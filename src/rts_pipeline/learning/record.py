@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from rts_pipeline import io, progress
+from rts_pipeline import progress
+from rts_pipeline.io.files import write_text
 
 SCORES = ["train_loss", "val_loss", "val_precision", "val_recall", "val_f1", "val_iou"]
 COLUMNS = ["member", "epoch", "step", *SCORES, "rate", "seconds"]
@@ -69,7 +70,7 @@ class Record(Callback):
 
 def write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
     """Write a row for each member and epoch."""
-    io.write_text(path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.6g"))
+    write_text(path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.6g"))
 
 
 def write_curves(path: Path, frame: pd.DataFrame) -> None:

@@ -16,10 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rts_pipeline import io, machine
+from rts_pipeline import machine
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Learning, Placement
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.io.files import atomic, sha256_file
+from rts_pipeline.io.json import read_json, sha256_json, write_json
+from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.learning import datasets, network, record, weights
 from rts_pipeline.learning.augment import Radiometric
 from rts_pipeline.learning.calibrate import calibrate
@@ -64,15 +67,15 @@ def train(
         UsageError: an unknown architecture or encoder, no GPU where one is asked for, or a loss that is not a number.
     """
     setting, grid = options.train, options.grid.grid()
-    table = io.read_geoparquet(chips)
+    table = read_geoparquet(chips)
     parent = None if previous is None or not setting.warm_start else _parent(previous, setting)
     with Mosaics(mosaics, grid, setting.bands) as reader:
         reader.check()
         # Weights that are kept expect the values that they were trained on.
         normalisation = Normalisation(**parent["normalisation"]) if parent else measure(table, reader, grid, ndvi=setting.ndvi)
         example = reader.read(_box(table.iloc[0], grid))[None].astype(np.float32)
-    made_of = [options.model_dump_json(), round, *map(io.sha256_file, (chips, labels)), *map(_identity, mosaics)]
-    with _quiet(), _workshop(out, io.sha256_json([made_of, parent])) as workshop:
+    made_of = [options.model_dump_json(), round, *map(sha256_file, (chips, labels)), *map(_identity, mosaics)]
+    with _quiet(), _workshop(out, sha256_json([made_of, parent])) as workshop:
         torch.set_num_threads(machine.threads())
         device = Device.of(placement, setting.precision)
         data = _data(table, labels, mosaics, options, normalisation, placement.workers, workshop / "mosaics")
@@ -152,7 +155,7 @@ def _data(
         datasets.open_datasets(mosaics, labels, grid, setting.bands, ring, scratch=scratch)
         for ring in (options.labels.boundary_ignore_m, 0.0)
     )
-    frame = io.read_geoparquet(labels).to_crs(table.crs)
+    frame = read_geoparquet(labels).to_crs(table.crs)
     in_training = table.split == "train"
     table = table.assign(weight=0.0)
     table.loc[in_training, "weight"] = datasets.weights(table[in_training], frame.geometry[frame.kind == "positive"])
@@ -224,7 +227,7 @@ def _member(
         "facts": {"seed": data.seed, "windows_at_once": at_once, **_ending(frame, epochs, setting)},
         "rows": frame.to_dict("records"),
     }
-    with io.atomic(done) as temporary:
+    with atomic(done) as temporary:
         torch.save(member, temporary)
     return member
 
@@ -259,8 +262,8 @@ def _save(
     network.export_onnx(network.Exported(model, inputs.cpu(), facts["temperature"]), example, out / "network.onnx")
     facts |= {name: getattr(setting, name) for name in KIND if name != "members"}
     facts["versions"] = {name: version(name) for name in PACKAGES}
-    facts["sha256"] = {name: io.sha256_file(out / name) for name in ("weights.pt", "network.onnx")}
-    io.write_json(out / "model.json", facts)
+    facts["sha256"] = {name: sha256_file(out / name) for name in ("weights.pt", "network.onnx")}
+    write_json(out / "model.json", facts)
 
 
 @contextmanager
@@ -271,11 +274,11 @@ def _workshop(out: Path, made_of: str) -> Iterator[Path]:
     """
     folder = out / ".training"
     sign = folder / "made_of.json"
-    if not sign.exists() or io.read_json(sign) != made_of:
+    if not sign.exists() or read_json(sign) != made_of:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(out / "tensorboard", ignore_errors=True)
         folder.mkdir(parents=True)
-        io.write_json(sign, made_of)
+        write_json(sign, made_of)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -15,7 +15,10 @@ import rasterio
 
 from rts_pipeline import __version__
 from rts_pipeline.inventory.identity import POSSIBILITY
-from rts_pipeline.io import new_folder, read_geoparquet, read_json, read_outlines, read_parquet, was_read, write_text
+from rts_pipeline.io.files import new_folder, was_read, write_text
+from rts_pipeline.io.json import read_json
+from rts_pipeline.io.tables import read_geoparquet, read_parquet
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.options import ReportOptions
 from rts_pipeline.page import template
 from rts_pipeline.report import figures, landscape, tables, years

@@ -21,7 +21,8 @@ from rts_pipeline.coverage import NODATA
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
-from rts_pipeline.io import GDAL_OPTIONS, was_read
+from rts_pipeline.io.files import was_read
+from rts_pipeline.io.rasters import GDAL_OPTIONS
 
 SAMPLES = 256
 """Samples along a cell's edge: one every 24 m in a cell of 2048 pixels of 3 m."""

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rts_pipeline.drawing import DARK, MAIN, drawing, styled
-from rts_pipeline.io import read_png
+from rts_pipeline.io.pictures import read_png
 
 COLOURS = {
     "accept": "#0072B2",

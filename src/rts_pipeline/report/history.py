@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import read_geoparquet, read_json
+from rts_pipeline.io.json import read_json
+from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.omitted import REASONS
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, SUMMARY, Signoff, read_signoffs, round_folder
 

@@ -16,7 +16,8 @@ from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.imagery import COLOURS, Limits, compose, stretch
-from rts_pipeline.io import GDAL_OPTIONS, was_read
+from rts_pipeline.io.files import was_read
+from rts_pipeline.io.rasters import GDAL_OPTIONS
 from rts_pipeline.progress import track
 from rts_pipeline.report.coverage import read_counts
 from rts_pipeline.report.palette import Palette, class_of, counted, dated

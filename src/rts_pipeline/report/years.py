@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.drawing import MAIN, drawing
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import was_read
+from rts_pipeline.io.files import was_read
 from rts_pipeline.report.figures import data_uri, uri
 from rts_pipeline.report.palette import FEW
 from rts_pipeline.report.tables import records

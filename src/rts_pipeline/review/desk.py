@@ -16,7 +16,7 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.errors import UsageError
-from rts_pipeline.io import read_geoparquet, read_parquet
+from rts_pipeline.io.tables import read_geoparquet, read_parquet
 from rts_pipeline.review.events import Role
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.given import Drawn, Given, Retraction, Verdict

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.io import canonical_json, sha256_json
+from rts_pipeline.io.json import canonical_json, sha256_json
 
 Decision = Literal["accept", "reject", "edit", "unsure"]
 DECISIONS: tuple[Decision, ...] = ("accept", "reject", "edit", "unsure")

@@ -12,7 +12,8 @@ import geopandas as gpd
 import pandas as pd
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import write_gpkg, write_text
+from rts_pipeline.io.files import write_text
+from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events

@@ -14,7 +14,8 @@ from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE
-from rts_pipeline.io import sha256_file, write_parquet
+from rts_pipeline.io.files import sha256_file
+from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.review.folding import POSSIBILITY, Folded, Verdict, disputed, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
 from rts_pipeline.review.readings import missing, second_readings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from rts_pipeline.io import canonical_json
+from rts_pipeline.io.json import canonical_json
 from rts_pipeline.review.events import Event, make_event
 
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}

@@ -18,7 +18,7 @@ import pyogrio
 from rts_pipeline.config import BANDS, Config
 from rts_pipeline.errors import RefusedError
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import new_folder
+from rts_pipeline.io.files import new_folder
 from rts_pipeline.progress import track
 from rts_pipeline.review.events import Role, check_reviewer
 from rts_pipeline.review.exchange import export_gpkg

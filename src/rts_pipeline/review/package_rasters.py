@@ -19,7 +19,8 @@ from rts_pipeline.config import BANDS, Evidence
 from rts_pipeline.errors import InputError
 from rts_pipeline.evidence.chips import enlargement, ground
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.io import new_cog, write_text
+from rts_pipeline.io.files import write_text
+from rts_pipeline.io.rasters import new_cog
 from rts_pipeline.review.pictures import Pictures
 
 YEAR_BANDS = (*BANDS, "alpha")

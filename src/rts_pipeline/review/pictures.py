@@ -12,7 +12,7 @@ import pandas as pd
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.evidence.tables import GROUND
-from rts_pipeline.io import read_geoparquet, read_parquet, read_rows
+from rts_pipeline.io.tables import read_geoparquet, read_parquet, read_rows
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 
 INDEX = "evidence.parquet"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import read_columns, read_json
+from rts_pipeline.io.json import read_json
+from rts_pipeline.io.tables import read_columns
 from rts_pipeline.review.events import Event, Role
 from rts_pipeline.review.folding import Folded, fold
 from rts_pipeline.review.rounds import CANDIDATES, CHOICE, SECOND, SecondReadings, read_draft, round_folder

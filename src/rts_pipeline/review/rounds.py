@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from rts_pipeline.errors import BusyError, InputError, RefusedError, UsageError
-from rts_pipeline.io import read_json, sha256_file, write_json
+from rts_pipeline.io.files import sha256_file
+from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.review.windows import AUDIT, AUDITED, read_windows, window_ids
 
 FOLDER = re.compile(r"^round_(\d{2,})$")
@@ -326,7 +327,7 @@ def read_candidates(reviews: Path, round: str) -> Any:
 
     These are the candidates and, where the round is audited, the sampled windows; see `windows.read_windows`.
     """
-    from rts_pipeline.io import read_geoparquet
+    from rts_pipeline.io.tables import read_geoparquet
 
     folder = round_folder(reviews, round)
     frame = read_geoparquet(folder / CANDIDATES)

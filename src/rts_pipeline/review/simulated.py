@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.errors import InputError
-from rts_pipeline.io import read_outlines
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.review.events import REJECT_REASONS, Event, Role, make_event, missed_id
 from rts_pipeline.review.folding import fold, revise
 from rts_pipeline.review.outlines import overlaps, to_geojson

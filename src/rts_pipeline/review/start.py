@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rts_pipeline.config import GUIDELINE
 from rts_pipeline.errors import RefusedError
-from rts_pipeline.io import copy_file, sha256_file
+from rts_pipeline.io.files import copy_file, sha256_file
 from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.rounds import (
     CANDIDATES,

@@ -23,7 +23,7 @@ from threading import Lock
 from pydantic import ValidationError
 
 from rts_pipeline.errors import InputError, RefusedError, UsageError
-from rts_pipeline.io import sha256_file, write_text
+from rts_pipeline.io.files import sha256_file, write_text
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, read_events
 from rts_pipeline.review.folding import standing_of
 from rts_pipeline.review.rounds import locked, read_draft, round_folder

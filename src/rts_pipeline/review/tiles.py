@@ -22,7 +22,7 @@ from shapely import box
 from rts_pipeline.config import BANDS
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.imagery import COLOURS, Limits, compose, stretch
-from rts_pipeline.io import GDAL_OPTIONS
+from rts_pipeline.io.rasters import GDAL_OPTIONS
 from rts_pipeline.source_map import SUFFIX
 
 TILE_PX = 256

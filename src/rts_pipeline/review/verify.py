@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rts_pipeline.errors import RefusedError
-from rts_pipeline.io import sha256_file, was_read, write_json
+from rts_pipeline.io.files import sha256_file, was_read
+from rts_pipeline.io.json import write_json
 from rts_pipeline.review.rounds import CANDIDATES, Signoff, read_signoffs, round_folder
 
 

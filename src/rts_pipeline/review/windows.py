@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.io import read_columns
+from rts_pipeline.io.tables import read_columns
 
 if TYPE_CHECKING:
     import geopandas as gpd

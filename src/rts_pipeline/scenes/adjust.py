@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rts_pipeline import io
 from rts_pipeline.config import BANDS, Adjust
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.files import sha256_file, was_read
+from rts_pipeline.io.json import write_json
+from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.options import AdjustOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes.failures import read_measured
@@ -71,19 +73,19 @@ def adjust_items(overlaps: Sequence[Path], items: Sequence[Path], out: Path, opt
     places = _places(table) if what.shifts != "none" else {}
     radiometry = _radiometry(table) if what.radiometry == "overlaps" else {}
     paths = sorted(set(items))
-    io.was_read(*paths)
+    was_read(*paths)
     record = {}
     for path in track(paths, len(paths), "adjust", "items"):
         adjusted = path.with_name("adjusted.json")
-        io.write_json(adjusted, _adjusted(path, places, radiometry, what))
-        record[path.parent.name] = io.sha256_file(adjusted)
-    io.write_json(out, record)
+        write_json(adjusted, _adjusted(path, places, radiometry, what))
+        record[path.parent.name] = sha256_file(adjusted)
+    write_json(out, record)
 
 
 def _read(paths: Sequence[Path]) -> pd.DataFrame:
     tables = []
     for path in sorted(set(paths)):
-        table = io.read_geoparquet(path)
+        table = read_geoparquet(path)
         if missing := [column for column in COLUMNS if column not in table]:
             raise InputError(
                 path, f"lacks the column {missing[0]}", expected="what overlaps wrote", do="remove it and run again"

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.files import sha256_file, write_text
+from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.progress import track
 from rts_pipeline.records import retire
 from rts_pipeline.scenes.failures import FAILED
@@ -70,7 +71,7 @@ def assign(folder: Path, items: Iterable[Known], records_until: int) -> Batches:
         (path.stem, item_id)
         for path in folder.glob(f"*{RECORD}")
         if path.stat().st_mtime_ns <= records_until
-        for item_id in io.read_json(path)["failed"]
+        for item_id in read_json(path)["failed"]
     }
     last: dict[str, int] = defaultdict(int)
     listed: dict[str, tuple[str, str]] = {}
@@ -120,7 +121,7 @@ def measure_batch(
     from rts_pipeline.scenes.overview import recall
 
     known = {item.id: item for item in recall(scenes_folder)}
-    io.write_text(_list(out), "".join(f"{name}\n" for name in names))
+    write_text(_list(out), "".join(f"{name}\n" for name in names))
     made: dict[str, dict[str, str]] = {}
     failed: dict[str, str] = {}
     for name in track(names, len(names), f"batch {out.stem}", "items"):
@@ -139,7 +140,7 @@ def measure_batch(
         raise InputError(out.stem, f"no item could be measured: {'; '.join([*failed.values()][:NAMED])}{more}")
     for why in failed.values():
         print(f"rts-pipeline: {why}", file=sys.stderr)
-    io.write_json(out, {"items": made, "failed": failed})
+    write_json(out, {"items": made, "failed": failed})
     _retire_before(out)
 
 
@@ -193,11 +194,11 @@ def _measure(name: str, item: Item | None, place: Path, options: ScenesOptions) 
     files = (item.reflectance, item.mask, item.mask_kind, item.metadata, item.xml)
     measure(item.id, *files, item_json, usable, options)
     (place / FAILED).unlink(missing_ok=True)
-    return {"item": io.sha256_file(item_json), "usable": io.sha256_file(usable)}
+    return {"item": sha256_file(item_json), "usable": sha256_file(usable)}
 
 
 def _say_failed(place: Path, why: str) -> None:
     """Put why an item failed in the place of what was measured of it before."""
-    io.write_json(place / FAILED, {"error": why})
+    write_json(place / FAILED, {"error": why})
     for name in ("item.json", "usable.tif"):
         (place / name).unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from rasterio.warp import transform_bounds
 from shapely import box
 from shapely.geometry import shape
 
-from rts_pipeline import io
+from rts_pipeline.io.files import was_read
+from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.options import CatalogOptions
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import Delivery, Item, Rejected, discover
@@ -61,12 +62,12 @@ def write_items(delivery: Delivery, measured: Mapping[str, Path], ignored: Mappi
     table = gpd.GeoDataFrame(sorted(rows, key=lambda row: row["item_id"]), columns=COLUMNS, geometry="geometry", crs=4326)
     for column in ("valid_fraction", "usable_fraction"):
         table[column] = table[column].astype("float64")
-    io.write_parquet(out, table)
+    write_parquet(out, table)
 
 
 def _measured_row(path: Path) -> dict[str, Any]:
     item = read_measured(path)
-    io.was_read(path)
+    was_read(path)
     told = item["properties"]
     return {
         "item_id": item["id"],

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.json import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,7 +152,7 @@ def read_json(path: Path) -> Any:
     """
     with stream(path) as file:
         data = file.read()
-    return io.parse_json(path, data)
+    return parse_json(path, data)
 
 
 def opened(path: Path) -> DatasetReader:

@@ -12,9 +12,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from rts_pipeline import io
 from rts_pipeline.config import Scenes
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.json import sha256_json
 from rts_pipeline.scenes import delivered, deliveries, metadata
 from rts_pipeline.scenes.deliveries import Choice, Found
 from rts_pipeline.scenes.fitness import why_not
@@ -72,7 +72,7 @@ class Item(ItemFiles):
     def version(self) -> str:
         """The id with a digest of the item's files: their places, names, sizes and checksums, as far as they are known."""
         files = [str(path) for path in (self.reflectance, self.mask, self.metadata, self.xml)]
-        return f"{self.id}:{io.sha256_json([files, self.mask_kind, self.fingerprint])[:16]}"
+        return f"{self.id}:{sha256_json([files, self.mask_kind, self.fingerprint])[:16]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.json import read_json
 
 FAILED = "failed.json"
 """In an item's folder instead of its item.json."""
@@ -20,5 +20,5 @@ def read_measured(path: Path) -> Any:
     """
     failure = path.with_name(FAILED)
     if failure.exists():
-        raise InputError(path.parent.name, f"could not be measured: {io.read_json(failure)['error']}")
-    return io.read_json(path)
+        raise InputError(path.parent.name, f"could not be measured: {read_json(failure)['error']}")
+    return read_json(path)

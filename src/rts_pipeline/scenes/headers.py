@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.files import write_text
 from rts_pipeline.scenes import delivered, metadata
 from rts_pipeline.scenes.names import parse
 
@@ -55,7 +55,7 @@ class Headers:
         """Write what was asked for in this run into the cache, if it differs from what is there."""
         if self._cache is not None and self._used != self._known:
             # ASCII, since what a damaged manifest lists need not be text that UTF-8 can hold
-            io.write_text(self._cache, json.dumps({"format": FORMAT, "files": self._used}))
+            write_text(self._cache, json.dumps({"format": FORMAT, "files": self._used}))
 
 
 def _read(path: Path, role: str) -> Facts:

@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 import rasterio
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.files import write_text
+from rts_pipeline.io.json import canonical_json
+from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.options import LedgerOptions
 from rts_pipeline.page import template
 from rts_pipeline.scenes.catalog import LATE
@@ -67,13 +69,13 @@ def build_ledger(catalog: Path, sources: Sequence[Path], out: Path, out_html: Pa
         InputError: as `discover`; the table of items or a source map is missing or damaged.
     """
     delivery = discover([Path(folder) for folder in options.scenes.folders], options.scenes, catalog.parent / ".headers.json")
-    verdicts = {row["item_id"]: row for row in io.read_geoparquet(catalog).drop(columns="geometry").to_dict("records")}
+    verdicts = {row["item_id"]: row for row in read_geoparquet(catalog).drop(columns="geometry").to_dict("records")}
     parts = _parts(sources)
     told = {item.id: _told(item, verdicts.get(item.id), parts.get(item.id, Part()), options) for item in delivery.items}
     rows = [_row(row, told.get(row.item_id)) for row in delivery.files]
     ledger = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
-    io.write_parquet(out, ledger)
-    io.write_text(out_html, page(ledger))
+    write_parquet(out, ledger)
+    write_text(out_html, page(ledger))
 
 
 def _parts(sources: Sequence[Path]) -> dict[str, Part]:
@@ -141,7 +143,7 @@ def page(ledger: pd.DataFrame) -> str:
             n_inside=inside,
             megabytes=float(ledger["bytes"].sum()) / 1e6,
             # "<" could end the script element; JSON may write it as an escape anywhere
-            data=io.canonical_json(_groups(ledger)).replace("<", "\\u003c"),
+            data=canonical_json(_groups(ledger)).replace("<", "\\u003c"),
         )
     )
 

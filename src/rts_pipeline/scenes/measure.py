@@ -18,9 +18,10 @@ from shapely import box, union_all
 from shapely.geometry import MultiPolygon, shape
 from shapely.geometry.base import BaseGeometry
 
-from rts_pipeline import io
 from rts_pipeline.config import BANDS, UDM2_CLASSES, Usability
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io.json import canonical_json, write_json
+from rts_pipeline.io.rasters import GDAL_OPTIONS, new_cog
 from rts_pipeline.options import ScenesOptions
 from rts_pipeline.scenes import metadata as item_metadata
 from rts_pipeline.scenes import names, usable
@@ -83,7 +84,7 @@ def measure(
 
 def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, options: ScenesOptions) -> None:
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(**io.GDAL_OPTIONS))
+        stack.enter_context(rasterio.Env(**GDAL_OPTIONS))
         dataset = stack.enter_context(opened(files.reflectance))
         mask = stack.enter_context(opened(files.mask)) if files.mask else None
         if mask is not None:
@@ -101,7 +102,7 @@ def _measure(item_id: str, files: ItemFiles, out_item: Path, out_usable: Path, o
             "rts:policy": policy,
         }
         item = stac_item(item_id, files, dataset, _outline(totals, dataset), measured, out_item.parent)
-    io.write_json(out_item, item)
+    write_json(out_item, item)
 
 
 def band_indexes(path: Path, dataset: rasterio.DatasetReader) -> dict[str, int]:
@@ -175,8 +176,8 @@ def _write_usable(out: Path, raster: _Raster, totals: Totals, policy: Usability,
     pixel = (abs(dataset.transform.e), abs(dataset.transform.a))
     margin = usable.erosion_px(policy, pixel)
     profile = {"height": dataset.height, "width": dataset.width, "crs": dataset.crs, "transform": dataset.transform}
-    with io.new_cog(out, overview_resampling="nearest", count=1, dtype="uint8", nodata=usable.OUTSIDE, **profile) as target:
-        target.update_tags(POLICY=io.canonical_json(record))
+    with new_cog(out, overview_resampling="nearest", count=1, dtype="uint8", nodata=usable.OUTSIDE, **profile) as target:
+        target.update_tags(POLICY=canonical_json(record))
         for window in _windows(dataset.shape, max(WINDOW_PX, totals.factor)):
             wide, inner = _grown(window, margin, dataset.shape)
             values = raster.values(wide)

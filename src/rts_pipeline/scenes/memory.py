@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rts_pipeline import io
+from rts_pipeline.io.files import write_text
 
 Answer = dict[str, Any]
 
@@ -29,7 +29,7 @@ def remembered(path: Path, state: str, make: Callable[[], Answer]) -> Answer:
             return answer
     answer = make()
     # ASCII, since the name of a folder need not be text that UTF-8 can hold
-    io.write_text(path, json.dumps({"state": state, "answer": answer}, separators=(",", ":")))
+    write_text(path, json.dumps({"state": state, "answer": answer}, separators=(",", ":")))
     return answer
 
 

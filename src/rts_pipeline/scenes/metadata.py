@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from rts_pipeline import io
 from rts_pipeline.errors import InputError
+from rts_pipeline.io.json import canonical_json
 from rts_pipeline.scenes import delivered
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def read_feature(path: Path) -> dict[str, Any]:
     """
     feature = delivered.read_json(path)
     try:
-        io.canonical_json(feature).encode()
+        canonical_json(feature).encode()
     except ValueError as error:
         raise InputError(path, f"not valid JSON ({error})", do="deliver it again") from None
     if not isinstance(feature, dict) or feature.get("type") != "Feature" or not isinstance(feature.get("properties"), dict):

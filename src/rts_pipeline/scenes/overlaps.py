@@ -18,9 +18,10 @@ import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 
-from rts_pipeline import io
 from rts_pipeline.config import BANDS, Agreement
 from rts_pipeline.grid import GeoBox
+from rts_pipeline.io.rasters import GDAL_OPTIONS
+from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.options import OverlapsOptions
 from rts_pipeline.progress import track
 from rts_pipeline.scenes.radiometry import MOMENTS, moments, samples, unchanged
@@ -81,11 +82,11 @@ def measure_overlaps(
     chosen = touching([loaded[name] for name in sorted(loaded)], _reach(block))
     windows = list(_windows(block))
     rows: list[dict[str, Any]] = []
-    with rasterio.Env(**io.GDAL_OPTIONS), Readers() as readers, _pinned(options, mosaics) as pinned:
+    with rasterio.Env(**GDAL_OPTIONS), Readers() as readers, _pinned(options, mosaics) as pinned:
         for window in track(windows, len(windows), f"overlaps {block.id}", "windows"):
             views = _views(window, chosen, readers, pinned)
             rows += [_compare(window, views[a], views[b], options.adjust) for a, b in pairs(views)]
-    io.write_parquet(out, _frame(rows, block))
+    write_parquet(out, _frame(rows, block))
 
 
 def _pinned(options: OverlapsOptions, mosaics: Sequence[Path]) -> AbstractContextManager[Pinned | None]:

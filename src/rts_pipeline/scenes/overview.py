@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rts_pipeline import io
 from rts_pipeline.config import Scenes
+from rts_pipeline.io.files import write_text
+from rts_pipeline.io.json import read_json, sha256_json
 from rts_pipeline.scenes.files import files_below
 from rts_pipeline.scenes.memory import Answer, remembered, state_of
 from rts_pipeline.stages import STAGES
@@ -72,7 +73,7 @@ def overview(folders: Sequence[Path], options: Scenes, scenes_folder: Path) -> O
 
         found = discover(folders, options, cache=scenes_folder / HEADERS)
         items = [asdict(item) | {role: _text(getattr(item, role)) for role in ROLES} for item in found.items]
-        io.write_text(scenes_folder / ITEMS, json.dumps(items, separators=(",", ":")))
+        write_text(scenes_folder / ITEMS, json.dumps(items, separators=(",", ":")))
         return {"items": [[item.id, item.acquired, item.version] for item in found.items], **digests(found)}
 
     answer = remembered(scenes_folder / OVERVIEW, state, look)
@@ -85,7 +86,7 @@ def recall(scenes_folder: Path) -> list[Item]:
     Raises:
         InputError: it remembers nothing.
     """
-    return [_item(values) for values in io.read_json(scenes_folder / ITEMS)]
+    return [_item(values) for values in read_json(scenes_folder / ITEMS)]
 
 
 def digests(delivery: Delivery) -> dict[str, str]:
@@ -93,7 +94,7 @@ def digests(delivery: Delivery) -> dict[str, str]:
     used = [(item.id, item.acquired, item.fingerprint) for item in delivery.items]
     rejected = [(item.id, item.acquired, item.reason) for item in delivery.rejected]
     listing = sorted((row.path, row.bytes) for row in delivery.files)
-    return {"known": io.sha256_json([used, rejected]), "listing": io.sha256_json(listing)}
+    return {"known": sha256_json([used, rejected]), "listing": sha256_json(listing)}
 
 
 def _state(folders: Sequence[Path], options: Scenes) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rts_pipeline.config import Season
 from rts_pipeline.grid import Grid
-from rts_pipeline.io import read_outlines
+from rts_pipeline.io.vectors import read_outlines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rts_pipeline import io
 from rts_pipeline.config import UDM2_CLASSES, Usability
+from rts_pipeline.io.json import sha256_json
 
 OUTSIDE, USABLE, MASKED, IMPLAUSIBLE = 0, 1, 2, 3
 """Classes of usable.tif: outside the swath (its nodata), usable, masked by udm2 or udm, a band below the least reflectance
@@ -29,7 +29,7 @@ MaskBands = Mapping[str, NDArray[np.uint8]]
 def policy_record(policy: Usability) -> dict[str, Any]:
     """Return the policy as outputs record it: its settings, and a version that differs when rules or settings do."""
     settings = policy.model_dump(mode="json", include=set(Usability.model_fields))
-    return {"version": f"{RULES}-{io.sha256_json(settings)[:8]}", **settings}
+    return {"version": f"{RULES}-{sha256_json(settings)[:8]}", **settings}
 
 
 def classify(values: NDArray[np.floating[Any] | np.uint16], mask: MaskBands, policy: Usability) -> NDArray[np.uint8]:

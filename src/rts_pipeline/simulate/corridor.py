@@ -20,7 +20,9 @@ from rasterio.transform import from_origin
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 from shapely import LineString
 
-from rts_pipeline.io import GDAL_OPTIONS, atomic, write_gpkg
+from rts_pipeline.io.files import atomic
+from rts_pipeline.io.rasters import GDAL_OPTIONS
+from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.progress import track
 from rts_pipeline.simulate.acquisitions import Acquisition, plan
 from rts_pipeline.simulate.delivery import Ground, deliver_item, write_manifest

@@ -18,7 +18,7 @@ from shapely import Polygon, box
 from shapely.geometry import mapping
 
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.io import atomic, write_text
+from rts_pipeline.io.files import atomic, write_text
 from rts_pipeline.simulate.acquisitions import Acquisition, raster_of
 from rts_pipeline.simulate.items import STRIPE, View, make_sky, stripe
 from rts_pipeline.simulate.noise import Array

@@ -14,7 +14,10 @@ import rasterio
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference, Predict
 from rts_pipeline.engines import open_engine
-from rts_pipeline.io import GDAL_OPTIONS, scratch_folder, write_json, write_parquet
+from rts_pipeline.io.files import scratch_folder
+from rts_pipeline.io.json import write_json
+from rts_pipeline.io.rasters import GDAL_OPTIONS
+from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.lattice import Engine, probabilities
 from rts_pipeline.model_folder import model_facts, weights_sha256
 from rts_pipeline.options import ValidateOptions

@@ -17,7 +17,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.inventory.unite import overlap_groups
-from rts_pipeline.io import read_geoparquet
+from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.labels import IGNORE, LabelRaster
 from rts_pipeline.metrics.pixels import NODATA
 

@@ -15,7 +15,9 @@ import shapely
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.io import write_gpkg, write_json, write_text
+from rts_pipeline.io.files import write_text
+from rts_pipeline.io.json import write_json
+from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import united
 from rts_pipeline.metrics.drawn import pairwise
 from rts_pipeline.metrics.raters import coefficients

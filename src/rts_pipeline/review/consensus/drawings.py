@@ -14,7 +14,7 @@ import shapely
 
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.io import read_outlines
+from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.lineage import united
 
 if TYPE_CHECKING:
