@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "e7860ad939e141a4"),
     "completeness": Stage(3, "completeness", "2367253ff9b2ef45"),
     "attributes": Stage(6, "inventory.attributes", "470093151e344538"),
-    "export": Stage(7, "export.build", "b9d6c0cad8ba1c84"),
-    "report": Stage(15, "report.build", "7ce40ce1a7ee0b98"),
+    "export": Stage(7, "export.build", "46a1a0e26e807c4b"),
+    "report": Stage(15, "report.build", "9465b4ad2b0c1df9"),
     "quantise": Stage(1, "quantise", "06d51075878c9fb6"),
 }
 
