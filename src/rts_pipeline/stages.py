@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "14452c4d438f946a"),
-    "catalog": Stage(2, "scenes.catalog", "12b6d88b1e3a3bdc"),
-    "overlaps": Stage(1, "scenes.overlaps", "8f89e83f10e7beb5"),
-    "adjust": Stage(1, "scenes.adjust", "4623274a3ba920fa"),
+    "scenes": Stage(2, "scenes.measure", "45bc6aa3ed13aedd"),
+    "catalog": Stage(3, "scenes.catalog", "35252677efc8fcc0"),
+    "overlaps": Stage(1, "scenes.overlaps", "6583ba9173fd80c2"),
+    "adjust": Stage(1, "scenes.adjust", "0eeaab201266da1e"),
     "mosaic": Stage(2, "mosaic", "fd5d19513d4ca41d"),
     "coverage": Stage(1, "coverage", "f0f47ec9b648cb2e"),
     "observed": Stage(1, "coverage", "f0f47ec9b648cb2e"),
-    "ledger": Stage(1, "scenes.ledger", "203088e94243622b"),
+    "ledger": Stage(2, "scenes.ledger", "fcb9806c74c1a36e"),
     "labels": Stage(2, "labels", "0dbed814aede3db3"),
     "chips": Stage(2, "chips", "f5bc1d132fd47b66"),
     "train": Stage(4, "learning.train", "79ff260ff73a80a4"),
