@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "7462bfb4d89a76ee"),
     "completeness": Stage(3, "completeness", "47762ac29fb43ef9"),
     "attributes": Stage(6, "inventory.attributes", "8b8bc724de3f3116"),
-    "export": Stage(7, "export.build", "487d63a8fbeeaf74"),
-    "report": Stage(16, "report.build", "38785066e3bb5641"),
+    "export": Stage(7, "export.build", "ab60f49e4dfe4491"),
+    "report": Stage(16, "report.build", "37a465c28ad0ff1c"),
     "quantise": Stage(1, "quantise", "2fb170bae29443ec"),
 }
 
