@@ -43,8 +43,8 @@ STAGES = {
     "chips": Stage(2, "chips", "f5bc1d132fd47b66"),
     "train": Stage(4, "learning.train", "79ff260ff73a80a4"),
     "adopt": Stage(1, "adopt", "4c8637f4cb3dabaf"),
-    "validate": Stage(5, "validate.build", "88c98b5528a6ef45"),
-    "crossvalidate": Stage(2, "crossvalidate", "828b6157a5eaadd1"),
+    "validate": Stage(5, "validate.build", "61b67dbdb411bca6"),
+    "crossvalidate": Stage(2, "crossvalidate", "a9a74d2d4713add1"),
     "predict": Stage(2, "predict", "49b755db8813dc43"),
     "polygonize": Stage(4, "polygonize", "a72d86280c1e1049"),
     "candidates": Stage(10, "candidates", "d12acb25de69e5df"),
@@ -55,7 +55,7 @@ STAGES = {
     "completeness": Stage(3, "completeness", "47762ac29fb43ef9"),
     "attributes": Stage(6, "inventory.attributes", "8b8bc724de3f3116"),
     "export": Stage(7, "export.build", "ab60f49e4dfe4491"),
-    "report": Stage(16, "report.build", "37a465c28ad0ff1c"),
+    "report": Stage(16, "report.build", "c199283cf530115d"),
     "quantise": Stage(1, "quantise", "2fb170bae29443ec"),
 }
 

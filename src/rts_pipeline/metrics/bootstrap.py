@@ -77,13 +77,13 @@ def interval_of_equals(share: float, blocks: int, *, level: float = 0.95) -> tup
     Returns:
         Lower and upper limit, or None with fewer than MIN_BLOCKS blocks.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     if blocks < MIN_BLOCKS:
         return None
     found, tail = share * blocks, (1 - level) / 2
-    lower = beta.ppf(tail, found, blocks - found + 1) if share > 0 else 0.0
-    upper = beta.isf(tail, found + 1, blocks - found) if share < 1 else 1.0
+    lower = betaincinv(found, blocks - found + 1, tail) if share > 0 else 0.0
+    upper = betaincinv(found + 1, blocks - found, 1 - tail) if share < 1 else 1.0
     return float(lower), float(upper)
 
 
