@@ -68,6 +68,12 @@ def test_every_rule_asks_for_twice_the_memory_that_was_measured():
     assert {rule: mb for rule, mb in measured.items() if memory[rule] < 2 * mb + SNAKEMAKE_MB} == {}
 
 
+def test_every_rule_says_how_long_its_jobs_may_take():
+    """On a cluster a job without a time gets the partition's, which may be minutes or days."""
+    asked = resources("runtime")
+    assert {rule for rule, text in asked.items() if not re.fullmatch(r"minutes\(\d+\)", text or "")} <= WITHOUT_A_TABLE
+
+
 def program(folder, name, text):
     path = folder / name
     path.write_text(f"#!/bin/bash\n{text}")

@@ -136,7 +136,20 @@ def test_an_interval_lies_between_the_least_and_the_best_block(pairs):
     if value["low"] is None:
         return
     ratios = (part / np.maximum(part + rest, 1))[part + rest > 0]
+    if np.ptp(ratios) < 1e-9:
+        assert value["low"] < ratios[0] or value["high"] > ratios[0], "equal blocks don't make it certain"
+        return
     assert ratios.min() - 1e-9 <= value["low"] <= value["high"] <= ratios.max() + 1e-9
+
+
+def test_where_every_slump_was_found_none_is_certain():
+    blocks = table(np.random.default_rng(1), list("abcdefghij"))
+    perfect = blocks.assign(n_predicted=blocks.n_truth, n_found_50=blocks.n_truth)
+    half = summarise(perfect)["objects"]["0.5"]
+    of = int((blocks.n_truth > 0).sum())
+    for score in half.values():
+        assert (score["value"], score["high"]) == (1, 1)
+        assert score["low"] == pytest.approx(0.025 ** (1 / of))
 
 
 def test_more_blocks_make_an_interval_narrower():

@@ -38,7 +38,8 @@ def pattern(line):
 
 
 def test_every_command_of_the_page_is_shown_with_its_output():
-    commands = {"rts-pipeline status", *(f"snakemake {how}" for how in ("-n --quiet rules", "-n", "--summary", "--rulegraph"))}
+    of_snakemake = ("-n --quiet rules", "-n", "--summary", "--rulegraph", "--dag", "--list-params-changes")
+    commands = {"rts-pipeline status", *(f"snakemake {how}" for how in of_snakemake)}
     assert set(SHOWN) == commands
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rts_pipeline.metrics.bootstrap import MIN_BLOCKS, interval
+from rts_pipeline.metrics.bootstrap import MIN_BLOCKS, figure, interval, interval_of_equals
 
 
 def rate(sums):
@@ -80,13 +80,58 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 def test_resamples_without_a_score_are_left_out():
-    # Only one block holds a true object: a third of the resamples have none, and no recall.
-    counts = np.array([[3, 4], [0, 0], [0, 0], [0, 0], [0, 0]])
+    # Only two blocks hold a true object: some of the resamples have none, and no recall.
+    counts = np.array([[3, 4], [1, 4], [0, 0], [0, 0], [0, 0]])
     counts = np.column_stack([counts, np.ones(5, int)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert interval(counts, rate) == (0.75, 0.75)
+        assert interval(counts, rate) == (0.25, 0.75)
         assert interval(counts, lambda sums: np.full(len(sums), np.nan)) is None
+
+
+def test_resamples_that_all_agree_are_no_interval():
+    counts = np.column_stack([[3, 3, 3, 6, 9], [4, 4, 4, 8, 12]])
+    assert interval(counts, rate) is None
+    assert figure(counts, rate) == {"value": 0.75, "low": None, "high": None}
+    assert interval(counts + np.eye(5, 2, dtype=int), rate) is not None
+
+
+def test_where_all_was_found_the_interval_reaches_as_far_down_as_so_few_blocks_allow():
+    found = np.repeat(np.arange(1, 11), 2).reshape(10, 2)
+    all_found = figure(found, rate, share=True)
+    # Clopper & Pearson: with this share all ten blocks show all of theirs once in forty times
+    assert (all_found["value"], all_found["high"]) == (1, 1)
+    assert all_found["low"] ** 10 == pytest.approx(0.025)
+    none_found = figure(found * [0, 1], rate, share=True)
+    assert none_found == {"value": 0, "low": 0, "high": pytest.approx(1 - all_found["low"])}
+    # blocks without an object say nothing of how many are found; with few others there is no interval
+    assert figure(np.vstack([found, np.zeros((50, 2))]), rate, share=True) == all_found
+    assert figure(found[: MIN_BLOCKS - 1], rate, share=True) == {"value": 1, "low": None, "high": None}
+    assert interval_of_equals(1, 300)[0] == pytest.approx(1 - 3.69 / 300, abs=1e-4), "the rule of three, two-sided"
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.integers(1, 50), st.integers(MIN_BLOCKS, 1000))
+def test_the_interval_of_equals_holds_them_and_is_never_a_point(found, missed, blocks):
+    share = found / (found + missed)
+    lower, upper = interval_of_equals(share, blocks)
+    assert 0 <= lower <= share <= upper <= 1
+    assert upper - lower > 1 / blocks
+    wider = interval_of_equals(share, blocks, level=0.99)
+    assert wider[0] <= lower
+    assert wider[1] >= upper
+
+
+def test_the_interval_holds_the_truth_where_nearly_all_is_found():
+    """Blocks that show all of their objects or none are as alike within as can be."""
+
+    def inside(seed):
+        found = np.random.default_rng(seed).random(12) < 0.95
+        told = figure(np.column_stack([found * 5, np.full(12, 5)]), rate, share=True)
+        return told["low"] <= 0.95 <= told["high"]
+
+    # the bootstrap's own would miss wherever all was found: in 0.95 ** 12 = 54 % of the cases
+    assert sum(map(inside, range(200))) / 200 >= 0.95
 
 
 def test_what_is_no_table_of_counts_is_refused():

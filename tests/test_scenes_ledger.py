@@ -147,6 +147,23 @@ def test_the_other_years_and_the_rejected(rows):
     assert set(rows[rows.item_id == ""].used_for) == {""}
 
 
+def test_metadata_that_cannot_be_read_are_told_whether_or_not_the_item_is_used(tmp_path):
+    delivered = Delivered(tmp_path)
+    for item_id in (CLEAR, OF_WINTER):
+        path = delivered.orders / item_id / f"{item_id}_metadata.json"
+        path.write_text(path.read_text()[:100])
+    rows = delivered.ledger()
+    items = gpd.read_parquet(delivered.results / "catalog.parquet").set_index("item_id")
+    for item_id, status in ((CLEAR, "used"), (OF_WINTER, "ignored")):
+        told = rows[(rows.item_id == item_id) & (rows.role == "metadata")].iloc[0]
+        assert (told.status, told.broken) == ("rejected", True)
+        assert told.reason.startswith("damaged: ")
+        assert items.status[item_id] == of_item(rows, item_id).status == status
+        assert f"{item_id}_metadata.json: {told.reason}" in items.reason[item_id]
+    assert items.reason[OF_WINTER].startswith("acquired outside the season of 2018, 2019; ")
+    assert items.reason[BEHIND_IT] == ""
+
+
 def test_half_of_an_item_in_the_area_is_a_share_of_half(tmp_path):
     case = Delivered(tmp_path)
     case.ledger()

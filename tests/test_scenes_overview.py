@@ -64,6 +64,27 @@ def test_a_file_of_the_same_size_is_read_again(orders):
     assert seen(orders).items[1].acquired.startswith("2019-08-01T05")
 
 
+def test_a_broken_file_that_is_mended_is_noticed_by_no_more_than_its_rights(orders, monkeypatch):
+    """Who may read a file, or what it holds, can change while its size and the time of its content are what they were."""
+    metadata = orders / OTHER / f"{OTHER}_metadata.json"
+    whole, stat = metadata.read_bytes(), metadata.stat()
+
+    def put(content):
+        metadata.write_bytes(content)
+        os.utime(metadata, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    put(b" " * len(whole))
+    broken = seen(orders)
+    assert [item.id for item in broken.items] == [ITEM, OTHER]
+    put(whole)
+    mended = seen(orders)
+    assert (mended.known != broken.known, mended.listing != broken.listing) == (True, True)
+    metadata.chmod(0o600)
+    monkeypatch.setattr("rts_pipeline.scenes.discover.discover", lambda *_, **__: pytest.fail("looked again"))
+    with pytest.raises(pytest.fail.Exception, match="looked again"):
+        overview([orders], Scenes(folders=[str(orders)]), orders.parent / "scenes")
+
+
 def test_other_options_are_other_items(orders):
     assert len(seen(orders).items) == 2
     assert [item.id for item in seen(orders, exclude={ITEM: "stripes"}).items] == [OTHER]

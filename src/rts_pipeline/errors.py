@@ -3,6 +3,8 @@
 Exit codes: 2 usage or configuration, 3 bad input data, 4 refused, 1 a defect of ours (any other exception).
 """
 
+from __future__ import annotations
+
 import errno
 from pathlib import Path
 
@@ -23,6 +25,10 @@ class PipelineError(Exception):
         if do:
             parts.append(do)
         super().__init__("; ".join(" ".join(part.split()) for part in parts))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel between processes as kind and message: what it was made from is no longer known."""
+        return _said, (type(self), *self.args), self.__dict__
 
 
 class UsageError(PipelineError):
@@ -60,7 +66,12 @@ def error_of(traceback: str) -> PipelineError | None:
     for kind in (UsageError, InputError, RefusedError):
         name = f"{kind.__module__}.{kind.__qualname__}: "
         if last.startswith(name):
-            error = kind.__new__(kind)
-            error.args = (last.removeprefix(name),)
-            return error
+            return _said(kind, last.removeprefix(name))
     return None
+
+
+def _said(kind: type[PipelineError], message: str) -> PipelineError:
+    """Return the error of a kind that said this."""
+    error = kind.__new__(kind)
+    error.args = (message,)
+    return error

@@ -31,20 +31,20 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "bb969f419af45afb"),
-    "catalog": Stage(2, "scenes.catalog", "af252c09623f3394"),
-    "overlaps": Stage(1, "scenes.overlaps", "1240bfca42a72e62"),
-    "adjust": Stage(1, "scenes.adjust", "a0c967dac0985e2e"),
+    "scenes": Stage(2, "scenes.measure", "11a8c4bc9b92bcd4"),
+    "catalog": Stage(3, "scenes.catalog", "eeea944a9696f258"),
+    "overlaps": Stage(1, "scenes.overlaps", "2300b419a107cdfa"),
+    "adjust": Stage(1, "scenes.adjust", "34a6310ced9be690"),
     "mosaic": Stage(2, "mosaic", "aa73135485f2da3b"),
     "coverage": Stage(1, "coverage", "a07e00a547fbe714"),
     "observed": Stage(1, "coverage", "a07e00a547fbe714"),
-    "ledger": Stage(1, "scenes.ledger", "7526216ea78c760d"),
+    "ledger": Stage(2, "scenes.ledger", "7b97f4a8a1222162"),
     "labels": Stage(2, "labels", "ab02cb6c0b123a47"),
     "chips": Stage(2, "chips", "f1306c5a0b68757d"),
     "train": Stage(4, "learning.train", "4c4799e3d6e03d4a"),
     "adopt": Stage(1, "adopt", "08ba98e216ffefd3"),
-    "validate": Stage(4, "validate.build", "7d9f72128c456fd8"),
-    "crossvalidate": Stage(1, "crossvalidate", "e7c5a2a7a220e18c"),
+    "validate": Stage(5, "validate.build", "fa548c884b549f0c"),
+    "crossvalidate": Stage(2, "crossvalidate", "36bdc4e25bcc4169"),
     "predict": Stage(2, "predict", "3c133a3897af09d1"),
     "polygonize": Stage(4, "polygonize", "9d473e33844f0bbb"),
     "candidates": Stage(10, "candidates", "ced09ab29f847f8e"),
@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "e7860ad939e141a4"),
     "completeness": Stage(3, "completeness", "2367253ff9b2ef45"),
     "attributes": Stage(6, "inventory.attributes", "470093151e344538"),
-    "export": Stage(7, "export.build", "46a1a0e26e807c4b"),
-    "report": Stage(15, "report.build", "9465b4ad2b0c1df9"),
+    "export": Stage(7, "export.build", "1a962b4e2c16d5f0"),
+    "report": Stage(16, "report.build", "385bdc7ba8aee52e"),
     "quantise": Stage(1, "quantise", "06d51075878c9fb6"),
 }
 

@@ -92,4 +92,5 @@ def figure(counts: NDArray[np.int64], coefficient: Callable[[Floats], Floats]) -
         coefficient: one of the functions above.
     """
     k = counts.shape[-1]
-    return bootstrap.figure(counts.reshape(len(counts), k * k), lambda sums: coefficient(sums.reshape(-1, k, k)))
+    share = coefficient in {percent, positive_agreement}
+    return bootstrap.figure(counts.reshape(len(counts), k * k), lambda sums: coefficient(sums.reshape(-1, k, k)), share=share)

@@ -103,4 +103,4 @@ def _mean(part: NDArray[np.int64], whole: NDArray[np.int64]) -> dict[str, float 
         ratios = np.where(defined, sums[..., :pairs] / sums[..., pairs:], 0)
         return ratios.sum(axis=-1) / defined.sum(axis=-1)
 
-    return bootstrap.figure(np.concatenate([part, whole]).T, mean)
+    return bootstrap.figure(np.concatenate([part, whole]).T, mean, share=True)

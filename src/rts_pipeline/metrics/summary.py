@@ -38,7 +38,8 @@ def summarise(blocks: pd.DataFrame) -> dict[str, Any]:
     Returns:
         n_blocks, n_blocks_with_slumps, n_truth, n_predicted; `pixels`: precision, recall, f1, iou; `objects`: precision,
         recall, f1 by IoU limit ("0.3", "0.5", "0.7"); `size_classes`: n, found and recall by name. A figure is
-        {value, low, high}: the pooled value and its 95 % interval; None where it can't be computed.
+        {value, low, high}: the pooled value and its 95 % interval, which doesn't shrink to a point where all blocks agree,
+        as where every slump was found (see `bootstrap.interval_of_equals`); None where it can't be computed.
     """
     names = [name for name in blocks.columns if name.startswith(("n_", "px_", "size_"))]
     counts = {name: blocks[name].to_numpy(dtype=np.int64) for name in names}
@@ -63,8 +64,8 @@ def size_names(blocks: pd.DataFrame) -> list[str]:
 
 
 def figure(part: Counts, whole: Counts) -> dict[str, float | None]:
-    """Return the pooled ratio of two counts of each block, shape (blocks,), with its interval over the blocks."""
-    return bootstrap.figure(np.column_stack([part, whole]), _ratio)
+    """Return the pooled share of two counts of each block, shape (blocks,), with its interval over the blocks."""
+    return bootstrap.figure(np.column_stack([part, whole]), _ratio, share=True)
 
 
 def _ratio(counts: NDArray[Any]) -> Any:

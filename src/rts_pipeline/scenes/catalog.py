@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rts_pipeline.io.files import was_read
 from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.options import CatalogOptions
 from rts_pipeline.scenes import metadata
-from rts_pipeline.scenes.discover import Delivery, Item, Rejected, discover
+from rts_pipeline.scenes.discover import Delivery, FileRow, Item, Rejected, discover
 from rts_pipeline.scenes.failures import read_measured
 from rts_pipeline.scenes.select import area_cells, select
 
@@ -29,9 +29,10 @@ def catalog(scenes_folder: Path, out: Path, options: CatalogOptions) -> None:
 
     Args:
         scenes_folder: where the needed items were measured (`<item>/item.json`) and adjusted (`<item>/adjusted.json`).
-        out: item_id, acquired, status ("used", "rejected", "ignored"), reason, valid_fraction, usable_fraction,
-            item_json (null where not measured), geometry: the valid pixels of measured items, else the footprint that the
-            metadata give, else the raster's extent, else null.
+        out: item_id, acquired, status ("used", "rejected", "ignored"), reason (of any status: with the files of the item that
+            are damaged or can't be read, such as its metadata), valid_fraction, usable_fraction, item_json (null where not
+            measured), geometry: the valid pixels of measured items, else the footprint that the metadata give, else the
+            raster's extent, else null.
         options: the delivered folders, and which of the items are needed.
 
     Raises:
@@ -56,13 +57,24 @@ def write_items(delivery: Delivery, measured: Mapping[str, Path], ignored: Mappi
         out: the table of items.
     """
     rows = [_rejected_row(item) for item in delivery.rejected]
+    broken = _broken(delivery.files)
     for item in delivery.items:
         path = measured.get(item.id)
-        rows.append(_measured_row(path) if path and path.parent.exists() else _ignored_row(item, ignored.get(item.id, LATE)))
+        row = _measured_row(path) if path and path.parent.exists() else _ignored_row(item, ignored.get(item.id, LATE))
+        rows.append(row | {"reason": "; ".join(filter(None, [row["reason"], *broken.get(item.id, [])]))})
     table = gpd.GeoDataFrame(sorted(rows, key=lambda row: row["item_id"]), columns=COLUMNS, geometry="geometry", crs=4326)
     for column in ("valid_fraction", "usable_fraction"):
         table[column] = table[column].astype("float64")
     write_parquet(out, table)
+
+
+def _broken(files: Iterable[FileRow]) -> dict[str, list[str]]:
+    """Return by item what is wrong with those of its files that would be used: it can be used without them."""
+    found: dict[str, list[str]] = {}
+    for row in files:
+        if row.broken and row.status == "rejected":
+            found.setdefault(row.item_id, []).append(f"{Path(row.path).name}: {row.reason}")
+    return found
 
 
 def _measured_row(path: Path) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from rts_pipeline.errors import InputError
 
 
-def files_below(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield path, bytes and time of modification (ns) of every file below a folder; -1 for a link that leads nowhere.
+def files_below(folder: Path) -> Iterator[tuple[str, int, tuple[int, int]]]:
+    """Yield path, bytes and times (ns) of every file below a folder; -1 for a link that leads nowhere.
+
+    The times are those of the last change of its content and of anything about it, such as who may read it.
 
     Raises:
         InputError: the folder is missing, or it or one below it can't be read.
@@ -33,6 +35,6 @@ def files_below(folder: Path) -> Iterator[tuple[str, int, int]]:
             try:
                 stat = os.stat(path)  # noqa: PTH116 - a Path each takes longer than all else here
             except OSError:
-                yield path, -1, -1
+                yield path, -1, (-1, -1)
             else:
-                yield path, stat.st_size, stat.st_mtime_ns
+                yield path, stat.st_size, (stat.st_mtime_ns, stat.st_ctime_ns)

@@ -1,4 +1,7 @@
-"""What files say about themselves, read once and remembered by path, size and modification time."""
+"""What files say about themselves, read once and remembered by path, size and modification time.
+
+What could not be read is tried again by each run: a right that was missing is given without a change of either.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class Headers:
             except InputError as error:
                 return {"error": _told(path, error)}
             entry = self._known.get(key)
-            if not isinstance(entry, list) or entry[:-1] != stamp:
+            if not isinstance(entry, list) or entry[:-1] != stamp or "error" in entry[-1]:
                 entry = [*stamp, _read(path, role)]
             self._used[key] = entry
         facts: Facts = self._used[key][-1]

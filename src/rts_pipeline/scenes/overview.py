@@ -41,8 +41,8 @@ class Overview:
 
     Attributes:
         items: the items that can be used, by id.
-        known: digest of the items found, also those that can't be used.
-        listing: digest of the paths and sizes of all files.
+        known: digest of the items found, also those that can't be used, and of what is wrong with their files.
+        listing: digest of the paths and sizes of all files, and of what is wrong with them.
         state: digest of all that this goes by.
     """
 
@@ -93,18 +93,19 @@ def digests(delivery: Delivery) -> dict[str, str]:
     """Return `known` and `listing` of a delivery."""
     used = [(item.id, item.acquired, item.fingerprint) for item in delivery.items]
     rejected = [(item.id, item.acquired, item.reason) for item in delivery.rejected]
+    broken = sorted((row.item_id, Path(row.path).name, row.reason) for row in delivery.files if row.broken)
     listing = sorted((row.path, row.bytes) for row in delivery.files)
-    return {"known": sha256_json([used, rejected]), "listing": sha256_json(listing)}
+    return {"known": sha256_json([used, rejected, broken]), "listing": sha256_json([listing, broken])}
 
 
 def _state(folders: Sequence[Path], options: Scenes) -> str:
-    """Return the digest of all that `discover` goes by: every file's path, size and time, the options, and its own code.
+    """Return the digest of all that `discover` goes by: every file's path, size and times, the options, and its own code.
 
     Raises:
         InputError: a folder is missing or can't be read.
     """
     places = [str(folder) for folder in folders]
-    files = (f"{path}\0{size}\0{time}" for folder in folders for path, size, time in sorted(files_below(folder)))
+    files = (f"{path}\0{size}\0{times}" for folder in folders for path, size, times in sorted(files_below(folder)))
     return state_of(STAGES["catalog"], options.model_dump_json(), places, lines=files)
 
 
