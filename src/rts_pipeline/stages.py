@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "7462bfb4d89a76ee"),
     "completeness": Stage(3, "completeness", "47762ac29fb43ef9"),
     "attributes": Stage(6, "inventory.attributes", "8b8bc724de3f3116"),
-    "export": Stage(7, "export.build", "487d63a8fbeeaf74"),
-    "report": Stage(15, "report.build", "8778e6d026370679"),
+    "export": Stage(8, "export.build", "288969790edb4b3e"),
+    "report": Stage(15, "report.build", "6faf66e3248ba000"),
     "quantise": Stage(1, "quantise", "2fb170bae29443ec"),
 }
 
