@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from browser_case import Held, add, draw
+from browser_case import Held, add, cross, draw
 
 pytest_plugins = ("browser_case",)
 FIRST, NO_2018 = "r02-0001", "r02-0002"
@@ -153,6 +153,41 @@ def test_the_list_of_what_was_added_says_how_many(reader):
     filters.select_option("added")
     reader.see("message", "2 shown: added")
     expect(reader.page.locator("nav .row")).to_have_count(2)
+
+
+def metres_per_pixel(reader):
+    """What the scale bar of the large map says."""
+    bar = reader.page.locator("[data-test=map] .ol-scale-line-inner")
+    number, unit = bar.inner_text().split()
+    return float(number) * {"m": 1, "km": 1000}[unit] / bar.evaluate("e => parseFloat(e.style.width)")
+
+
+def test_the_map_is_zoomed_and_moved_by_keyboard(reader):
+    reader.shows(FIRST)
+    reader.press("p")
+    scale = reader.page.locator("[data-test=map] .ol-scale-line-inner")
+    expect(scale).to_have_text(re.compile("m$"))
+    start = metres_per_pixel(reader)
+    told = scale.evaluate("e => [e.textContent, e.style.width].join()")
+    for key, factor in (("-", 2), ("+", 1), ("=", 0.5), ("-", 1)):
+        reader.press(key)
+        reader.page.wait_for_function(
+            "told => [...document.querySelectorAll('[data-test=map] .ol-scale-line-inner')]"
+            ".some(e => [e.textContent, e.style.width].join() !== told)",
+            arg=told,
+        )
+        told = scale.evaluate("e => [e.textContent, e.style.width].join()")
+        assert metres_per_pixel(reader) == pytest.approx(factor * start, rel=0.02)
+    # a drawing begins in the middle of the map
+    middles = []
+    for keys in ((), ("ArrowRight", "ArrowUp"), ("ArrowLeft", "ArrowDown")):
+        reader.press(*keys, "n")
+        reader.draws("0 parts")
+        middles.append(cross(reader))
+        reader.press("Escape")
+        expect(reader.page.locator("[data-test=drawing]")).to_have_count(0)
+    assert middles[2] == pytest.approx(middles[0])
+    assert [after - before for before, after in zip(*middles[:2], strict=True)] == pytest.approx([80 * start] * 2, rel=0.02)
 
 
 @pytest.mark.parametrize(("key", "title"), [("?", "Keys"), ("l", "What to accept"), ("x", "Examples"), ("g", "Go to")])
