@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "7462bfb4d89a76ee"),
     "completeness": Stage(3, "completeness", "47762ac29fb43ef9"),
     "attributes": Stage(6, "inventory.attributes", "8b8bc724de3f3116"),
-    "export": Stage(8, "export.build", "33732b7d5bc88701"),
-    "report": Stage(16, "report.build", "b28aa102ed25310b"),
+    "export": Stage(8, "export.build", "b764f5c898054818"),
+    "report": Stage(16, "report.build", "71c46622cd989401"),
     "quantise": Stage(1, "quantise", "2fb170bae29443ec"),
 }
 

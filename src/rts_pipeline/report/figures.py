@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -165,7 +165,7 @@ def time_line(rounds: pd.DataFrame) -> str:
         axes.margins(x=0.08)
         if days.nunique() == 1:
             # else a single time would stand in the middle of four years
-            axes.set_xlim(days.iloc[0] - ALONE, days.iloc[0] + ALONE)
+            axes.set_xlim(*date2num([days.iloc[0] - ALONE, days.iloc[0] + ALONE]))
         count_axis(axes, "Slumps found by rounds")
         axes.set_ylim(0, max(1.0, float(found.max()) * 1.18))
         axes.set_xlabel("Signed off (UTC)")
