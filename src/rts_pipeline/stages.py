@@ -54,7 +54,7 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "7462bfb4d89a76ee"),
     "completeness": Stage(3, "completeness", "47762ac29fb43ef9"),
     "attributes": Stage(6, "inventory.attributes", "8b8bc724de3f3116"),
-    "export": Stage(8, "export.build", "b764f5c898054818"),
+    "export": Stage(8, "export.build", "144cbddb703e21e5"),
     "report": Stage(16, "report.build", "71c46622cd989401"),
     "quantise": Stage(1, "quantise", "2fb170bae29443ec"),
 }

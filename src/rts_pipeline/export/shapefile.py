@@ -58,7 +58,7 @@ SHORT = {
     "dist_railway_m": "railway_m",
     "rts_pipeline_version": "rtspl_vers",
 }
-"""Names of the columns whose own is too long; any other is cut to its first letters and a number."""
+"""Names of the columns whose own is too long; that of a covariate is cut, and ends with a number where another one has it."""
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
