@@ -31,10 +31,10 @@ test-slow: setup
 faults: setup
 	RTS_FAULT_SEEDS=$${RTS_FAULT_SEEDS:-20} pytest -n 0 tests/faults
 
-# the package for QGIS in QGIS itself (as root, once: 900 MB from apt)
+# the package for QGIS and the published formats in QGIS itself (as root, once: 900 MB from apt)
 test-qgis:
 	@RTS_QGIS=yes scripts/setup.sh
-	pytest -n $(WORKERS) -m slow tests/test_review_package.py
+	pytest -n $(WORKERS) -m slow tests/test_review_package.py tests/test_export_formats.py
 
 # a real SLURM on this machine (as root, once: scripts/slurm.sh install)
 test-slurm: setup

@@ -14,6 +14,7 @@ from qgis.core import (
     QgsDateTimeRange,
     QgsFeature,
     QgsGeometry,
+    QgsMapLayerType,
     QgsMapRendererParallelJob,
     QgsMapSettings,
     QgsPointXY,
@@ -47,6 +48,7 @@ def main(package: Path, pictures: Path) -> dict:
         draw(project, "time-lapse", pictures / f"time {year}.png", year)
     told["form"] = form(layers["candidates"])
     told["categories"] = {category.value(): category.label() for category in layers["candidates"].renderer().categories()}
+    told["styles"] = {name: styles(layer) for name, layer in layers.items() if layer.type() == QgsMapLayerType.VectorLayer}
     windows = layers.get("windows (look through)")
     if windows:
         told["windows"] = sorted(row["candidate_id"] for row in windows.getFeatures())
@@ -94,6 +96,21 @@ def draw(project, theme: str, path: Path, year=None) -> None:
     job.waitForFinished()
     assert not job.errors(), [error.message for error in job.errors()]
     job.renderedImage().save(str(path))
+
+
+def styles(layer) -> dict:
+    """Return colour and kind of the line on top of each symbol, by the value that it stands for; "": the layer's one symbol."""
+    renderer = layer.renderer()
+    if renderer.type() == "categorizedSymbol":
+        # a category owns its symbol, so all are kept until they are read
+        categories = renderer.categories()
+        return {category.value(): top(category.symbol()) for category in categories}
+    return {"": top(renderer.symbol())}
+
+
+def top(symbol) -> list:
+    line = symbol.symbolLayer(symbol.symbolLayerCount() - 1)
+    return [line.color().name().upper(), int(line.penStyle())]
 
 
 def form(layer) -> dict:

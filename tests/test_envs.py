@@ -69,7 +69,12 @@ def test_what_is_copied_is_enough_to_be_built_and_to_plan(made, tmp_path):
     assert case.plan() == {}
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=image, check=True, capture_output=True)
     (wheel,) = (image / "dist").iterdir()
-    assert "rts_pipeline/cli.py" in ZipFile(wheel).namelist()
+    held = {name.removeprefix("rts_pipeline/") for name in ZipFile(wheel).namelist()}
+    package = ROOT / "src/rts_pipeline"
+    # also the review page, the report's map and all else that is no code
+    files = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert "review/page/index.html" in files
+    assert files - held == set()
 
 
 def test_catalog_entry_is_what_the_catalog_reads():

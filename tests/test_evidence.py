@@ -60,6 +60,25 @@ def test_pixels_are_at_their_place(tmp_path):
     assert bright.max(axis=0).tolist() == [row + 19, column + 19]
 
 
+def test_years_are_moved_to_their_place_and_brought_to_one_level(tmp_path):
+    """An image that lies 15 m too far east and 9 m too far north, at half the level, as adjusted.json says."""
+    values = scene(1000) * 0 + 1000
+    values[:, 50:70, 50:70] = 3000
+    east, north = 15.0, 9.0
+    told = {"rts:shift_m": [east, north], "rts:shift_confidence": 1.0, "rts:shift_corrected": True}
+    items = [
+        write_item(tmp_path, "a", "2019-08-01T04:00:00Z", values),
+        write_item(tmp_path, "b", "2018-08-01T04:00:00Z", values / 2, offset=(east, north), gain=2.0, said=told),
+        write_item(tmp_path, "c", "2017-08-01T04:00:00Z", values, offset=(east, north)),
+    ]
+    table = build(tmp_path, items, years=(2017, 2018, 2019), scale=1)
+    left, moved, target = (image(tmp_path, table.loc[("r01-0001", year)])[..., 1] > 128 for year in (2017, 2018, 2019))
+    assert target.sum() == 400
+    assert (moved == target).all()
+    # what nobody corrected lies where its file says
+    assert (np.argwhere(left).min(axis=0) - np.argwhere(target).min(axis=0)).tolist() == [-3, 5]
+
+
 def test_best_item_of_a_year_is_chosen(tmp_path):
     half = np.ones((SIZE, SIZE), np.uint8)
     half[:, :60] = 2

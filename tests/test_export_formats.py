@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from rts_pipeline.export.plain import write_csv_points, write_geojson
 from rts_pipeline.export.shapefile import (
     LONG_TEXTS,
     NAME_CHARACTERS,
+    SHORT,
     TEXT_BYTES,
     cut_text,
     field_map,
@@ -33,6 +35,7 @@ from rts_pipeline.io import read_geoparquet, write_gpkg, write_parquet
 
 PYTHON = "/usr/bin/python3"
 """Debian's own, which has PyQGIS after `apt install python3-qgis`."""
+DOCS = Path(__file__).parents[1] / "docs"
 KML = {"kml": "http://www.opengis.net/kml/2.2"}
 
 
@@ -155,6 +158,14 @@ def test_every_column_has_a_short_name_of_its_own():
     assert fields["field"].str.len().max() <= NAME_CHARACTERS
     assert fields["field"].str.upper().is_unique
     assert (fields["field"] == fields["name"])[fields["name"].str.len() <= NAME_CHARACTERS].all()
+
+
+def test_the_documents_name_the_field_of_every_column_that_has_another_name():
+    page = (DOCS / "export.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"`(\w+)` \| `(\w+)`", page[page.index("## The Shapefile") : page.index("## ARTS")]))
+    fields = field_map(columns(measured=True))
+    assert told == dict(fields[fields["field"] != fields["name"]][["name", "field"]].to_numpy())
+    assert told == SHORT, "no field is called by the first letters of a column"
 
 
 @given(st.lists(st.text("abc_", min_size=1, max_size=16), unique=True, max_size=30))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shapely import Point
 
 from inventory_case import EAST, NORTH, Project, release, square, uid_at
-from rts_pipeline.config import Time
+from rts_pipeline.config import Place, Time
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.inventory.identity import distinct
 from rts_pipeline.inventory.relations import COLUMNS, question_id
@@ -337,6 +337,18 @@ def test_the_earlier_release_as_seeds_changes_no_uid(tmp_path, project):
     after, relations = again.build(release_file)
     assert set(after["rts_uid"]) == set(before["rts_uid"])
     assert set(relations["relation"]) == {"repeat"}
+
+
+def test_a_release_keeps_its_uids_under_another_region_lab_and_season(tmp_path):
+    outlines = [square(0), square(200)]
+    first = Project(tmp_path / "first", outlines)
+    before, _ = first.build()
+    area, time = Place(region="Beiluhe basin", creator_lab="BName, Lab"), Time(season=("06-15", "09-15"))
+    stage = first.options.model_copy(update={"area": area, "time": time})
+    alone, _ = Project(tmp_path / "alone", outlines, options=stage).build()
+    assert not set(alone["rts_uid"]) & set(before["rts_uid"]), "the uid depends on them"
+    after, _ = Project(tmp_path / "after", outlines, options=stage).build(first.folder / "outlines.parquet")
+    assert after["rts_uid"].tolist() == before["rts_uid"].tolist()
 
 
 @pytest.mark.parametrize("uids", [["a", "a"], ["a", None]])

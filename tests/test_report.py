@@ -268,7 +268,15 @@ def test_estimates_are_shown_with_their_intervals(tmp_path):
             "both": 45,
             "total": estimate(67, 65, 71),
         },
-        "detectors": NO_REVIEWERS,
+        "detectors": {
+            **NO_REVIEWERS,
+            "detectors": ["a/rounds/01", "b/rounds/01"],
+            "first": 17,
+            "second": 63,
+            "both": 14,
+            "unjudged": [13, 2],
+            "total": estimate(76, 68, 102),
+        },
         "curve": {
             **NO_CURVE,
             "new": [45, 11, 18, 8],
@@ -282,6 +290,8 @@ def test_estimates_are_shown_with_their_intervals(tmp_path):
     assert "30 (95 % interval 12 to 62) are estimated to have been missed, of which 5 have been found since" in page
     for row in ("75 % 56.7 % to 91.5 %", "97 % 91.5 % to 100 %", "90.5 % 0 % to 98.3 % hardly fall"):
         assert row in " ".join(page.split())
+    detectors = "Two detectors slumps new to both 86.8 % 64.7 % to 97.1 % nobody judged 13 and 2 of their outlines"
+    assert detectors in " ".join(page.split())
     section = page.split("How complete it is")[1].split("What each estimate takes for granted")[0]
     assert section.index("below 0.2 ha") < section.index("0.2 to 1 ha") < section.index("1 to 5 ha")
     assert "5 ha and above" not in section

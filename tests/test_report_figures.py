@@ -8,15 +8,32 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.dates import num2date
 from PIL import Image
 from shapely import Point
 
 from report_case import CRS, EAST, NORTH, Project, hill
 from rts_pipeline.errors import InputError
-from rts_pipeline.report import landscape, years
+from rts_pipeline.report import figures, landscape, years
 from rts_pipeline.review.pictures import Pictures
 
 N_SECTORS = 16
+AXES = {
+    "map": {"N", "observed", "not observed: unknown"},
+    "clusters": {"N", "Slumps in 1 km²"},
+    "growth": {"Round", "Slumps"},
+    "decisions": {"Round", "Candidates and additions"},
+    "time_line": {"Signed off (UTC)", "Slumps found by rounds"},
+    "sizes": {"Area (ha)", "Slumps"},
+    "elevation_mean_m": {"Mean elevation (m)", "Share (%)"},
+    "slope_deg": {"Mean slope (degrees)", "Share (%)"},
+    "aspect": {*("N", "NE", "E", "SE", "S", "SW", "W", "NW"), "slumps", "landscape"},
+}
+
+
+def written(svg):
+    """The texts of a figure, which matplotlib notes beside the paths that it draws of them."""
+    return set(re.findall(r"<!-- (.*?) -->", svg.decode()))
 
 
 def sectors(*degrees):
@@ -65,6 +82,21 @@ def test_growth_is_of_the_slumps_that_every_year_shows():
     assert years.growth(areas.loc[[2]]) is None, "its middle year is a gap"
     assert years.growth(areas[[2017]]) is None, "one year is no growth"
     assert years.growth(pd.DataFrame()) is None
+
+
+def test_growth_says_what_it_is_in():
+    told, _ = years.growth(pd.DataFrame({2018: [2e4], 2019: [3e4]}, index=[1]))
+    assert {"Year", "Area (ha)", "2018", "2019", "3.0"} <= written(figures.files(told)["svg"])
+
+
+@pytest.mark.parametrize("days", [["2024-05-04T10:00:00Z"], ["2024-05-04T10:00:00Z", "2024-05-04T16:00:00Z"]])
+def test_the_time_line_shows_no_years_around_a_day(days):
+    rounds = pd.DataFrame({"round": [f"{k:02d}" for k in range(1, len(days) + 1)], "at": days, "n_new": 5})
+    told = figures.time_line(rounds)
+    (axes,) = told.figure.axes
+    first, last = (pd.Timestamp(num2date(end)) for end in axes.get_xlim())
+    assert first < pd.Timestamp(days[0]) < last < first + pd.Timedelta(days=7)
+    assert {"01", "Signed off (UTC)"} <= written(figures.files(told)["svg"])
 
 
 class Chips:
@@ -138,8 +170,10 @@ def test_every_figure_is_a_file_beside_the_page(tmp_path):
         with Image.open(picture) as image:
             image.load()
             assert min(image.size) > 300 or name in {"reliability", "precision_recall"}, name
-    vector = {path.stem for path in folder.glob("*.svg")}
-    assert vector == drawn - {"map"}
-    for name in vector:
+    assert {path.stem for path in folder.glob("*.svg")} == drawn
+    for name in drawn:
         with Image.open(folder / f"{name}.png") as image:
             assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1), name
+    # each says along its axes what is drawn, and in what
+    words = {name: written((folder / f"{name}.svg").read_bytes()) for name in drawn}
+    assert {name: AXES[name] - words[name] for name in drawn} == {name: set() for name in drawn}

@@ -33,7 +33,7 @@ from rts_pipeline.review.exchange import ImportResult, import_verdicts
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson, to_geojson
 from rts_pipeline.review.package import PROJECT, VERDICTS, write_package
-from rts_pipeline.review.qgis_layers import STYLES
+from rts_pipeline.review.qgis_layers import ADDED, KNOWN, STYLES, WINDOW_STYLES
 from rts_pipeline.review.qgis_project import MIN_ID, Layer
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import append
@@ -42,6 +42,8 @@ SECRET = "the other reader thinks so"
 PYTHON = "/usr/bin/python3"
 """Debian's own, which has PyQGIS after `apt install python3-qgis`."""
 YEARS = ("2018", "2019", "2020")
+PENS = {"solid": 1, "dash": 2, "dot": 3, "dash dot": 4, "dash dot dot": 5}
+"""Qt's numbers of its kinds of lines."""
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +352,8 @@ def test_windows_in_qgis(qgis, audited, tmp_path):
     assert told["windows"] == ["a02-0010", "a02-0024"]
     assert [value for _, value in told["form of windows"]["decision"][1][1:]] == ["reject", "unsure"]
     assert {name for name, (*_, free) in told["form of windows"].items() if free is True} == {"decision", "note"}
+    wanted = {decision: [colour, PENS[line]] for decision, (colour, line, _) in WINDOW_STYLES.items()}
+    assert told["styles"]["windows (look through)"] == wanted
     assert {name: told["layers"][name]["valid"] for name in told["order"][:4]} == dict.fromkeys(told["order"][:4], True)
     reviews = project.copied(tmp_path / "copy").reviews
     result = import_verdicts(reviews, "02", "ann", package / VERDICTS, at=AT)
@@ -381,6 +385,11 @@ def test_in_qgis(qgis, project, package, tmp_path):
     }  # fmt: skip
     assert form["base_sha256"][0] == form["fid"][0] == "Hidden"
     assert categories == {decision: legend for decision, (*_, legend) in STYLES.items()}
+    assert told["styles"] == {
+        "candidates": {decision: [colour, PENS[line]] for decision, (colour, line, _) in STYLES.items()},
+        "missed slumps (add)": {"": [ADDED[0], PENS[ADDED[1]]]},
+        "known outlines": {"": [KNOWN[0], PENS[KNOWN[1]]]},
+    }
     _check_pictures(pictures)
     result = import_verdicts(project.reviews, "02", "ann", package / VERDICTS, at=AT)
     assert result == ImportResult(decided=3, missed=1, unchanged=0, undecided=0)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import shapely
 from playwright.sync_api import expect
@@ -93,6 +94,32 @@ def test_an_outline_is_reshaped_by_keyboard_with_undo(reader, project):
     assert shapely.Polygon(hole.interiors[0]).area == pytest.approx(900)
     moved = shapely.union_all([shapely.Polygon(part.exterior) for part in drawn.geoms]).symmetric_difference(square(0))
     assert moved.area == pytest.approx(900 + 100 * 6 / 2)
+
+
+def test_vertices_are_inserted_and_removed_by_keyboard(reader, project):
+    reader.shows("r02-0001")
+    reader.press("3")
+    reader.draws("1 part")
+    first = cross(reader)
+    reader.press("Tab")
+    assert cross(reader) != first
+    reader.press("Shift+Tab")
+    assert cross(reader) == first
+    # one in the middle of an edge, which is moved
+    reader.press("i")
+    middle = cross(reader)
+    assert np.hypot(*np.subtract(middle, first)) == pytest.approx(50)
+    reader.press("Shift+ArrowUp", "Shift+ArrowRight", "Enter")
+    reader.shows("r02-0002")
+    reader.press("3")
+    reader.draws("1 part")
+    reader.press("Tab", "Delete", "3")
+    reader.shows("r02-0003")
+    reader.saved()
+    five, three = (outline(event) for event in project.events())
+    assert (len(five.exterior.coords), len(three.exterior.coords)) == (6, 4)
+    assert np.add(middle, 15).tolist() in np.array(five.exterior.coords).tolist()
+    assert three.area == pytest.approx(square(1).area / 2)
 
 
 def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):

@@ -2,10 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from browser_case import Held, add, draw
+from browser_case import Held, add, cross, draw
 
 pytest_plugins = ("browser_case",)
 FIRST, NO_2018 = "r02-0001", "r02-0002"
@@ -153,6 +154,46 @@ def test_the_list_of_what_was_added_says_how_many(reader):
     filters.select_option("added")
     reader.see("message", "2 shown: added")
     expect(reader.page.locator("nav .row")).to_have_count(2)
+
+
+BAR = "[data-test=map] .ol-scale-line-inner"
+
+
+def zoomed(reader, key):
+    """Press a key that zooms the large map, and return how many metres a pixel is then, by the scale bar, whose length is whole
+    pixels."""
+    bar, width = reader.page.locator(BAR), "e => [e.textContent, e.style.width].join(' ')"
+    before = bar.evaluate(width)
+    reader.press(key)
+    reader.page.wait_for_function(
+        "([bar, before]) => [...document.querySelectorAll(bar)].some(e => [e.textContent, e.style.width].join(' ') !== before)",
+        arg=[BAR, before],
+    )
+    number, unit, pixels = bar.evaluate(width).split()
+    return float(number) * {"m": 1, "km": 1000}[unit] / float(pixels.removesuffix("px"))
+
+
+def test_the_map_is_zoomed_and_moved_by_keyboard(reader):
+    reader.shows(FIRST)
+    reader.press("p")
+    expect(reader.page.locator(BAR)).to_have_text(re.compile("m$"))
+    start = zoomed(reader, "-")
+    for key, factor in (("-", 2), ("+", 1), ("-", 2), ("=", 1)):
+        assert zoomed(reader, key) == pytest.approx(factor * start, rel=0.1)
+    # a drawing begins in the middle of the map, which lies around the candidate when that is left
+    middles = []
+    for keys in ((), ("ArrowRight", "ArrowUp"), ("ArrowLeft", "ArrowDown")):
+        reader.press("p")
+        expect(reader.page.locator(BAR)).to_have_text(re.compile("m$"))
+        reader.press(*keys, "n")
+        reader.draws("0 parts")
+        middles.append(cross(reader))
+        reader.press("Escape")
+        expect(reader.page.locator("[data-test=drawing]")).to_have_count(0)
+    start, there, back = np.array(middles)
+    east, north = there - start
+    assert east == pytest.approx(north) and north > 3
+    assert (start - back).tolist() == pytest.approx([east, north])
 
 
 @pytest.mark.parametrize(("key", "title"), [("?", "Keys"), ("l", "What to accept"), ("x", "Examples"), ("g", "Go to")])

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 from http.client import HTTPException
 from io import BytesIO
@@ -107,6 +108,30 @@ def test_the_gallery_holds_what_earlier_rounds_decided(server):
         ("r01-0002", "reject", "water"),
     }
     assert server.get("/chip/01/r01-0001/2019/true")[0] == 200
+
+
+def test_offline_a_copy_of_what_the_documents_name_is_enough(fresh):
+    """Without the mosaic there is no map, without the evidence nothing but the map; a verdict is taken all the same."""
+    named = ("rounds/02/evidence/", "rounds/02/labels.parquet", "mosaic/")
+    for path in [path for path in fresh.results.rglob("*") if path.is_file()]:
+        if not path.relative_to(fresh.results).as_posix().startswith(named):
+            path.unlink()
+    shutil.rmtree(fresh.results / "rounds/01")
+    server = fresh.serve()
+    around = "/api/around?west={}&south={}&east={}&north={}".format(*square(1).buffer(500).bounds)
+    assert server.json("/api/round")["mosaic"]
+    assert server.get("/chip/02/r02-0001/2019/true")[0] == 200
+    assert {other["kind"] for other in server.json(around)["earlier"]} == {"positive", "negative"}
+    server.kill()
+    shutil.rmtree(fresh.results / "rounds")
+    shutil.rmtree(fresh.results / "mosaic")
+    bare = fresh.serve()
+    told = bare.json("/api/round")
+    assert (told["mosaic"], told["years"], told["kinds"]) == (False, [], [])
+    assert bare.json("/api/candidate/r02-0001")["chips"] == []
+    assert len(bare.json(around)["candidates"]) > 0
+    assert bare.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "accept"})[0] == 200
+    assert fresh.decisions() == {"r02-0001": "accept"}
 
 
 # What a reviewer does

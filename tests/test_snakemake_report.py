@@ -1,5 +1,6 @@
 """Snakemake's own report of a run: what ran, when, with which parameters."""
 
+import base64
 import json
 import re
 
@@ -44,3 +45,7 @@ def test_the_report_and_every_figure_of_a_project_with_an_earlier_inventory_are_
     assert {"map", "sizes", "clusters"} <= {path.stem for path in made}
     figures = [path.relative_to(case.folder).as_posix() for path in made]
     assert shown == {"Report": ["results/report/report.html"], "Figures": figures}
+    # not only named: it holds their bytes
+    held = json.loads(re.search(r"var results = (\{.*\});", page).group(1))
+    for file in ("results/report/report.html", *figures):
+        assert base64.b64decode(held[file]["data_uri"].split("base64,")[1]) == (case.folder / file).read_bytes(), file

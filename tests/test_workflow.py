@@ -109,6 +109,56 @@ def test_a_covariate_concerns_the_attributes_and_what_follows(case):
     assert "lakes.gpkg: no such file; expected the file of attributes.covariates.lake" in told.stderr
 
 
+def halves(case):
+    """Name all slumps of the target year as seeds, and two detectors: the first finds two that neither was taught, the second
+    these and another one."""
+    slumps = gpd.read_file(case.folder / "corridor/truth.gpkg").query("year == 2019")[["geometry"]].reset_index(drop=True)
+    slumps.to_file(case.folder / "known.gpkg")
+    for name, taught, found in (("a", [0], [0, 1, 2, 3]), ("b", [1], [0, 2, 3, 4])):
+        folder = case.folder / name / "rounds/01"
+        folder.mkdir(parents=True)
+        slumps.iloc[taught].assign(kind="positive").to_parquet(folder / "labels.parquet")
+        slumps.iloc[found].to_parquet(folder / "outlines.parquet")
+    case.configure(labels={"seeds": "known.gpkg"}, completeness={"detectors": ["a/rounds/01", "b/rounds/01"]})
+    return slumps
+
+
+def test_two_detectors_of_other_projects_tell_how_complete_the_inventory_is(case):
+    slumps, wanted = halves(case), "results/inventory/completeness.json"
+    assert case.plan(wanted) == {"inventory": 1, "completeness": 1}
+    case.snakemake(wanted)
+    told = json.loads((case.results / "inventory/completeness.json").read_text())["detectors"]
+    assert told["detectors"] == ["a/rounds/01", "b/rounds/01"]
+    assert [told[name] for name in ("slumps", "first", "second", "both")] == [len(slumps) - 2, 2, 3, 2]
+    assert told["unjudged"] == [0, 0]
+    assert told["total"]["value"] == pytest.approx(3 * 4 / 3 - 1)
+    assert case.plan(wanted) == {}
+    # what another project finds later is told later
+    slumps.iloc[[2, 3, 4]].to_parquet(case.folder / "a/rounds/01/outlines.parquet")
+    assert case.plan(wanted) == {"completeness": 1}
+    case.snakemake(wanted)
+    told = json.loads((case.results / "inventory/completeness.json").read_text())["detectors"]
+    assert [told[name] for name in ("first", "second", "both")] == [3, 3, 3]
+    case.configure(completeness={"detectors": ["a/rounds/01", "c/rounds/01"]})
+    missing = case.snakemake(wanted, "--dry-run", check=False)
+    assert missing.returncode
+    assert "c/rounds/01/outlines.parquet" in missing.stdout + missing.stderr
+    case.configure(completeness={"detectors": []})
+    assert case.plan(wanted) == {"completeness": 1}
+
+
+def test_a_project_of_half_of_the_seeds_measures_no_image_again(case):
+    """As docs/completeness.md makes the two detectors."""
+    for place in ("scenes", "mosaic", "coverage"):
+        shutil.copytree(case.results / place, case.folder / "results_a" / place)
+    gpd.read_file(case.folder / "corridor/seeds.gpkg").iloc[::2].to_file(case.folder / "seeds_a.gpkg")
+    case.configure(labels={"seeds": "seeds_a.gpkg"})
+    case.config.write_text(case.config.read_text().replace("results: results", "results: results_a"))
+    assert case.plan("results_a/rounds/01/outlines.parquet") == {
+        name: count for name, count in ROUND.items() if name != "evidence"
+    }
+
+
 def test_a_wider_area_is_covered_also_where_no_item_lies(case):
     area = gpd.read_file(case.folder / "corridor/aoi.gpkg").to_crs("EPSG:32646")
     wider = area.set_geometry(area.buffer(3000, join_style="mitre"))

@@ -25,6 +25,11 @@ SHORT = {
     "delineation_id": "delin_id",
     "possibility": "possib",
     "possibility_class": "possib_cls",
+    "prob_median": "prob_med",
+    "expected_area_m2": "exp_area",
+    "area_m2_t45": "area_t45",
+    "area_m2_t65": "area_t65",
+    "area_m2_t80": "area_t80",
     "base_sha256": "base_sha",
     "model_sha256": "model_sha",
     "acquired_start": "acq_start",
@@ -37,6 +42,8 @@ SHORT = {
     "elevation_mean_m": "elev_avg_m",
     "elevation_max_m": "elev_max_m",
     "aspect_concentration": "aspect_con",
+    "solar_kwh_m2_yr": "solar_kwh",
+    "terrain_missing": "terr_miss",
     "first_year_source": "first_src",
     "last_changed_year": "chang_year",
     "config_sha256": "config_sha",
@@ -52,7 +59,7 @@ SHORT = {
     "dist_railway_m": "railway_m",
     "rts_pipeline_version": "rtspl_vers",
 }
-"""Names of the columns whose own is too long; any other is cut to its first letters and a number."""
+"""Names of the columns whose own is too long; that of a covariate is cut, and ends with a number where another one has it."""
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -38,23 +38,22 @@ NAMES = {
 SMALL = (4.0, 3.1)
 PNG_DPI = 300
 """What journals ask of pictures."""
+ALONE = pd.Timedelta(days=3)
+"""What is shown before and after the time of a single sign-off."""
 TICKS_HA = [factor * 10.0**power for power in range(-4, 5) for factor in (1, 2, 5)]
 
 
-class Vector(str):
-    """An SVG image as a data URI, with the figure that it is of: for who can't take SVG it is drawn again as a PNG."""
+class Drawn(str):
+    """An image as a data URI, with the figure that it is of: files for papers are drawn from it."""
 
     figure: Figure
 
 
-def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> str:
-    """Return the figure as a data URI, a `Vector` where it is SVG; equal figures give equal text."""
-    drawn = _saved(figure, kind, **options)
-    if kind != "svg":
-        return uri(drawn, kind)
-    vector = Vector(uri(drawn, "svg+xml"))
-    vector.figure = figure
-    return vector
+def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> Drawn:
+    """Return the figure as a data URI for the page; equal figures give equal text."""
+    drawn = Drawn(uri(_saved(figure, kind, **options), {"svg": "svg+xml"}.get(kind, kind)))
+    drawn.figure = figure
+    return drawn
 
 
 def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
@@ -74,13 +73,13 @@ def file_uri(path: Path) -> str:
 
 
 def files(uri: str) -> dict[str, bytes]:
-    """Return the content of a figure's files by their ending: "png", and "svg" where the data URI is a `Vector`."""
+    """Return the content of a figure's files by their ending: "svg" and "png" of what was `Drawn` here, else what it is."""
     kind, data = uri.removeprefix("data:image/").split(";base64,")
     own = {kind.removesuffix("+xml"): base64.b64decode(data)}
-    if not isinstance(uri, Vector):
+    if not isinstance(uri, Drawn):
         return own
     with styled():
-        return own | {"png": _saved(uri.figure, "png", dpi=PNG_DPI)}
+        return {"svg": own.get("svg") or _saved(uri.figure, "svg"), "png": _saved(uri.figure, "png", dpi=PNG_DPI)}
 
 
 def uri(data: bytes, mime: str) -> str:
@@ -164,6 +163,9 @@ def time_line(rounds: pd.DataFrame) -> str:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
         axes.margins(x=0.08)
+        if days.nunique() == 1:
+            # else a single time would stand in the middle of four years
+            axes.set_xlim(*date2num([days.iloc[0] - ALONE, days.iloc[0] + ALONE]))
         count_axis(axes, "Slumps found by rounds")
         axes.set_ylim(0, max(1.0, float(found.max()) * 1.18))
         axes.set_xlabel("Signed off (UTC)")

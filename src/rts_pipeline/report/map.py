@@ -39,6 +39,7 @@ STEPS_M = np.array([f * 10**e for e in range(1, 7) for f in (1, 2, 5)], dtype=fl
 LONG_SIDE_IN, SHORTEST_SIDE_IN = 8.5, 4.0
 ROOM = 0.16
 """Room above and below a small map as a share of its long side, so that arrow and scale bar hide nothing."""
+PAGE_DPI = 170
 LABEL_IN = 0.85
 """Room for a longitude at the lower edge."""
 
@@ -73,7 +74,7 @@ class Frame:
 
 
 def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs: str) -> str:
-    """Return the map as a PNG data URI.
+    """Return the map as a PNG data URI: as SVG many outlines would make the page too large.
 
     Args:
         slumps: the inventory with `iteration` and `decision`, in the grid's CRS.
@@ -90,8 +91,7 @@ def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs:
         handles = [*_ground(axes, area, seen), *_slumps(axes, slumps, inches)]
         decorate(axes, frame)
         figure.legend(handles=handles, loc="outside lower center", ncols=2 if size[0] < 6 else 3, fontsize=9)
-        with matplotlib.rc_context({"savefig.dpi": 170}):
-            return data_uri(figure, "png")
+        return data_uri(figure, "png", dpi=PAGE_DPI)
 
 
 def _ground(axes: Axes, area: gpd.GeoSeries, seen: Coverage) -> list[Patch]:

@@ -66,7 +66,8 @@ def _overview(canvas: Image, cells: Sequence[GeoBox], area: gpd.GeoSeries, crs: 
         outline(axes, area)
         decorate(axes, frame)
         figure.legend(handles=[unseen, *names], loc="outside lower center", ncols=columns, fontsize=8, handlelength=1.4)
-        return data_uri(figure, "webp", dpi=DPI, bbox_inches="tight", pad_inches=0.04, pil_kwargs=LOSSY)
+        # without the figure, whose pictures are large
+        return str(data_uri(figure, "webp", dpi=DPI, bbox_inches="tight", pad_inches=0.04, pil_kwargs=LOSSY))
 
 
 def _handles(legend: Palette) -> list[Patch]:
