@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "e7860ad939e141a4"),
     "completeness": Stage(3, "completeness", "2367253ff9b2ef45"),
     "attributes": Stage(6, "inventory.attributes", "470093151e344538"),
-    "export": Stage(8, "export.build", "1a962b4e2c16d5f0"),
-    "report": Stage(17, "report.build", "385bdc7ba8aee52e"),
+    "export": Stage(8, "export.build", "6d68a860a1eb4009"),
+    "report": Stage(17, "report.build", "dcc8a36562f38560"),
     "quantise": Stage(1, "quantise", "06d51075878c9fb6"),
 }
 
