@@ -69,11 +69,11 @@ BREAKERS = {
 
 
 @pytest.mark.parametrize("breaker", BREAKERS)
-def test_what_is_broken_gives_exit_code_one(orders, breaker):
+def test_what_is_broken_gives_the_exit_code_of_bad_data(orders, breaker):
     damage, reason = BREAKERS[breaker]
     damage(orders / "20180801")
     done = run(orders)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     broken = done.output.split("Broken files:\n")[1].splitlines()
     assert len(broken) == 1
     assert reason in broken[0]
@@ -84,7 +84,7 @@ def test_an_unreadable_header_is_broken_without_a_manifest(orders):
         manifest.unlink()
     next(orders.rglob("*_SR.tif")).write_bytes(b"II*\0")
     done = run(orders)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "_SR.tif: damaged: can't be read" in done.output
 
 
@@ -93,7 +93,7 @@ def test_checksums_are_compared_where_wanted(orders):
     path.write_text(path.read_text().replace("2.0", "3.0"))
     assert run(orders).exit_code == 0
     done = run(orders, "--checksums")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert f"{path.name} has another sha256 than the order's manifest lists" in done.output
 
 

@@ -107,6 +107,9 @@ def test_a_covariate_concerns_the_attributes_and_what_follows(case):
     lakes.unlink()
     told = case.snakemake("preliminary", "--dry-run", check=False)
     assert "lakes.gpkg: no such file; expected the file of attributes.covariates.lake" in told.stderr
+    case.configure(attributes={"covariates": []}, completeness={"detectors": ["a/rounds/01", "b/rounds/01"]})
+    told = case.snakemake("preliminary", "--dry-run", check=False)
+    assert "a/rounds/01/outlines.parquet: no such file; expected in the folder of a round of another project" in told.stderr
 
 
 def halves(case):

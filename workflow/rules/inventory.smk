@@ -47,11 +47,7 @@ rule completeness:
         inventory="<results>/inventory/outlines.parquet",
         signoffs=signoffs(project.rounds.finished),
         reviewed=reviewed(project.rounds.finished),
-        detectors=expand(
-            "{folder}/{file}.parquet",
-            folder=project.config.completeness.detectors,
-            file=["outlines", "labels"],
-        ),
+        detectors=project.config.completeness.files,
     output:
         "<results>/inventory/completeness.json",
     log:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rts_pipeline.commands.common import DEFAULT_CONFIG, Block, Code, ConfigFile, Options, Out, record_item, stage_options
+from rts_pipeline.errors import InputError
 from rts_pipeline.options import (
     AdjustOptions,
     CatalogOptions,
@@ -103,7 +104,7 @@ def check(
     ] = None,
     files: Annotated[bool, typer.Option("--files", help="List every file.")] = False,
 ) -> None:
-    """Tell what folders with delivered orders hold, before any run; exit code 1 where something is broken.
+    """Tell what folders with delivered orders hold, before any run; exit code 3 where something is broken.
 
     Example: rts-pipeline scenes check data/orders --season 07-01 08-30 --picture coverage.png
     """
@@ -116,7 +117,7 @@ def check(
         typer.echo(line)
     if picture is not None:
         draw(delivery, days, picture)
-    raise typer.Exit(int(any(row.broken for row in delivery.files)))
+    raise typer.Exit(InputError.exit_code if any(row.broken for row in delivery.files) else 0)
 
 
 def overlaps(

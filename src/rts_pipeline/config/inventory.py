@@ -103,3 +103,8 @@ class Completeness(Section):
         if self.detectors and len(set(self.detectors)) != 2:
             raise ValueError(f"detectors must be two different folders or none, found {self.detectors}")
         return self
+
+    @property
+    def files(self) -> list[str]:
+        """What the two networks outlined, and what they had learnt from."""
+        return [f"{folder}/{table}.parquet" for folder in self.detectors for table in ("outlines", "labels")]

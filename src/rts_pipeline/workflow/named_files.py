@@ -52,14 +52,18 @@ class NamedFiles:
         Raises:
             InputError: one isn't.
         """
-        for path in self.adopted.values():
-            if not Path(path).exists():
-                raise InputError(
-                    path, "no such file", expected="in the folder of a round (rounds.adopt)", do="correct the path"
-                )
-        for key, path in self.config.attributes.files.items():
-            if not Path(path).exists():
-                raise InputError(path, "no such file", expected=f"the file of attributes.{key}", do="correct the path")
+        detectors = self.config.completeness.files
+        inventory = self.config.inventory
+        wanted = [
+            *((path, "in the folder of a round (rounds.adopt)") for path in self.adopted.values()),
+            *((path, f"the file of attributes.{key}") for key, path in self.config.attributes.files.items()),
+            *((path, "in the folder of a round of another project (completeness.detectors)") for path in detectors),
+            (inventory.previous, "an earlier inventory (inventory.previous)"),
+            (inventory.decisions, "what the lab decided of relations (inventory.decisions)"),
+        ]
+        for path, expected in wanted:
+            if path is not None and not Path(path).exists():
+                raise InputError(path, "no such file", expected=expected, do="correct the path")
 
     @cached_property
     def checksums(self) -> dict[str, str]:
