@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "7462bfb4d89a76ee"),
     "completeness": Stage(3, "completeness", "47762ac29fb43ef9"),
     "attributes": Stage(6, "inventory.attributes", "8b8bc724de3f3116"),
-    "export": Stage(7, "export.build", "ab60f49e4dfe4491"),
-    "report": Stage(16, "report.build", "c199283cf530115d"),
+    "export": Stage(7, "export.build", "b1b324decc2f962d"),
+    "report": Stage(16, "report.build", "3355cd5b86f32814"),
     "quantise": Stage(1, "quantise", "2fb170bae29443ec"),
 }
 
