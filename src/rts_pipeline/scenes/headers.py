@@ -1,6 +1,6 @@
 """What files say about themselves, read once and remembered by path, size and modification time.
 
-What could not be read is tried again by each run: a right that was missing is given without a change of either.
+What could not be read is tried again at each look: a right that was missing is given without a change of either.
 """
 
 from __future__ import annotations
