@@ -22,7 +22,8 @@ from rts_pipeline import io
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache", "tensorboard"}
+NO_RESULT = {"logs", "benchmarks", ".made", "evidence_cache", "tensorboard", ".overview.json", ".selection.json"}
+"""Beside logs and the cache: what planning remembers by the times of the delivered files, which those of a copy don't share."""
 
 
 @dataclass
