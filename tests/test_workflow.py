@@ -50,7 +50,8 @@ def test_an_audit_is_a_sample_more_with_its_pictures(case):
     shown = set(gpd.read_parquet(case.results / "rounds/01/evidence/evidence.parquet")["candidate_id"])
     candidates = gpd.read_parquet(case.results / "rounds/01/candidates.parquet")["candidate_id"]
     windows = set(frame.loc[frame["sampled"], "window_id"])
-    assert shown == {*candidates, *windows}
+    seeds = pd.read_parquet(case.results / "rounds/01/labels.parquet")["label_id"]
+    assert shown == {*candidates, *seeds, *windows}
     at = ("--config", case.config)
     assert f"and {len(windows)} windows to look through" in case.cli("review", "start", "01", *at).stdout
     case.cli("review", "simulate", "01", "--truth", "corridor/truth.gpkg", *at)
@@ -61,6 +62,9 @@ def test_an_audit_is_a_sample_more_with_its_pictures(case):
     audit = json.loads((case.results / "inventory/completeness.json").read_text())["audit"]
     assert audit["windows"]["looked_through"] == len(windows)
     assert audit["added"] == (reviewed["decision"] == "missed").sum()
+    slumps = gpd.read_parquet(case.results / "inventory/outlines.parquet")
+    known = slumps[slumps["iteration"] == 0]
+    assert len(known) and known["area_by_year_m2"].notna().all(), "seeds are measured in every year too"
 
 
 def test_a_file_of_no_item_renews_the_ledger_alone(case):
@@ -78,9 +82,10 @@ def test_evidence_is_made_anew_only_where_it_changes(case):
     def kept():
         return {path.name: path.stat().st_ino for path in (case.results / "evidence_cache").glob("*/*.zip")}
 
-    number = len(pd.read_parquet(case.results / "rounds/01/candidates.parquet"))
+    here = case.results / "rounds/01"
+    number = sum(len(pd.read_parquet(here / f"{table}.parquet")) for table in ("candidates", "labels"))
     before = kept()
-    assert len(before) == 2 * number > 0, "pictures and numbers of each candidate"
+    assert len(before) == 2 * number > 0, "pictures and numbers of each candidate and each seed"
     case.configure(evidence={"ring_m": 45.0})
     case.snakemake()
     after = kept()
