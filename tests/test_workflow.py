@@ -64,7 +64,7 @@ def test_an_audit_is_a_sample_more_with_its_pictures(case):
     assert audit["added"] == (reviewed["decision"] == "missed").sum()
     slumps = gpd.read_parquet(case.results / "inventory/outlines.parquet")
     known = slumps[slumps["iteration"] == 0]
-    assert len(known) and known["area_by_year_m2"].notna().all(), "seeds are measured in every year too"
+    assert len(known) and known["change_of"].notna().all(), "seeds are measured in the years too"
 
 
 def test_a_file_of_no_item_renews_the_ledger_alone(case):
