@@ -296,7 +296,6 @@ class NoNetwork:
 
 def n_windows(case: Case) -> int:
     """Return the number of windows that hold a usable pixel."""
-
     engine = NoNetwork(readers=1, wide=8)
     with Mosaics(case.mosaics, case.options.grid.grid(), ("blue", "green", "red", "nir")) as reader:
         for _ in probabilities(case.block, reader, engine, SETTING):

@@ -18,7 +18,7 @@ from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io.json import parse_json, write_json
 from rts_pipeline.io.tables import read_geoparquet, read_parquet
-from rts_pipeline.lineage import with_lineage
+from rts_pipeline.lineage import SEED, with_lineage
 from rts_pipeline.metrics import recapture
 from rts_pipeline.metrics import removal as curve
 from rts_pipeline.metrics.estimate import Estimate, recall
@@ -129,7 +129,7 @@ def states(inventory: gpd.GeoDataFrame, round: int) -> Slumps:
     """
     points = inventory.geometry.representative_point()
     known = [
-        any(source == "seed" or int(source.split()[-1]) < round + (decision != "missed") for source, decision in _parts(row))
+        any(source == SEED or int(source.split()[-1]) < round + (decision != "missed") for source, decision in _parts(row))
         for row in inventory[["source", "decision", "parts"]].itertuples(index=False)
     ]
     area_m2, _ = geodesic_area_perimeter(inventory.geometry)

@@ -16,7 +16,7 @@ from rts_pipeline.grid import GeoBox
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2, replacements, united, with_lineage
+from rts_pipeline.lineage import MIN_SHARED_M2, SEED, replacements, seed_ids, united, with_lineage
 from rts_pipeline.options import LabelsOptions
 
 KINDS = {
@@ -36,9 +36,6 @@ IGNORE = 255
 """Value of pixels that are neither learned from nor scored."""
 VALUES = {"positive": 1, "negative": 0, "ignore": IGNORE}
 """Value of the pixels of each kind of label; what is not labelled is 0 too."""
-
-SEED = "seed"
-"""Source of what was known at the start; that of what a review decided is "round 01" and so on."""
 
 COLUMNS = [
     "label_id",
@@ -172,7 +169,7 @@ def read_unmeasured(labels: Path) -> gpd.GeoDataFrame:
 def _from_seeds(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(
         {
-            "label_id": [f"seed-{number:05d}" for number in range(1, len(outlines) + 1)],
+            "label_id": seed_ids(len(outlines)),
             "kind": "positive",
             "source": SEED,
             "candidate_id": pd.Series([None] * len(outlines), dtype="string"),

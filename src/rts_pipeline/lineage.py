@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 MIN_SHARED_M2 = 0.01
 """Overlaps below this are rounding: outlines that share an edge overlap by slivers after a change of CRS."""
 SEPARATOR = ","
+JOINT = "+"
+"""Joins the ids of the outlines that a slump of the inventory was made of."""
+SEED = "seed"
+"""Source of what was known at the start; that of what a review decided is "round 01" and so on."""
+
+
+def seed_ids(n: int) -> list[str]:
+    """Return the ids of the slumps known at the start, in the order of their file: one slump, one id, in every table."""
+    return [f"{SEED}-{number:05d}" for number in range(1, n + 1)]
 
 
 def with_lineage(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

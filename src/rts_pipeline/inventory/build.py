@@ -25,7 +25,7 @@ from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import United, unite_overlapping
 from rts_pipeline.io.tables import read_geoparquet, write_csv, write_parquet
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import with_lineage
+from rts_pipeline.lineage import SEED, seed_ids, with_lineage
 from rts_pipeline.options import InventoryOptions
 from rts_pipeline.review.rounds import POSITIVE
 
@@ -99,10 +99,9 @@ def build_inventory(
 
 def _seeds(path: Path, grid: Grid) -> gpd.GeoDataFrame:
     outlines = read_outlines(path, "seed outlines", crs=grid.crs).geometry
-    n = len(outlines)
     values: dict[str, Any] = {
-        "delineation_id": [f"seed-{number:05d}" for number in range(1, n + 1)],
-        "source": "seed",
+        "delineation_id": seed_ids(len(outlines)),
+        "source": SEED,
         "iteration": 0,
         "decision": "seed",
         "possibility": 1.0,

@@ -137,7 +137,7 @@ def _of_pairs(
 ) -> list[dict[str, Any]]:
     """Return the relation of each pair, with what the lab decided of it in `took`."""
     uids, rows = earlier["rts_uid"].to_numpy(), slumps["delineation_id"].to_numpy()
-    others = earlier["delineation_id"].to_numpy() if "delineation_id" in earlier else uids
+    others = _delineations(earlier)
     taken = np.zeros(len(earlier), dtype=bool)
     taken[carried[carried >= 0]] = True
     told = []
@@ -153,6 +153,11 @@ def _of_pairs(
             }
         )
     return told
+
+
+def _delineations(earlier: gpd.GeoDataFrame) -> NDArray[np.object_]:
+    """Return by what the earlier rows are named: their delineation_id, or their uid where the file lacks it."""
+    return earlier["delineation_id" if "delineation_id" in earlier else "rts_uid"].to_numpy()
 
 
 def _shown(pairs: pd.DataFrame, told: list[dict[str, Any]]) -> NDArray[np.bool_]:
@@ -172,7 +177,7 @@ def _of_lost(
 ) -> tuple[list[dict[str, Any]], list[int]]:
     """Return the relation of each earlier slump that no outline shows, and the positions of those that are carried along."""
     before, uids = earlier.geometry.to_numpy(), earlier["rts_uid"].to_numpy()
-    others = earlier["delineation_id"].to_numpy() if "delineation_id" in earlier else uids
+    others = _delineations(earlier)
     shares = observed(earlier.geometry.iloc[lost].reset_index(drop=True))
     told, along = [], []
     for old, said, share in zip(lost.tolist(), _rejections(before[lost], rejected), shares.tolist(), strict=True):

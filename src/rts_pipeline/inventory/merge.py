@@ -10,6 +10,7 @@ import shapely
 
 from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE
 from rts_pipeline.io.json import canonical_json
+from rts_pipeline.lineage import JOINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +34,7 @@ def merged(parts: pd.DataFrame, slump: NDArray[np.int64]) -> pd.DataFrame:
     first, last = (ordered.drop_duplicates("slump", keep=end).set_index("slump") for end in ("first", "last"))
     rows = ordered.groupby("slump")
     values = {
-        "delineation_id": rows["delineation_id"].agg("+".join),
+        "delineation_id": rows["delineation_id"].agg(JOINT.join),
         **{name: first[name] for name in ("source", "iteration")},
         "decision": last["decision"],
         "possibility": rows["possibility"].max(),

@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from rts_pipeline.drawing import MAIN, drawing
 from rts_pipeline.errors import InputError
 from rts_pipeline.io.files import was_read
+from rts_pipeline.lineage import JOINT
 from rts_pipeline.report.figures import data_uri, uri
 from rts_pipeline.report.palette import FEW
 from rts_pipeline.report.tables import records
@@ -67,7 +68,7 @@ class Years:
 
     def _place(self, delineation: str) -> tuple[str, str] | None:
         """Return round and id of the newest outline of a slump that has chips."""
-        places = [(round, name) for name in reversed(delineation.split("+")) for round in self.rounds]
+        places = [(round, name) for name in reversed(delineation.split(JOINT)) for round in self.rounds]
         return next((place for place in places if self.pictures.chips(*place)), None)
 
     def _strip(self, delineation: str, outline: BaseGeometry) -> list[dict[str, Any]]:
