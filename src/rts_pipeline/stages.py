@@ -32,13 +32,13 @@ class Stage:
 
 STAGES = {
     "scenes": Stage(2, "scenes.measure", "11a8c4bc9b92bcd4"),
-    "catalog": Stage(3, "scenes.catalog", "eeea944a9696f258"),
+    "catalog": Stage(3, "scenes.catalog", "e0033c58a0d2007d"),
     "overlaps": Stage(1, "scenes.overlaps", "2300b419a107cdfa"),
     "adjust": Stage(1, "scenes.adjust", "34a6310ced9be690"),
     "mosaic": Stage(2, "mosaic", "aa73135485f2da3b"),
     "coverage": Stage(1, "coverage", "a07e00a547fbe714"),
     "observed": Stage(1, "coverage", "a07e00a547fbe714"),
-    "ledger": Stage(2, "scenes.ledger", "7b97f4a8a1222162"),
+    "ledger": Stage(2, "scenes.ledger", "923979a6674b868a"),
     "labels": Stage(2, "labels", "53ff260e5bc9de46"),
     "chips": Stage(2, "chips", "f1306c5a0b68757d"),
     "train": Stage(4, "learning.train", "b381f42efbd6bb1d"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rts_pipeline.config.base import Fraction, Positive, Section
 
@@ -58,22 +58,41 @@ class Scenes(Usability):
 
 
 class Agreement(Section):
-    """In what items are compared."""
+    """Which items are compared, and in what."""
 
+    items: Literal["other_years", "all"] = Field(
+        "other_years",
+        description="other_years: those of other years are held against the target year's mosaics; all: those of the target"
+        " year also against each other, before the mosaics: then one that comes, goes or breaks concerns all mosaics.",
+    )
     shifts: Literal["none", "measure", "correct"] = Field(
-        "none", description="Displacement of items against each other: not looked at, recorded, or also corrected."
+        "correct", description="Displacement of items: not looked at, recorded, or also corrected."
     )
     radiometry: Literal["none", "overlaps"] = Field(
         "none", description="overlaps: a gain and an offset for each item and band make overlapping items agree."
     )
     reference: str | None = Field(
-        None, description="Raster (4 bands as ours, any CRS) whose place is right; null: where most items agree."
+        None,
+        description="With items: all, a raster (4 bands as ours, any CRS) whose place is right; null: where most items agree.",
     )
 
     @property
     def active(self) -> bool:
         """Whether items are compared at all."""
         return self.shifts != "none" or self.radiometry != "none"
+
+    @property
+    def of_target_year(self) -> bool:
+        """Whether those of the target year are compared too."""
+        return self.active and self.items == "all"
+
+    @model_validator(mode="after")
+    def _reference_is_used(self) -> Self:
+        if self.reference and self.items != "all":
+            raise ValueError(
+                f"reference {self.reference} pins the target year's items, which are compared only with items: all"
+            )
+        return self
 
 
 class Correction(Section):
@@ -85,7 +104,7 @@ class Correction(Section):
 
 
 class Adjust(Correction, Agreement):
-    """Items made to agree, those of the target year all together: then one that comes, goes or breaks concerns all mosaics."""
+    """Items made to agree: those of other years with the target year's mosaics, so that years can be compared."""
 
 
 class Mosaic(Section):

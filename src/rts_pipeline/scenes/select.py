@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,10 @@ class Selection:
     block_cells: dict[str, list[str]]
     ignored: dict[str, str]
 
-    @property
-    def target(self) -> set[str]:
+    @cached_property
+    def target(self) -> frozenset[str]:
         """Ids of the target year's items."""
-        return set().union(*self.by_cell.values())
+        return frozenset().union(*self.by_cell.values())
 
 
 def area_cells(aoi: Path, grid: Grid) -> list[str]:
