@@ -5,7 +5,8 @@ python bench/agreement.py results/demo
 Displacement: error of rts:shift_m against the true displacement, in pixels of 3 m, absolute and relative to each other. Steps:
 mean difference of two items' values (reflectance x 10,000, mean of the bands) within 8 px of a border between them, in squares
 of 32 px, before and after; on clear ground (udm2 band 1 in both), and on all usable ground (with light haze, which no gain
-takes away). Prints a table and writes results/bench/agreement.json.
+takes away). Of the items of other years: how far they lie from where most of them do, as delivered and as evidence reads them;
+this also for a project with adjust.items: other_years. Prints a table and writes results/bench/agreement.json.
 """
 
 from __future__ import annotations
@@ -34,11 +35,26 @@ def shift_errors(paths: list[Path], options: CorridorOptions) -> tuple[np.ndarra
 
     Where all lie together no overlap can tell: the median item is taken to lie right, unless adjust.reference says more.
     """
-    truth = {item.item_id: item for item in plan(np.random.default_rng([options.seed, 7]), options)}
     told = [json.loads(path.read_text())["properties"]["rts:shift_m"] for path in paths]
-    true = [(truth[path.parent.name].shift_px[1], -truth[path.parent.name].shift_px[0]) for path in paths]
-    off = np.array(told) / 3 - true
-    return np.hypot(*off.T), np.hypot(*(off - np.median(off, axis=0)).T)
+    off = np.array(told) / 3 - true_shifts(paths, options)
+    return np.hypot(*off.T), apart(off)
+
+
+def true_shifts(paths: list[Path], options: CorridorOptions) -> np.ndarray:
+    """Return how far each item's content lies to the east and north, in pixels (n, 2)."""
+    truth = {item.item_id: item for item in plan(np.random.default_rng([options.seed, 7]), options)}
+    return np.array([(truth[path.parent.name].shift_px[1], -truth[path.parent.name].shift_px[0]) for path in paths])
+
+
+def apart(shifts: np.ndarray) -> np.ndarray:
+    """Return the distances (n,) from what all (n, 2) have in common."""
+    return np.hypot(*(shifts - np.median(shifts, axis=0)).T)
+
+
+def between_years(paths: list[Path], options: CorridorOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far the items lie from where most do, in pixels: as delivered, and as they are read."""
+    true = true_shifts(paths, options)
+    return apart(true), apart(true - np.array([MeasuredItem.load(path).shift_m for path in paths]) / 3)
 
 
 def seen(path: Path, area: GeoBox) -> tuple[np.ndarray, np.ndarray]:
@@ -73,20 +89,15 @@ def steps(paths: list[Path], area: GeoBox, *, clear_only: bool) -> tuple[float, 
         number, place = np.unique(squares[near], return_inverse=True)
         count = np.bincount(place)
         for images in (before, after):
-            apart = (images[a] - images[b]).reshape(4, -1)[:, near]
-            means = [np.abs(np.bincount(place, band) / count)[count >= LEAST] for band in apart] if len(number) else []
+            difference = (images[a] - images[b]).reshape(4, -1)[:, near]
+            means = [np.abs(np.bincount(place, band) / count)[count >= LEAST] for band in difference] if len(number) else []
             found.append(np.mean(means, axis=0) if len(means) else np.zeros(0))
     return float(np.concatenate(found[::2]).mean()), float(np.concatenate(found[1::2]).mean())
 
 
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("results", type=Path, help="of a demo with adjust.shifts: correct, radiometry: overlaps")
-    folder = parser.parse_args().results
-    options = CorridorOptions(seed=1)  # as `rts-pipeline demo` makes it
-    paths = sorted((folder / "scenes").glob(f"{options.target_year}*/adjusted.json"))
-    result: dict[str, object] = {"items": len(paths)}
+def agreement(paths: list[Path], options: CorridorOptions) -> dict[str, object]:
+    """Measure how well the items of the target year agree."""
+    result: dict[str, object] = {}
     for name, errors in zip(("absolute", "relative"), shift_errors(paths, options), strict=True):
         median, most = float(np.median(errors)), float(errors.max())
         print(f"{name} displacement of {len(paths)} items: error {median:.3f} px in the median, {most:.3f} at most")
@@ -95,6 +106,25 @@ def main() -> None:
         before, after = steps(paths, options.area, clear_only=clear_only)
         print(f"mean step on {name}: {before:.1f} before, {after:.1f} after, {before / after:.1f}-fold less")
         result[f"step_on_{name.replace(' ', '_')}"] = {"before": before, "after": after}
+    return result
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results", type=Path, help="of a demo")
+    folder = parser.parse_args().results
+    options = CorridorOptions(seed=1)  # as `rts-pipeline demo` makes it
+    adjusted = sorted((folder / "scenes").glob("*/adjusted.json"))
+    paths = [path for path in adjusted if path.parent.name.startswith(str(options.target_year))]
+    years = [path for path in adjusted if path not in paths]
+    result: dict[str, object] = {"items": len(paths), "items_of_other_years": len(years)}
+    for name, far in zip(("delivered", "read"), between_years(years, options), strict=True):
+        median, most = float(np.median(far)), float(far.max())
+        print(f"{len(years)} items of other years as {name}: {median:.3f} px apart in the median, {most:.3f} at most")
+        result[f"years_apart_px_as_{name}"] = {"median": median, "max": most}
+    if paths:
+        result |= agreement(paths, options)
     io.write_json(Path("results/bench/agreement.json"), result)
 
 

@@ -89,7 +89,7 @@ def write_candidates(results: Path, round="01", outlines=None, known=None, cut=0
     for name, columns in ((rounds.CHANGE, CHANGE), (rounds.YEARS, YEAR)):
         io.write_parquet(path.parent / name, pd.DataFrame(columns=list(columns)).astype(columns))
     io.write_json(path.parent / rounds.CHOICE, {"threshold": 0.4})
-    io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"cut": cut}})
+    io.write_json(path.with_name(rounds.SUMMARY), {"outlines": {"candidate": n, "changed": 0, "cut": cut}})
     io.write_parquet(path, frame)
     return path
 

@@ -8,7 +8,6 @@ import sys
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -293,13 +292,15 @@ def test_status_before_anything_ran(case):
     assert "Round 01: to be computed" in case.cli("status", "--config", case.config).stdout
 
 
-@pytest.mark.parametrize("name", ["candidates.parquet", "candidates.json"])
-def test_broken_candidates_are_told_in_one_line(case, name):
+def test_broken_candidates_are_told_in_one_line(case):
     folder = case.results / "rounds/01"
     folder.mkdir(parents=True)
-    pd.DataFrame({"candidate_id": ["r01-0001"]}).to_parquet(folder / "candidates.parquet")
-    (folder / name).write_text("{")
-    refused(case, 3, name)
+    status = ("rts-pipeline", "status", "--config", case.config)
+    (folder / "candidates.parquet").write_text("{")
+    refused(case, 3, "candidates.parquet", command=status)
+    for broken in ("{", "[]", '{"outlines": {"cut": 0}}'):
+        (folder / "candidates.json").write_text(broken)
+        refused(case, 3, "candidates.json")
 
 
 def test_status_tells_what_would_run_and_why(case):

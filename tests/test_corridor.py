@@ -14,7 +14,8 @@ from rts_pipeline.scenes.discover import Item
 from rts_pipeline.scenes.overview import Known, overview
 from workflow_case import ROOT
 
-ONCE = ("labels", "adjust_years", "catalog", "chips", "ledger", "observed", "train", "validate", "candidates", "evidence", "all")
+SCENES_ONCE = ("adjust_years", "catalog", "ledger", "observed")
+ONCE = (*SCENES_ONCE, "labels", "chips", "train", "validate", "candidates", "evidence", "all")
 
 
 @pytest.fixture

@@ -139,6 +139,19 @@ def test_a_geopackage_that_there_is_no_space_for_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_array_that_there_is_no_space_for_is_told(tmp_path):
+    script = (
+        "import resource, sys; from pathlib import Path; import numpy as np\n"
+        "from rts_pipeline.errors import environment_error; from rts_pipeline.io.arrays import write_array\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        "try:\n    write_array(Path(sys.argv[1]), np.zeros((4, 300, 300), np.uint16))\n"
+        "except OSError as error:\n    print(environment_error(error))"
+    )
+    path = tmp_path / "x.npy"
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{path}: can't be written in full")
+
+
 def test_a_geopackage_that_fails_for_another_reason_says_that(tmp_path):
     path = tmp_path / "x.gpkg"
     with pytest.raises(InputError, match="Error adding field 'AREA'") as error:

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
+from rts_pipeline.io.arrays import write_array
 from rts_pipeline.io.files import atomic
 
 MOST_OPEN = 8
@@ -168,7 +169,7 @@ class UnpackedMosaics(Mosaics):
                 pixels = np.empty((len(self.bands), *box.shape), np.uint16)
                 super()._read(path, box.window_of(box), pixels)
                 with atomic(file) as temporary:
-                    np.save(temporary, pixels)
+                    write_array(temporary, pixels)
             if len(self._arrays) == MOST_MAPPED:
                 del self._arrays[next(iter(self._arrays))]
             self._arrays[path] = np.load(file, mmap_mode="r")

@@ -193,6 +193,14 @@ def mosaicked_of(items):
     )
 
 
+def years_of(block):
+    """What is made anew with the records of other years' items in a block: the table of its observations, where that doesn't wait
+    for these items' places. A hundred batches a block would cost each plan 20 MB."""
+    if project.config.adjust.of_target_year:
+        return measured_of(project.years_in(block))
+    return coverage_of([block], "parquet")
+
+
 @lru_cache(maxsize=None)
 def item_json(item, name):
     """A file of an item: one string, for the dozen jobs that name it."""

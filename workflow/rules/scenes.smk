@@ -140,7 +140,7 @@ rule mosaic:
 
 use rule overlaps as overlaps_years with:
     input:
-        measured=lambda wildcards: measured_of(project.years_near(wildcards.block)),
+        measured=lambda wildcards: years_of(wildcards.block),
         mosaics=lambda wildcards: mosaics_of(project.cells_sampled(wildcards.block)),
     output:
         "<results>/overlaps/{block}_years.parquet",
@@ -151,7 +151,7 @@ use rule overlaps as overlaps_years with:
     params:
         options=project.options("overlaps"),
         code=project.code("overlaps"),
-        paths=lambda wildcards: item_jsons(project.years_near(wildcards.block)),
+        paths=lambda wildcards: item_jsons(project.years_in(wildcards.block)),
         mosaics=option_for_each("mosaic", "mosaics"),
     message:
         "Compare the other years' items with the mosaics in block {wildcards.block}"

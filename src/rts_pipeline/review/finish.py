@@ -29,11 +29,11 @@ from rts_pipeline.review.rounds import (
     Draft,
     Signoff,
     locked,
+    outline_counts,
     read_candidates,
     read_draft,
     read_signoffs,
     round_folder,
-    waiting_outlines,
 )
 from rts_pipeline.review.store import read_round, write_exchange
 from rts_pipeline.review.windows import AUDITED, window_ids
@@ -113,7 +113,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
             n_candidates=draft.n_candidates,
             n_new=int((slumps & (rows["known_ids"] == "")).sum()),
             n_changed=int((slumps & (rows["known_ids"] != "")).sum()),
-            n_cut=waiting_outlines(folder / SUMMARY),
+            n_cut=outline_counts(folder / SUMMARY)["cut"],
             cells=tuple(grid.cells_touching(rows.geometry)) if len(rows) else (),
             at=at,
             reviewers=tuple(sorted({name for names in judging for name in names.split(",") if name})),

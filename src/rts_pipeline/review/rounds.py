@@ -145,13 +145,17 @@ class SecondReadings(_Record):
     near: tuple[str, ...]
 
 
-def waiting_outlines(summary: Path) -> int:
-    """Return how many outlines a round's `SUMMARY` says were left for a later one.
+def outline_counts(summary: Path) -> dict[str, int]:
+    """Return how many outlines of each status a round's `SUMMARY` tells: "candidate" and "changed" are asked, "cut" wait.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    return int(read_json(summary)["outlines"]["cut"])
+    try:
+        told = read_json(summary)["outlines"]
+        return {status: int(told[status]) for status in ("candidate", "changed", "cut")}
+    except (KeyError, TypeError) as error:
+        raise InputError(summary, f"lacks {error}", expected="what `candidates` wrote", do="run snakemake again") from None
 
 
 def round_name(number: int) -> str:

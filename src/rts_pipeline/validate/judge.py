@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.features import rasterize
 
+from rts_pipeline.io.arrays import write_array
 from rts_pipeline.metrics.bootstrap import figure
 from rts_pipeline.metrics.boundary import boundary_distance_m
 from rts_pipeline.metrics.objects import IOUS, match_geometries, recall_by_size
@@ -55,7 +56,7 @@ class Predicted:
 
     def keep(self, block: Block, probability: Bytes) -> None:
         """Keep the probabilities of a block, uint8 (rows, columns)."""
-        np.save(self._path(block), probability)
+        write_array(self._path(block), probability)
 
     def look(self, block: Block) -> tuple[Ground, Bytes]:
         """Return what is known of a block, and its probabilities."""

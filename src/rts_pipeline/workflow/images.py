@@ -137,16 +137,15 @@ class Images:
     @cached_property
     def blocks_of_years(self) -> list[str]:
         """Names of the blocks in which such items are compared with the mosaics."""
-        return [block for block in self.blocks if self.years_near(block)] if self.adjusted_years else []
+        return [block for block in self.blocks if self.years_in(block)] if self.adjusted_years else []
 
     def items_near(self, block: str) -> set[str]:
         """Return the ids of the target year's items that can show a sample window that begins in the block."""
         return set().union(*(self.selection.by_cell[cell] for cell in self.cells_sampled(block)))
 
-    def years_near(self, block: str) -> set[str]:
-        """Return the ids of the other years' items that can show a sample window that begins in the block."""
-        blocks = {self.grid.block_of(cell) for cell in self.cells_sampled(block)}
-        return set().union(*(self.selection.by_block[near] for near in blocks)) - self.selection.target
+    def years_in(self, block: str) -> set[str]:
+        """Return the ids of the other years' items that touch the block; those beside it are compared in the block there."""
+        return set(self.selection.by_block[block]) - self.selection.target
 
     def cells_sampled(self, block: str) -> list[str]:
         """Return the cells that sample windows can reach that begin in the block."""

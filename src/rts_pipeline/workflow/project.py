@@ -9,7 +9,7 @@ from typing import Any
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.review.rounds import SUMMARY, count_rows, round_name, waiting_outlines
+from rts_pipeline.review.rounds import SUMMARY, outline_counts, round_name
 from rts_pipeline.workflow.images import Images
 from rts_pipeline.workflow.named_files import NamedFiles
 from rts_pipeline.workflow.rounds import Rounds
@@ -140,16 +140,12 @@ class Project(Images, NamedFiles):
             return f"Converged: round {reviews:02d} brought no new slump; {total} accepted in {reviews} rounds{beside}."
         if rounds.draft == rounds.open:
             return f"Round {rounds.open}: review in progress; next: rts-pipeline review finish {rounds.open}{which}"
-        candidates = Path(self.config.results, "rounds", rounds.open, "candidates.parquet")
-        if not candidates.exists():
+        summary = Path(self.config.results, "rounds", rounds.open, SUMMARY)
+        if not summary.exists():
             return f"Round {rounds.open}: to be computed ({reviews} rounds signed off)."
-        number, cut = count_rows(candidates), self._cut(candidates.with_name(SUMMARY))
+        counts = outline_counts(summary)
+        waiting = f", {counts['cut']} more wait for a later round (candidates.max_count, candidates.min_precision)"
         return (
-            f"Round {rounds.open}: {number} candidates ready for review{cut};"
-            f" next: rts-pipeline review start {rounds.open}{which}"
+            f"Round {rounds.open}: {counts['candidate'] + counts['changed']} candidates ready for review"
+            f"{waiting if counts['cut'] else ''}; next: rts-pipeline review start {rounds.open}{which}"
         )
-
-    def _cut(self, summary: Path) -> str:
-        number = waiting_outlines(summary)
-        waiting = f", {number} more wait for a later round (candidates.max_count, candidates.min_precision)"
-        return waiting if number else ""
