@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from pyproj import Transformer
 
@@ -22,8 +23,9 @@ from mosaic_case import (
     mosaic,
 )
 from rts_pipeline.config import BANDS
+from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
-from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
+from rts_pipeline.scenes.reader import ItemReader, MeasuredItem, usable_on
 
 
 @pytest.mark.parametrize("zone", [32646, 32645])
@@ -47,6 +49,19 @@ def test_a_displaced_item_is_moved_to_its_place(tmp_path, zone):
     adjusted(path, **{"rts:shift_corrected": False})
     got, source, _ = mosaic(tmp_path, [path])
     assert np.abs(got[0] - ground(*(CELL.transform @ (columns, rows))))[source > 0].mean() > 40
+
+
+@pytest.mark.parametrize("lost", ["crs", "transform"])
+def test_a_raster_that_lost_its_place_is_told(tmp_path, lost):
+    """As after a file was cut off: its size may be right."""
+    measured = MeasuredItem.load(item(tmp_path, 0, flat(1000)))
+    with rasterio.open(measured.usable) as whole:
+        values, profile = whole.read(), {name: value for name, value in whole.profile.items() if name != lost}
+    with rasterio.open(measured.usable, "w", **profile) as cut:
+        cut.write(values)
+    for read in (lambda: ItemReader(measured), lambda: usable_on(measured, CELL)):
+        with pytest.raises(InputError, match=r"usable\.tif: no longer says where it lies"):
+            read()
 
 
 def test_whole_pixels_of_displacement_need_no_resampling(tmp_path):

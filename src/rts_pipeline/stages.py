@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "11a8c4bc9b92bcd4"),
-    "catalog": Stage(3, "scenes.catalog", "e0033c58a0d2007d"),
-    "overlaps": Stage(1, "scenes.overlaps", "1f96dd3825ef17aa"),
-    "adjust": Stage(1, "scenes.adjust", "fcf81254fd49bd71"),
-    "mosaic": Stage(2, "mosaic", "aa73135485f2da3b"),
-    "coverage": Stage(1, "coverage", "a07e00a547fbe714"),
-    "observed": Stage(1, "coverage", "a07e00a547fbe714"),
-    "ledger": Stage(2, "scenes.ledger", "923979a6674b868a"),
+    "scenes": Stage(2, "scenes.measure", "cf00a08525f8942a"),
+    "catalog": Stage(3, "scenes.catalog", "d4f7c67caf579af5"),
+    "overlaps": Stage(1, "scenes.overlaps", "5dee0099435bc1a7"),
+    "adjust": Stage(1, "scenes.adjust", "06fab147effb8b4c"),
+    "mosaic": Stage(2, "mosaic", "daa53dae4d28fb3f"),
+    "coverage": Stage(1, "coverage", "4098753a7a7c0737"),
+    "observed": Stage(1, "coverage", "4098753a7a7c0737"),
+    "ledger": Stage(2, "scenes.ledger", "b3748c7bcdb17e92"),
     "labels": Stage(2, "labels", "53ff260e5bc9de46"),
     "chips": Stage(2, "chips", "798e370c1051b633"),
     "train": Stage(4, "learning.train", "dc877b930c74e5b7"),
@@ -49,13 +49,13 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "9d473e33844f0bbb"),
     "candidates": Stage(10, "candidates", "a8fe4816ce880804"),
     "audit": Stage(1, "audit", "f444938a977d2656"),
-    "evidence": Stage(5, "evidence.build", "9ff754171041e214"),
+    "evidence": Stage(5, "evidence.build", "017adf6ba49f424a"),
     "verify": Stage(1, "review.verify", "ea134db81c39c46b"),
     "inventory": Stage(8, "inventory.build", "88d7738511113682"),
     "completeness": Stage(3, "completeness", "420491490ceca8b1"),
     "attributes": Stage(6, "inventory.attributes", "470093151e344538"),
     "export": Stage(8, "export.build", "0bda6c36e9fe6980"),
-    "report": Stage(17, "report.build", "513a28d3ed25f7a1"),
+    "report": Stage(17, "report.build", "a09ec980028041bd"),
     "quantise": Stage(1, "quantise", "ea8a00c942b80b3c"),
 }
 

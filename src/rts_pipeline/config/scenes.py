@@ -100,7 +100,7 @@ class Correction(Section):
 
     correct_above_m: float = Field(1.0, ge=0, description="Smaller shifts are left, which spares a resampling.")
     max_shift_m: Positive = Field(30.0, description="Items displaced by more are rejected.")
-    min_confidence: Fraction = Field(0.5, description="Shifts of less confidence are recorded only.")
+    min_confidence: Fraction = Field(0.6, description="Shifts of less confidence are recorded only.")
 
 
 class Adjust(Correction, Agreement):

@@ -189,7 +189,7 @@ def _on_grid(item: MeasuredItem, path: Path, resampling: str) -> Iterator[Reader
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
 
-    with delivered.opened(path) as dataset:
+    with delivered.georeferenced(path) as dataset:
 
         def read(bands: list[int], box: GeoBox) -> NDArray[Any]:
             # where the box's ground lies in a displaced item

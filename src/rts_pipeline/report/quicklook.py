@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 from rasterio.warp import Resampling
 
 from rts_pipeline.config import BANDS
@@ -107,6 +110,16 @@ def read_looks(results: Path, cells: Sequence[str], observed: Container[str], gr
     return [_look(results, box, box.id in observed, grid, edge) for box in track(boxes, len(boxes), "quick looks", "cells")]
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[DatasetReader]:
+    """Open a mosaic or its source map."""
+    try:
+        with rasterio.open(path) as dataset:
+            yield dataset
+    except RasterioError as error:
+        raise InputError(path, f"can't be read ({error})", do="remove it and run again") from None
+
+
 def _look(results: Path, cell: GeoBox, observed: bool, grid: Grid, edge: int) -> Look:
     counts = read_counts(results / "coverage", cell, grid, edge)
     path = results / "mosaic" / f"{cell.id}.tif"
@@ -116,13 +129,12 @@ def _look(results: Path, cell: GeoBox, observed: bool, grid: Grid, edge: int) ->
         return Look(cell, np.zeros((len(BANDS), edge, edge), np.uint16), np.zeros((edge, edge), np.uint16), {}, counts)
     source_path = path.with_name(f"{cell.id}{SUFFIX}")
     was_read(path, source_path)
-    try:
-        with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as mosaic, rasterio.open(source_path) as source_map:
+    with rasterio.Env(**GDAL_OPTIONS):
+        with _opened(path) as mosaic:
             values = mosaic.read(out_shape=(len(BANDS), edge, edge), resampling=Resampling.average)
+        with _opened(source_path) as source_map:
             source = source_map.read(1, out_shape=(edge, edge))
             days = {number: item["acquired"][:10] for number, item in source_items(source_path, source_map).items()}
-    except rasterio.errors.RasterioError as error:
-        raise InputError(path, f"it or its source map can't be read ({error})", do="remove both and run again") from None
     return Look(cell, values, source, days, counts)
 
 

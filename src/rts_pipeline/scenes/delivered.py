@@ -193,6 +193,21 @@ def read(path: Path, dataset: DatasetReader, indexes: int | list[int], window: W
     return values
 
 
+def georeferenced(path: Path) -> DatasetReader:
+    """Open a raster of an item that was measured: so it was seen to say where it lies.
+
+    Raises:
+        InputError: missing, damaged, or it no longer says that: of a file that was cut off the size may be all that is left.
+    """
+    dataset = opened(path)
+    if dataset.crs is None or dataset.transform.is_identity:
+        dataset.close()
+        raise InputError(
+            path, "no longer says where it lies", do="deliver it again, or remove it where it is a result; run again"
+        )
+    return dataset
+
+
 def damaged(path: Path, error: Exception) -> InputError:
     """Return the error for a delivered file that can't be read to its end."""
     detail = str(error.__cause__ or error).replace(gdal_name(path), path.name).replace(str(path), path.name)

@@ -25,7 +25,7 @@ from shapely.geometry.base import BaseGeometry
 from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
-from rts_pipeline.scenes.delivered import opened, read
+from rts_pipeline.scenes.delivered import georeferenced, read
 from rts_pipeline.scenes.failures import read_measured
 from rts_pipeline.scenes.source_part import SourcePart
 from rts_pipeline.scenes.usable import USABLE
@@ -142,8 +142,8 @@ class ItemReader:
         self._places: dict[str, Affine] = {}
         self._stack = ExitStack()
         try:
-            self._reflectance = self._stack.enter_context(opened(item.reflectance))
-            self._usable = self._stack.enter_context(opened(item.usable))
+            self._reflectance = self._stack.enter_context(georeferenced(item.reflectance))
+            self._usable = self._stack.enter_context(georeferenced(item.usable))
             if self._usable.shape != self._reflectance.shape:
                 raise InputError(item.usable, f"has another size than {item.reflectance.name}", do="measure the item again")
         except BaseException:
@@ -263,7 +263,7 @@ def usable_on(item: MeasuredItem, box: GeoBox) -> NDArray[np.bool_] | None:
     Raises:
         InputError: usable.tif is missing or damaged.
     """
-    with opened(item.usable) as dataset:
+    with georeferenced(item.usable) as dataset:
         part = SourcePart.of(dataset.crs, _place(item, dataset, box.crs), dataset.shape, box)
         return None if part is None else _usable(item, dataset, part)
 
