@@ -55,7 +55,7 @@ STAGES = {
     "completeness": Stage(3, "completeness", "b7e999b09004d154"),
     "attributes": Stage(6, "inventory.attributes", "470093151e344538"),
     "export": Stage(9, "export.build", "2e43f7a3e86051ec"),
-    "report": Stage(18, "report.build", "7a3877e77cfbe2e3"),
+    "report": Stage(18, "report.build", "fe23fa9c2eb4870a"),
     "quantise": Stage(1, "quantise", "06d51075878c9fb6"),
 }
 

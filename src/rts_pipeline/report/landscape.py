@@ -87,22 +87,21 @@ def aspects(slumps: pd.Series, squares: pd.Series) -> Drawn:
             polar.plot(np.append(turns, turns[0]), np.append(lengths, lengths[0]), color=DARK, lw=1.6, label="landscape")
         polar.set_xticks(np.radians(np.arange(8) * 45), ["N", "NE", "E", "SE", "S", "SW", "W", "NW"])
         top = max(shares.max(), around.max(), 1.0)
-        ticks = [top / 4, top]
+        ticks = [top / 2, top]
         polar.set_yticks(np.sqrt(ticks), [""] * len(ticks))
-        free = np.radians(_emptiest(shares, around))
-        for tick in ticks:
-            text = polar.text(free, np.sqrt(tick), f"{tick:.0f} %", ha="center", va="center", zorder=5)
+        for tick, free in zip(ticks, _emptiest(shares, around), strict=False):
+            text = polar.text(np.radians(free), np.sqrt(tick), f"{tick:.0f} %", ha="center", va="center", zorder=5)
             text.set_path_effects([withStroke(linewidth=3, foreground="white")])
         polar.grid(color="#cfd6da", lw=0.6)
         legend_outside(figure, "lower center")
         return data_uri(figure)
 
 
-def _emptiest(shares: NDArray[np.float64], around: NDArray[np.float64]) -> float:
-    """Return the direction (degrees) among those without a name in which the least is drawn, for the scale's labels."""
+def _emptiest(shares: NDArray[np.float64], around: NDArray[np.float64]) -> list[float]:
+    """Return the directions (degrees) without a name, those in which the least is drawn first, for the scale's labels."""
     free = np.arange(22.5, 360, 45)
     at = np.round(free / SECTOR_DEG).astype(int) % len(shares)
-    return float(free[np.maximum(shares, around)[at].argmin()])
+    return free[np.maximum(shares, around)[at].argsort(kind="stable")].tolist()
 
 
 def _by_sector(aspect_deg: pd.Series, n: int) -> NDArray[np.float64]:
