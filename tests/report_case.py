@@ -7,7 +7,6 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import rasterio
-from PIL import Image
 from shapely import Point, box
 
 from rts_pipeline.config import BANDS, GridSection, Place, Report, Time
@@ -145,17 +144,19 @@ class Project:
         windows = {"train": {"background": 7, "positive": 12}, "validation": {"positive": 3}}
         write_json(folder / "model" / "model.json", {**model, "n_chips": windows})
         chosen = {"threshold": 0.42, "seed_threshold": 0.61, "min_area_m2": 288.0, "hole_m2": 900.0}
+        levels = np.arange(251)
+        pixels = {"other": (251 - levels).tolist(), "slump": (levels // 2).tolist()}
+        curve = [{"threshold": 0.42, "precision": 0.75, "recall": 0.6}, {"threshold": 0.9, "precision": None, "recall": 0.0}]
         write_json(
             folder / "validation" / "validation.json",
-            {**chosen, "validation": judged(number), "test": None if number == 1 else judged(number)},
+            {
+                **{**chosen, "validation": judged(number), "test": None if number == 1 else judged(number)},
+                **{"thresholds": curve, "validation_pixels": pixels},
+            },
         )
         # the first round is from before they were counted
         left_out = {"no_seed": {"outlines": 1234, "m2": 5678.9}, "outside_aoi": {"outlines": 0, "m2": 0.0}}
         write_json(folder / "candidates.json", {"outlines": {"cut": 0}} | ({"left_out": left_out} if number > 1 else {}))
-        for figure in ("reliability", "precision_recall"):
-            Image.fromarray(self.rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
-                folder / "validation" / f"{figure}.png"
-            )
         return name
 
     completeness = None

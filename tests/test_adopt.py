@@ -79,11 +79,10 @@ def test_thresholds_of_another_network_are_refused(elsewhere, tmp_path):
         adopt(elsewhere, tmp_path / "out", options())
 
 
-@pytest.mark.parametrize("name", ["validation.json", "reliability.png", "precision_recall.png"])
-def test_a_cut_off_file_is_named(elsewhere, tmp_path, name):
-    path = elsewhere / "validation" / name
+def test_a_cut_off_file_is_named(elsewhere, tmp_path):
+    path = elsewhere / "validation/validation.json"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=name):
+    with pytest.raises(InputError, match=r"validation\.json"):
         adopt(elsewhere, tmp_path / "out", options())
     assert not (tmp_path / "out").exists()
 

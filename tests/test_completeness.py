@@ -226,7 +226,7 @@ def test_intervals_hold_the_truth_on_a_few_corridors():
     bench = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = bench
     spec.loader.exec_module(bench)
-    rows = bench.simulate(25, bench.World())
+    rows = bench.summaries(bench.simulate(25, bench.World()))
     assert len(rows) == 13
     for name, row in rows.items():
         assert row["coverage"] >= 0.8, name

@@ -1,6 +1,7 @@
 """Stage report: one HTML file, read without a network, that says plainly what is known and what isn't."""
 
 import base64
+import json
 import re
 from hashlib import sha256
 
@@ -63,7 +64,7 @@ def test_only_the_map_s_own_script_may_run(page):
 def test_figures_are_images(page):
     images = re.findall(r'src="data:image/(png|webp|svg\+xml);base64,([^"]+)"', page)
     kinds = [kind for kind, _ in images if kind != "webp"]
-    assert sorted(kinds) == [*["png"] * 3, *["svg+xml"] * 8]
+    assert sorted(kinds) == ["png", *["svg+xml"] * 10]
     assert all(len(base64.b64decode(data)) > 3000 for kind, data in images if kind != "webp")
     assert len(images) - len(kinds) == 5 + 2 * 24, "five overviews, and two strips a cell"
 
@@ -198,12 +199,24 @@ def test_a_changed_review_is_refused(tmp_path):
         project.report()
 
 
-def test_a_cut_off_figure_of_the_validation_is_named(tmp_path):
+def test_a_cut_off_record_of_the_validation_is_named(tmp_path):
     project = Project(tmp_path, columns=1, new_by_round=(1,)).measure()
-    path = project.reviews / "round_01/validation/reliability.png"
+    path = project.reviews / "round_01/validation/validation.json"
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match=r"reliability\.png: can't be read"):
+    with pytest.raises(InputError, match=r"validation\.json: not valid JSON"):
         project.report()
+
+
+def test_a_round_validated_before_its_pixels_were_kept_has_the_table_but_no_curves(tmp_path):
+    project = Project(tmp_path, columns=1, new_by_round=(1,)).measure()
+    path = project.reviews / "round_01/validation/validation.json"
+    said = json.loads(path.read_text())
+    del said["validation_pixels"]
+    path.write_text(json.dumps(said))
+    page = project.report()
+    assert "01 validation 6 20 16" in text(page)
+    assert "Precision over recall" not in page
+    assert "Share of slump pixels" not in page
 
 
 @pytest.mark.parametrize("name", ["scenes/ledger.parquet", "coverage/observed.parquet", "coverage/b_e1302_n10078.tif"])

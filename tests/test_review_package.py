@@ -16,6 +16,7 @@ import pandas as pd
 import pyogrio
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.windows import from_bounds
 from shapely import box
 from shapely.affinity import translate
@@ -28,6 +29,7 @@ from rts_pipeline.cli import app
 from rts_pipeline.config import load_config
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.evidence.chips import ground
+from rts_pipeline.evidence.tables import GROUND
 from rts_pipeline.review.events import make_event, missed_id
 from rts_pipeline.review.exchange import ImportResult, import_verdicts
 from rts_pipeline.review.folding import fold
@@ -151,6 +153,11 @@ def test_ground_of_two_belongs_to_the_nearer_in_all_years(project, tmp_path):
     near = candidates(project)
     near.loc[1, "geometry"] = translate(near.geometry.iloc[0], 120)
     io.write_parquet(project.results / "rounds" / "02" / "candidates.parquet", near)
+    index = project.results / "rounds" / "02" / "evidence" / "evidence.parquet"
+    evidence, place = io.read_geoparquet(index), near.geometry.iloc[1].bounds
+    moved = ground(place, GRID, OPTIONS.margin_m, OPTIONS.min_size_px).bounds
+    evidence.loc[evidence["candidate_id"] == near["candidate_id"][1], list(GROUND)] = moved
+    io.write_parquet(index, evidence)
     shutil.rmtree(project.reviews / "round_02")
     start(project.reviews, project.results, "02", at=AT)
     write_package(load_config(project.config), "02", "ann", tmp_path / "out")
@@ -269,11 +276,27 @@ def test_nothing_to_judge(project, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_of_other_settings(project, tmp_path):
+def test_pictures_of_other_settings_lie_where_they_were_taken(project, written, tmp_path):
     config = load_config(project.config)
-    other = config.model_copy(update={"evidence": config.evidence.model_copy(update={"margin_m": 150})})
-    with pytest.raises(InputError, match="make the evidence again"):
-        write_package(other, "02", "ann", tmp_path / "out")
+    other = config.model_copy(update={"evidence": config.evidence.model_copy(update={"margin_m": 150, "scale": 1})})
+    write_package(other, "02", "ann", tmp_path / "out")
+    for year in YEARS:
+        assert (tmp_path / "out" / f"{year}.vrt").read_bytes() == (written[1] / f"{year}.vrt").read_bytes()
+
+
+def test_a_picture_that_is_not_of_its_ground_is_named(project, tmp_path):
+    picture = next((project.results / "rounds/02/evidence").glob("*_true.webp"))
+    Image.new("RGB", (101, 101)).save(picture)
+    with pytest.raises(InputError, match=rf"{picture.name}: is 101 x 101 pixels; expected a multiple of"):
+        write_package(load_config(project.config), "02", "ann", tmp_path / "out")
+    assert not any(tmp_path.glob("*out*"))
+
+
+def test_evidence_that_names_no_ground_is_named(project, tmp_path):
+    index = project.results / "rounds/02/evidence/evidence.parquet"
+    io.write_parquet(index, io.read_geoparquet(index).drop(columns=list(GROUND)))
+    with pytest.raises(InputError, match=r"evidence\.parquet: doesn't say what ground its pictures show"):
+        write_package(load_config(project.config), "02", "ann", tmp_path / "out")
     assert not any(tmp_path.glob("*out*"))
 
 

@@ -12,11 +12,13 @@ from scipy import ndimage
 from learning_case import review_row
 from rts_pipeline import io
 from rts_pipeline.config import Shaping
+from rts_pipeline.drawing import save
 from rts_pipeline.engines import CpuEngine
 from rts_pipeline.errors import InputError
 from rts_pipeline.lattice import probabilities
 from rts_pipeline.validate.build import validate
 from rts_pipeline.validate.choice import choose
+from rts_pipeline.validate.figures import draw
 from rts_pipeline.validate.ground import Known, blocks_of
 from rts_pipeline.validate.objects import HOLES_M2, MIN_AREAS_M2, SHAPE, THRESHOLDS, Tally, objects, tally, traced
 from rts_pipeline.validate.windows import Scored, worst_and_best
@@ -46,6 +48,20 @@ def test_a_perfect_network_is_perfect(case):
     assert blocks.px_fp.sum() == blocks.px_fn.sum() == 0
     found = {path.name for path in (case.folder / "out").iterdir()}
     assert found == {"validation.json", "blocks.parquet", "reliability.png", "precision_recall.png", "windows.png"}
+
+
+def test_the_pictures_can_be_drawn_again_from_the_record(case):
+    facts, blocks = case.run(splits={(2, 2): "test"})
+    blocks = blocks[blocks.split == "validation"]
+    pixels = facts["validation_pixels"]
+    assert [len(levels) for levels in pixels.values()] == [251, 251]
+    slumps, others = blocks.px_tp.sum() + blocks.px_fn.sum(), blocks.px_fp.sum() + blocks.px_tn.sum()
+    assert (sum(pixels["slump"]), sum(pixels["other"])) == (slumps, others)
+    drawn = draw(facts)
+    assert list(drawn) == ["reliability", "precision_recall"]
+    for name, figure in drawn.items():
+        save(figure, case.folder / f"{name}.png")
+        assert (case.folder / f"{name}.png").read_bytes() == (case.folder / "out" / f"{name}.png").read_bytes()
 
 
 def test_without_test_blocks_there_is_no_figure_of_them(case):

@@ -10,18 +10,11 @@ from pathlib import Path
 from rts_pipeline.errors import InputError
 from rts_pipeline.io.files import copy_file, was_read
 from rts_pipeline.io.json import read_json, write_json
-from rts_pipeline.io.pictures import read_png
 from rts_pipeline.model_folder import check_files, check_kind, model_facts, weights_sha256
 from rts_pipeline.options import AdoptOptions
 
-FIGURES = ("validation/reliability.png", "validation/precision_recall.png")
-COPIED = (
-    "model/weights.pt",
-    "model/network.onnx",
-    "validation/validation.json",
-    *FIGURES,
-)
-"""The network and how well it did there, but for what shows that project's pixels."""
+COPIED = ("model/weights.pt", "model/network.onnx", "validation/validation.json")
+"""The network and how well it did there."""
 
 
 def adopt(source: Path, out: Path, options: AdoptOptions) -> None:
@@ -42,8 +35,6 @@ def adopt(source: Path, out: Path, options: AdoptOptions) -> None:
         check_kind(model, facts, options.train)
     check_files(model, facts)
     _check_choice(source / "validation" / "validation.json", weights_sha256(model, facts))
-    for name in FIGURES:
-        read_png(source / name)
     for name in COPIED:
         copy_file(source / name, out / name)
     write_json(out / "model" / "model.json", {**facts, "adopted_from": str(source)})

@@ -78,10 +78,10 @@ def _rows(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _draw(figures: dict[str, Any], path: Path) -> None:
-    from rts_pipeline.drawing import MAIN, OTHER, drawing, save
+    from rts_pipeline.drawing import MAIN, OTHER, SIZE, drawing, legend_outside, save
 
     pooled, folds = _rows(figures), [_rows(fold) for fold in figures["folds"]]
-    with drawing(6.4, 1 + 0.25 * len(pooled)) as (figure, axes):
+    with drawing(SIZE[0], 1 + 0.25 * len(pooled)) as (figure, axes):
         for place, (label, value) in enumerate(pooled.items()):
             dots = [fold[label]["value"] for fold in folds if label in fold and fold[label]["value"] is not None]
             axes.plot(dots, [place] * len(dots), "o", color=OTHER, alpha=0.6, markersize=4, label="" if place else "one fold")
@@ -90,7 +90,9 @@ def _draw(figures: dict[str, Any], path: Path) -> None:
             if value["value"] is not None:
                 axes.plot(value["value"], place, "D", color=MAIN, markersize=5, label="" if place else "all blocks, 95 %")
         axes.set(yticks=range(len(pooled)), yticklabels=list(pooled), ylim=(len(pooled) - 0.5, -0.5), xlim=(-0.02, 1.02))
-        axes.set_title(f"{figures['n_blocks']} blocks, {figures['n_blocks_with_slumps']} with slumps", fontsize="medium")
+        axes.set_title(
+            f"{figures['n_blocks']} blocks, {figures['n_blocks_with_slumps']} with slumps", fontsize="medium", loc="right"
+        )
         axes.grid(axis="x", alpha=0.3)
-        figure.legend(loc="outside lower right", ncols=2)
+        legend_outside(figure, "lower right")
         save(figure, path, dpi=120)

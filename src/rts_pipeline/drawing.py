@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,7 +31,7 @@ STYLE: dict[str, Any] = {
     "hatch.linewidth": 0.5,
 }
 SIZE = (5.4, 3.5)
-"""Width and height of a figure in inches."""
+"""Width and height of a figure in inches. None may be wider: text of 10 points then has 6.2 in a column of 8.5 cm."""
 
 
 def styled() -> AbstractContextManager[None]:
@@ -39,14 +40,29 @@ def styled() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def drawing(width: float = SIZE[0], height: float = SIZE[1], **kwargs: Any) -> Iterator[tuple[Figure, Axes]]:
-    """Give a figure (inches) and its axes in our style; no display is needed and no global state is changed."""
+def drawing(
+    width: float = SIZE[0], height: float = SIZE[1], *, shape_fixed: bool = False, **kwargs: Any
+) -> Iterator[tuple[Figure, Axes]]:
+    """Give a figure (inches) and its axes in our style; no display is needed and no global state is changed.
+
+    Where the axes' shape is fixed, as a map's is, only a layout that knows it leaves all of its labels room.
+    """
     with styled():
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="compressed" if shape_fixed else "constrained")
         yield figure, figure.add_subplot(**kwargs)
+
+
+def legend_outside(figure: Figure, place: str, handles: Sequence[Artist] | None = None, most: int = 4) -> None:
+    """Lay the legend beside all axes ("upper center", "lower right"), with as many columns, up to `most`, as have room."""
+    given = {} if handles is None else {"handles": handles}
+    for columns in range(most, 0, -1):
+        legend = figure.legend(loc=f"outside {place}", ncols=columns, columnspacing=1.2, **given)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def save(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write a figure as PNG, atomically; equal figures give equal bytes."""
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, styled():
         figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})

@@ -43,8 +43,8 @@ STAGES = {
     "chips": Stage(2, "chips", "798e370c1051b633"),
     "train": Stage(4, "learning.train", "dc877b930c74e5b7"),
     "adopt": Stage(1, "adopt", "08ba98e216ffefd3"),
-    "validate": Stage(5, "validate.build", "5344a17e48c4c914"),
-    "crossvalidate": Stage(2, "crossvalidate", "36bdc4e25bcc4169"),
+    "validate": Stage(6, "validate.build", "5344a17e48c4c914"),
+    "crossvalidate": Stage(3, "crossvalidate", "36bdc4e25bcc4169"),
     "predict": Stage(2, "predict", "10a0b37ec2cd33a2"),
     "polygonize": Stage(4, "polygonize", "9d473e33844f0bbb"),
     "candidates": Stage(10, "candidates", "a8fe4816ce880804"),
@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "88d7738511113682"),
     "completeness": Stage(3, "completeness", "420491490ceca8b1"),
     "attributes": Stage(6, "inventory.attributes", "470093151e344538"),
-    "export": Stage(8, "export.build", "0bda6c36e9fe6980"),
-    "report": Stage(17, "report.build", "a09ec980028041bd"),
+    "export": Stage(9, "export.build", "0bda6c36e9fe6980"),
+    "report": Stage(18, "report.build", "a09ec980028041bd"),
     "quantise": Stage(1, "quantise", "ea8a00c942b80b3c"),
 }
 

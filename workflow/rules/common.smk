@@ -47,8 +47,7 @@ INT8 = (
     if project.config.predict.precision == "int8"
     else []
 )
-VALIDATION = ["validation.json", "reliability.png", "precision_recall.png"]
-JUDGED = ["blocks.parquet", "windows.png"]
+JUDGED = ["blocks.parquet", "reliability.png", "precision_recall.png", "windows.png"]
 
 
 def tell_current_state():
@@ -102,7 +101,7 @@ def round_files(rounds):
         *expand(f"{folder}/model/{{file}}", k=rounds, file=MODEL),
         *expand(f"{folder}/model/{{file}}", k=trained, file=TRAINING),
         *expand(f"{folder}/model/{{file}}", k=rounds, file=INT8),
-        *expand(f"{folder}/validation/{{file}}", k=rounds, file=VALIDATION),
+        *expand(f"{folder}/validation/validation.json", k=rounds),
         *expand(f"{folder}/validation/{{file}}", k=trained, file=JUDGED),
         *expand(f"{folder}/probability/{{block}}.tif", k=rounds, block=project.blocks),
         *expand(

@@ -68,8 +68,6 @@ if project.adopted:
             network="<results>/rounds/01/model/network.onnx",
             model="<results>/rounds/01/model/model.json",
             choice="<results>/rounds/01/validation/validation.json",
-            reliability="<results>/rounds/01/validation/reliability.png",
-            precision_recall="<results>/rounds/01/validation/precision_recall.png",
         log:
             "<logs>/rounds/01/adopt.log",
         benchmark:

@@ -89,7 +89,7 @@ def size_classes(area_m2: pd.Series) -> list[tuple[str, int, float]]:
     return list(zip(SIZE_CLASS_NAMES, number, total, strict=True))
 
 
-def _figures(source: Source, past: pd.DataFrame, estimates: dict[str, Any]) -> dict[str, str]:
+def _figures(source: Source, past: pd.DataFrame, estimates: dict[str, Any]) -> dict[str, figures.Drawn]:
     drawn = {name: figure for name, figure in draw(estimates).items() if name == "completeness"}
     if len(source.slumps):
         drawn["sizes"] = figures.sizes(source.slumps["area_m2"])

@@ -16,7 +16,6 @@ from rts_pipeline.io.files import (
     write_text,
 )
 from rts_pipeline.io.json import canonical_json, parse_json, read_json, sha256_json, write_json
-from rts_pipeline.io.pictures import read_png
 from rts_pipeline.io.rasters import GDAL_OPTIONS, new_cog
 from rts_pipeline.io.tables import read_columns, read_geoparquet, read_parquet, read_rows, write_csv, write_parquet
 from rts_pipeline.io.vectors import read_outlines, read_vector, write_gpkg
@@ -35,7 +34,6 @@ __all__ = [
     "read_json",
     "read_outlines",
     "read_parquet",
-    "read_png",
     "read_rows",
     "read_vector",
     "scratch_folder",

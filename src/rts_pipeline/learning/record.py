@@ -77,18 +77,19 @@ def write_curves(path: Path, frame: pd.DataFrame) -> None:
     """Draw losses and validation scores of all members over the steps."""
     from matplotlib.figure import Figure
 
-    from rts_pipeline.drawing import save
+    from rts_pipeline.drawing import MAIN, OTHER, SIZE, save, styled
 
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    losses = {"train_loss": "training", "val_loss": "validation"}
-    for axes, lines in ((left, losses), (right, {"val_f1": "F1", "val_iou": "IoU"})):
-        for number, (name, label) in enumerate(lines.items()):
-            for member, rows in frame.groupby("member"):
-                shown = label if member == frame.member.min() else None
-                axes.plot(rows.step, rows[name], marker=".", color=f"C{number}", alpha=0.8, label=shown)
-        axes.legend(frameon=False)
-        axes.grid(alpha=0.3)
-    left.set(xlabel="step", ylabel="loss")
-    right.set(xlabel="step", ylabel="pixels of the validation blocks", ylim=(0, 1))
-    save(figure, path, dpi=120)
+    with styled():
+        figure = Figure(figsize=(SIZE[0], 5.4), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        losses = {"train_loss": "training", "val_loss": "validation"}
+        for axes, lines in ((upper, losses), (lower, {"val_f1": "F1", "val_iou": "IoU"})):
+            for (name, label), colour in zip(lines.items(), (MAIN, OTHER), strict=True):
+                for member, rows in frame.groupby("member"):
+                    shown = label if member == frame.member.min() else None
+                    axes.plot(rows.step, rows[name], marker=".", color=colour, alpha=0.8, label=shown)
+            axes.legend()
+            axes.grid(color="#e2e7ea", lw=0.7)
+        upper.set(ylabel="Loss")
+        lower.set(xlabel="Step", ylabel="Validation pixels", ylim=(0, 1))
+        save(figure, path)

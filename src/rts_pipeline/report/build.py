@@ -32,8 +32,9 @@ from rts_pipeline.report.overview import draw_overviews
 from rts_pipeline.report.quicklook import draw_pictures, read_looks
 from rts_pipeline.review.agreement import TITLES, agreement
 from rts_pipeline.review.pictures import Pictures
-from rts_pipeline.review.rounds import round_folder
+from rts_pipeline.review.rounds import CHOICE, round_folder
 from rts_pipeline.review.store import read_round
+from rts_pipeline.validate.figures import draw as draw_validation
 
 TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (degrees)"}
 
@@ -114,8 +115,8 @@ def build_report(
         **_tables(slumps, catalog),
     )
     with new_folder(out.with_name("figures")) as folder:
-        for name, uri in pictured.items():
-            for ending, data in figures.files(uri).items():
+        for name, drawn in pictured.items():
+            for ending, data in figures.files(drawn).items():
                 (folder / f"{name}.{ending}").write_bytes(data)
     write_text(out, page)
 
@@ -149,7 +150,7 @@ def _facts(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries) -> dict[str, Any]:
 
 def _figures(
     slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, past: pd.DataFrame, crs: str
-) -> tuple[dict[str, str], dict[str, Any]]:
+) -> tuple[dict[str, figures.Drawn], dict[str, Any]]:
     """Return the figures of slumps and rounds by name, and numbers for their captions."""
     drawn, captions = {"map": draw_map(slumps, area, seen, crs)}, {}
     if len(past):
@@ -162,7 +163,7 @@ def _figures(
     return drawn, captions
 
 
-def _terrain(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, dem: Path | None) -> dict[str, str]:
+def _terrain(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, dem: Path | None) -> dict[str, figures.Drawn]:
     """Return the figures of the slumps' terrain beside that of the landscape."""
     if not slumps["elevation_mean_m"].notna().any() or dem is None:
         return {}
@@ -181,12 +182,12 @@ def _agreement(reviews: Path, round: str) -> dict[str, Any] | None:
     return found if found["all"]["n"] else None
 
 
-def _judged(past: pd.DataFrame, reviews: Path) -> dict[str, str]:
-    """Return the figures of the last round's validation, of which none shows the images' pixels."""
+def _judged(past: pd.DataFrame, reviews: Path) -> dict[str, figures.Drawn]:
+    """Return the figures of the last round's validation."""
     if not len(past):
         return {}
-    folder = round_folder(reviews, past["round"].iloc[-1]) / "validation"
-    return {name: figures.file_uri(folder / f"{name}.png") for name in ("reliability", "precision_recall")}
+    said = read_json(round_folder(reviews, past["round"].iloc[-1]) / CHOICE)
+    return {name: figures.data_uri(figure) for name, figure in draw_validation(said).items()}
 
 
 def _versions() -> list[tuple[str, str]]:

@@ -9,13 +9,13 @@ from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from rts_pipeline.drawing import DARK, MAIN, drawing
+from rts_pipeline.drawing import DARK, MAIN, SIZE, drawing, legend_outside
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
-from rts_pipeline.report.figures import count_axis, data_uri
+from rts_pipeline.report.figures import Drawn, count_axis, data_uri
 
 MORE_ROUNDS = 2
 """Rounds beyond the last one to which the fitted curve is drawn."""
-WIDTH_IN, ROW_IN, ROOM_IN = 6.2, 0.42, 1.1
+ROW_IN, ROOM_IN = 0.45, 0.8
 Row = dict[str, Any]
 
 
@@ -65,20 +65,20 @@ def _share(found: int, total: Row) -> Row:
     return {"value": found / total["value"], "low": low, "high": min(1.0, found / total["low"]), "reason": total["reason"]}
 
 
-def draw(estimates: dict[str, Any]) -> dict[str, str]:
+def draw(estimates: dict[str, Any]) -> dict[str, Drawn]:
     """Return the figures `completeness` and `curve`, each only where there is something to draw."""
     rows = [row for row in shares(estimates) if _known(row)]
     figures = {"completeness": _intervals(rows)} if rows else {}
     return figures | ({"curve": _curve(estimates["curve"])} if _known(estimates["curve"]["total"]) else {})
 
 
-def _intervals(rows: list[Row]) -> str:
-    with drawing(WIDTH_IN, ROOM_IN + ROW_IN * len(rows)) as (figure, axes):
+def _intervals(rows: list[Row]) -> Drawn:
+    with drawing(SIZE[0], ROOM_IN + ROW_IN * len(rows)) as (figure, axes):
         place = np.arange(len(rows))
         value, low, high = (np.array([row[name] for row in rows]) * 100 for name in ("value", "low", "high"))
         axes.hlines(place, low, high, color=MAIN, lw=3)
         axes.plot(value, place, "o", color=DARK, ms=7, zorder=3)
-        axes.set_yticks(place, [f"{row['label']}: {row['of']}" for row in rows])
+        axes.set_yticks(place, [f"{row['label']}:\n{row['of']}" for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 102)
         axes.set_xlabel("Found (%), with 95 % interval")
@@ -86,7 +86,7 @@ def _intervals(rows: list[Row]) -> str:
         return data_uri(figure)
 
 
-def _curve(curve: Row) -> str:
+def _curve(curve: Row) -> Drawn:
     new, total, p = curve["new"], curve["total"], curve["p"]
     with drawing() as (figure, axes):
         rounds = np.arange(len(new) + MORE_ROUNDS + 1)
@@ -104,7 +104,7 @@ def _curve(curve: Row) -> str:
         handles.insert(0, Line2D([], [], color=DARK, marker="o", ls="", label="found"))
         axes.set_xticks(rounds)
         axes.set_xlabel("Rounds")
-        count_axis(axes, "Slumps found where none was known")
+        count_axis(axes, "New slumps found")
         axes.set_ylim(0)
-        figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9)
+        legend_outside(figure, "upper center", handles)
         return data_uri(figure)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from rts_pipeline.drawing import DARK, MAIN, drawing, styled
-from rts_pipeline.io.pictures import read_png
+from rts_pipeline.drawing import DARK, MAIN, drawing, legend_outside, styled
 
 COLOURS = {
     "accept": "#0072B2",
@@ -59,27 +57,14 @@ def data_uri(figure: Figure, kind: str = "svg", **options: Any) -> Drawn:
 def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
     buffer = BytesIO()
     varying = {"svg": {"Date": None}, "png": {"Software": None}}
-    figure.savefig(buffer, format=kind, metadata=varying.get(kind), **options)
+    with styled():
+        figure.savefig(buffer, format=kind, metadata=varying.get(kind), **options)
     return buffer.getvalue()
 
 
-def file_uri(path: Path) -> str:
-    """Return a PNG as a data URI.
-
-    Raises:
-        InputError: there is no such file, or it is damaged.
-    """
-    return uri(read_png(path), "png")
-
-
-def files(uri: str) -> dict[str, bytes]:
-    """Return the content of a figure's files by their ending: "svg" and "png" of what was `Drawn` here, else what it is."""
-    kind, data = uri.removeprefix("data:image/").split(";base64,")
-    own = {kind.removesuffix("+xml"): base64.b64decode(data)}
-    if not isinstance(uri, Drawn):
-        return own
-    with styled():
-        return {"svg": own.get("svg") or _saved(uri.figure, "svg"), "png": _saved(uri.figure, "png", dpi=PNG_DPI)}
+def files(drawn: Drawn) -> dict[str, bytes]:
+    """Return the content of a figure's files by their ending, "svg" and "png"."""
+    return {"svg": _saved(drawn.figure, "svg"), "png": _saved(drawn.figure, "png", dpi=PNG_DPI)}
 
 
 def uri(data: bytes, mime: str) -> str:
@@ -87,7 +72,7 @@ def uri(data: bytes, mime: str) -> str:
     return f"data:image/{mime};base64,{base64.b64encode(data).decode()}"
 
 
-def decisions_by_round(rounds: pd.DataFrame) -> str:
+def decisions_by_round(rounds: pd.DataFrame) -> Drawn:
     """Draw what became of each round's candidates as stacked bars, with the precision of the queue above."""
     with drawing() as (figure, axes):
         bottom = np.zeros(len(rounds))
@@ -102,11 +87,11 @@ def decisions_by_round(rounds: pd.DataFrame) -> str:
         axes.set_xlabel("Round")
         axes.set_ylim(0, max(1.0, bottom.max(initial=0) * 1.12))
         if bottom.any():
-            figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+            legend_outside(figure, "upper center")
         return data_uri(figure)
 
 
-def growth_by_round(rounds: Sequence[str], found: Sequence[int]) -> str:
+def growth_by_round(rounds: Sequence[str], found: Sequence[int]) -> Drawn:
     """Draw the slumps that the seeds and each round brought, and how they add up.
 
     Args:
@@ -123,15 +108,15 @@ def growth_by_round(rounds: Sequence[str], found: Sequence[int]) -> str:
         count_axis(axes, "Slumps")
         axes.set_ylim(0, max(1.0, new.sum() * 1.15))
         axes.set_xlabel("Round")
-        figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+        legend_outside(figure, "upper center")
         return data_uri(figure)
 
 
 def _label(axes: Axes, text: str, x: str, y: float) -> None:
-    axes.annotate(text, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+    axes.annotate(text, (x, y), xytext=(0, 6), textcoords="offset points", ha="center")
 
 
-def sizes(area_m2: pd.Series) -> str:
+def sizes(area_m2: pd.Series) -> Drawn:
     """Draw the distribution of areas in hectares, on a logarithmic axis."""
     hectares = area_m2.to_numpy() / 1e4
     with drawing() as (figure, axes):
@@ -146,11 +131,11 @@ def sizes(area_m2: pd.Series) -> str:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("Area (ha)")
         count_axis(axes, "Slumps")
-        figure.legend(loc="outside upper center", ncols=2, fontsize=9)
+        legend_outside(figure, "upper center")
         return data_uri(figure)
 
 
-def time_line(rounds: pd.DataFrame) -> str:
+def time_line(rounds: pd.DataFrame) -> Drawn:
     """Draw when each round was signed off (UTC), and how many slumps were accepted by then."""
     with drawing(height=2.9) as (figure, axes):
         days = pd.to_datetime(rounds["at"], utc=True).dt.tz_localize(None)
@@ -158,7 +143,7 @@ def time_line(rounds: pd.DataFrame) -> str:
         axes.step(days, found, where="post", color="#8c8c8c", lw=1.2)
         axes.plot(days, found, "o", color=MAIN)
         for day, total, name in zip(days, found, rounds["round"], strict=True):
-            axes.annotate(name, (day, total), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+            axes.annotate(name, (day, total), xytext=(0, 6), textcoords="offset points", ha="center")
         locator = AutoDateLocator(minticks=2, maxticks=6)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

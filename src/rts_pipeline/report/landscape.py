@@ -15,10 +15,10 @@ from rasterio.features import geometry_mask
 from rasterio.transform import from_bounds
 from scipy.ndimage import gaussian_filter
 
-from rts_pipeline.drawing import DARK, MAIN, drawing
+from rts_pipeline.drawing import DARK, MAIN, drawing, legend_outside
 from rts_pipeline.inventory.terrain import terrain
-from rts_pipeline.report.figures import SMALL, data_uri
-from rts_pipeline.report.map import ROOM, STEPS_M, Frame, decorate, hatched, outline
+from rts_pipeline.report.figures import SMALL, Drawn, data_uri
+from rts_pipeline.report.map import STEPS_M, Frame, decorate, hatched, outline
 
 SQUARES = 2000
 """Squares that stand for the landscape: a share of 10 % is known to +- 1.3 % (95 %)."""
@@ -30,6 +30,8 @@ RASTER = 240
 """Pixels along the longer side of the raster in which slumps are counted."""
 RADIUS_SHARE = 1 / 25
 """Of the longer side: about the radius within which slumps are counted together."""
+COLORBAR_IN = 0.85
+"""Width of the scale of density beside its map."""
 LEAST_INSIDE = 0.1
 """Where less of the weight lies in observed ground, no density is told."""
 
@@ -51,7 +53,7 @@ def landscape(area: gpd.GeoSeries, dem: Path, edge_m: float) -> pd.DataFrame:
     return terrain(gpd.GeoSeries(squares, crs=area.crs), dem, "squares of the landscape")
 
 
-def histogram(slumps: pd.Series, squares: pd.Series, label: str) -> str:
+def histogram(slumps: pd.Series, squares: pd.Series, label: str) -> Drawn:
     """Draw the distribution of a terrain attribute over slumps (bars) and over the landscape (line), in per cent of each."""
     values, around = slumps.dropna().to_numpy(float), squares.dropna().to_numpy(float)
     both = np.concatenate([values, around])
@@ -64,11 +66,11 @@ def histogram(slumps: pd.Series, squares: pd.Series, label: str) -> str:
         axes.set_xlabel(label)
         axes.set_ylabel("Share (%)")
         axes.grid(axis="y", color="#e2e7ea", lw=0.7)
-        figure.legend(loc="outside upper center", ncols=2, fontsize=9)
+        legend_outside(figure, "upper center")
         return data_uri(figure)
 
 
-def aspects(slumps: pd.Series, squares: pd.Series) -> str:
+def aspects(slumps: pd.Series, squares: pd.Series) -> Drawn:
     """Draw what share of the slumps (wedges) and of the landscape (line) faces each direction; areas stand for shares."""
     with drawing(*SMALL, projection="polar") as (figure, axes):
         polar: Any = axes
@@ -87,20 +89,19 @@ def aspects(slumps: pd.Series, squares: pd.Series) -> str:
         top = max(shares.max(), around.max(), 1.0)
         ticks = [top / 2, top]
         polar.set_yticks(np.sqrt(ticks), [""] * len(ticks))
-        free = np.radians(_emptiest(shares, around))
-        for tick in ticks:
-            text = polar.text(free, np.sqrt(tick), f"{tick:.0f} %", fontsize=9, ha="center", va="center", zorder=5)
+        for tick, free in zip(ticks, _emptiest(shares, around), strict=False):
+            text = polar.text(np.radians(free), np.sqrt(tick), f"{tick:.0f} %", ha="center", va="center", zorder=5)
             text.set_path_effects([withStroke(linewidth=3, foreground="white")])
         polar.grid(color="#cfd6da", lw=0.6)
-        figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+        legend_outside(figure, "lower center")
         return data_uri(figure)
 
 
-def _emptiest(shares: NDArray[np.float64], around: NDArray[np.float64]) -> float:
-    """Return the direction (degrees) among those without a name in which the least is drawn, for the scale's labels."""
+def _emptiest(shares: NDArray[np.float64], around: NDArray[np.float64]) -> list[float]:
+    """Return the directions (degrees) without a name, those in which the least is drawn first, for the scale's labels."""
     free = np.arange(22.5, 360, 45)
     at = np.round(free / SECTOR_DEG).astype(int) % len(shares)
-    return float(free[np.maximum(shares, around)[at].argmin()])
+    return free[np.maximum(shares, around)[at].argsort(kind="stable")].tolist()
 
 
 def _by_sector(aspect_deg: pd.Series, n: int) -> NDArray[np.float64]:
@@ -109,13 +110,13 @@ def _by_sector(aspect_deg: pd.Series, n: int) -> NDArray[np.float64]:
     return 100 * np.bincount(sector, minlength=n) / max(len(values), 1)
 
 
-def clusters(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> tuple[str, float]:
+def clusters(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> tuple[Drawn, float]:
     """Draw how densely slumps lie, as a map; return it and the standard deviation of the kernel in metres.
 
     The number of slumps around each place, weighed by a Gaussian, over the part of the area around it, weighed alike: at the
     area's edge nothing is missing.
     """
-    frame = Frame.around(area.total_bounds, crs, ROOM)
+    frame = Frame.around(area.total_bounds, crs)
     west, south, east, north = area.total_bounds
     side = max(east - west, north - south)
     sigma_m = float(STEPS_M[np.abs(np.log(STEPS_M / (side * RADIUS_SHARE))).argmin()])
@@ -130,9 +131,8 @@ def clusters(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, crs: str) -> tuple[s
     km2 = (east - west) * (north - south) / shape[0] / shape[1] / 1e6
     density = np.where((inside > 0) & (ground > LEAST_INSIDE), number / np.maximum(ground, LEAST_INSIDE) / km2, np.nan)
     per = 1.0 if np.nanmax(density, initial=0) >= 1 else 100.0
-    width, height = frame.east - frame.west, frame.north - frame.south
-    inches = 5.2 / max(width, height)
-    with drawing(max(width * inches, 3.8) + 0.8, max(height * inches, 3.2)) as (figure, axes):
+    width, height, _ = frame.sheet(beside_in=COLORBAR_IN)
+    with drawing(width, height, shape_fixed=True) as (figure, axes):
         hatched(axes, area, "")
         image = axes.imshow(
             density * per, "YlGnBu", vmin=0, extent=(west, east, south, north), interpolation="bilinear", zorder=2

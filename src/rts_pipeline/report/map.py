@@ -10,6 +10,7 @@ from typing import Any, Self
 import geopandas as gpd
 import matplotlib
 import numpy as np
+import pandas as pd
 import shapely
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_hex
@@ -22,25 +23,32 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 from pyproj import Proj, Transformer
 
-from rts_pipeline.drawing import DARK, drawing
+from rts_pipeline.drawing import DARK, SIZE, drawing, legend_outside
 from rts_pipeline.inventory.earlier import EARLIER
 from rts_pipeline.inventory.shape import WGS84
 from rts_pipeline.report.coverage import Coverage
-from rts_pipeline.report.figures import data_uri
+from rts_pipeline.report.figures import Drawn, data_uri
 
 SEEN, UNSEEN, SEED = "#f6f1e3", "#c9ced1", "#1c1c1c"
 CARRIED = -1
 """Stands for the round of slumps that are carried along from an earlier inventory."""
 CARRIED_ALONG, CARRIED_COLOUR = "carried along from an earlier inventory", "#0072b2"
-STARTS = {0: ("known at the start", "^", SEED), CARRIED: (CARRIED_ALONG, "s", CARRIED_COLOUR)}
+STARTS = {0: ("known at the start", "^", SEED), CARRIED: (CARRIED_ALONG.replace(" from", "\nfrom"), "s", CARRIED_COLOUR)}
 """Name, marker and colour of what no round found."""
 STEPS_DEG = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 STEPS_M = np.array([f * 10**e for e in range(1, 7) for f in (1, 2, 5)], dtype=float)
-LONG_SIDE_IN, SHORTEST_SIDE_IN = 8.5, 4.0
+WIDEST_IN, HIGHEST_IN, LEAST_IN = SIZE[0], 8.5, 3.35
+"""A map's sides: never wider than other figures, as high as a page, and never narrower than a journal's column."""
+LEFT_IN, BELOW_IN = 0.85, 0.35
+"""Room for latitudes and longitudes."""
+LOWEST_IN = 1.5
 ROOM = 0.16
-"""Room above and below a small map as a share of its long side, so that arrow and scale bar hide nothing."""
-PAGE_DPI = 170
-LABEL_IN = 0.85
+"""Room above and below a map as a share of its long side."""
+PAGE_DPI = 270
+LEGEND_COLUMNS, LEGEND_ROW_IN = 2, 0.2
+SMALL_IN = 0.045
+"""Outlines that are smaller on the map are points."""
+LABEL_IN = 0.9
 """Room for a longitude at the lower edge."""
 
 
@@ -55,12 +63,12 @@ class Frame:
     crs: str
 
     @classmethod
-    def around(cls, bounds: Sequence[float], crs: str, room: float = 0.09) -> Self:
-        """Return the frame of a map of west, south, east, north, with room above and below as a share of the long side."""
+    def around(cls, bounds: Sequence[float], crs: str) -> Self:
+        """Return the frame of a map of west, south, east, north."""
         west, south, east, north = bounds
         long_side = max(east - west, north - south)
         # Above and below is room for the arrow and the scale bar, so that they hide nothing.
-        aside, above = 0.03 * long_side, room * long_side
+        aside, above = 0.03 * long_side, ROOM * long_side
         return cls(west - aside, south - above, east + aside, north + above, crs)
 
     @property
@@ -68,12 +76,20 @@ class Frame:
         """Middle of the rectangle."""
         return (self.west + self.east) / 2, (self.south + self.north) / 2
 
+    def sheet(self, beside_in: float = 0, below_in: float = 0) -> tuple[float, float, float]:
+        """Return width and height (inches) of a figure that this fills but for so much beside and below it, and its inches a
+        metre."""
+        width, height = self.east - self.west, self.north - self.south
+        beside, below = LEFT_IN + beside_in, BELOW_IN + below_in
+        scale = min((WIDEST_IN - beside) / width, (HIGHEST_IN - below) / height)
+        return max(width * scale + beside, LEAST_IN), max(height * scale, LOWEST_IN) + below, scale
+
     def to_degrees(self) -> Transformer:
         """Transformer to longitude and latitude."""
         return Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
 
 
-def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs: str) -> str:
+def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs: str) -> Drawn:
     """Return the map as a PNG data URI: as SVG many outlines would make the page too large.
 
     Args:
@@ -84,13 +100,12 @@ def draw_map(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, seen: Coverage, crs:
     """
     bounds = np.array([area.total_bounds] + ([slumps.total_bounds] if len(slumps) else []))
     frame = Frame.around([*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)], crs)
-    width, height = frame.east - frame.west, frame.north - frame.south
-    inches = LONG_SIDE_IN / max(width, height)
-    size = max(width * inches, SHORTEST_SIDE_IN), max(height * inches, SHORTEST_SIDE_IN)
-    with drawing(*size) as (figure, axes):
-        handles = [*_ground(axes, area, seen), *_slumps(axes, slumps, inches)]
+    groups = slumps["iteration"].mask(slumps["decision"] == EARLIER, CARRIED)
+    width, height, scale = frame.sheet(below_in=LEGEND_ROW_IN * (3 + groups.nunique() // LEGEND_COLUMNS))
+    with drawing(width, height, shape_fixed=True) as (figure, axes):
+        handles = [*_ground(axes, area, seen), *_slumps(axes, slumps, groups, scale)]
         decorate(axes, frame)
-        figure.legend(handles=handles, loc="outside lower center", ncols=2 if size[0] < 6 else 3, fontsize=9)
+        legend_outside(figure, "lower center", handles, most=LEGEND_COLUMNS)
         return data_uri(figure, "png", dpi=PAGE_DPI)
 
 
@@ -123,18 +138,18 @@ def _paths(area: gpd.GeoSeries) -> Iterator[MplPath]:
         yield MplPath.make_compound_path(*(MplPath(shapely.get_coordinates(ring)) for ring in shapely.get_rings(polygon)))
 
 
-def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, inches_per_m: float) -> list[Line2D]:
-    """Draw outlines, and points instead where they are too small to be seen."""
+def _slumps(axes: Axes, slumps: gpd.GeoDataFrame, groups: pd.Series, inches_per_m: float) -> list[Line2D]:
+    """Draw outlines by the round that found them (`groups`), and points instead where they are too small to be seen."""
     handles = []
     last = max(1, int(slumps["iteration"].max())) if len(slumps) else 1
-    for found, group in slumps.groupby(slumps["iteration"].mask(slumps["decision"] == EARLIER, CARRIED)):
+    for found, group in slumps.groupby(groups):
         number = int(str(found))
         name, symbol, colour = STARTS.get(number) or (f"found in round {number:02d}", "o", round_colour(number, last))
         points = group.geometry.representative_point()
-        small = np.sqrt(group.geometry.area) * inches_per_m < 0.06
+        small = np.sqrt(group.geometry.area) * inches_per_m < SMALL_IN
         if not small.all():
             group[~small].plot(ax=axes, facecolor=colour, edgecolor=colour, lw=0.6, zorder=5, aspect=None)
-        style: dict[str, Any] = {"s": 22, "color": [colour], "edgecolors": "white", "linewidths": 0.5, "zorder": 6}
+        style: dict[str, Any] = {"s": 16, "color": [colour], "edgecolors": "white", "linewidths": 0.5, "zorder": 6}
         axes.scatter(points.x[small], points.y[small], marker=symbol, **style)
         marker: dict[str, Any] = {"marker": symbol, "ls": "", "color": colour, "ms": 6}
         handles.append(Line2D([], [], label=f"{name} ({len(group)})", **marker))
@@ -172,7 +187,7 @@ def _north(turn: float) -> DrawingArea:
     east, north = np.sin(turn), np.cos(turn)
     foot, step = (18 - 15 * east, 18 - 15 * north), (18 * east, 18 * north)
     room.add_artist(FancyArrow(*foot, *step, head_width=7, head_length=8, length_includes_head=True, width=1.2, color=DARK))
-    room.add_artist(Text(18 + 11 * east, 18 + 11 * north, "N", ha="center", va="center", fontsize=9, fontweight="bold"))
+    room.add_artist(Text(18 + 11 * east, 18 + 11 * north, "N", ha="center", va="center", fontweight="bold"))
     return room
 
 
@@ -182,23 +197,23 @@ def _graticule(axes: Axes, frame: Frame) -> None:
     x = frame.west + (frame.east - frame.west) * np.concatenate([edge, edge, 0 * edge, 0 * edge + 1])
     y = frame.south + (frame.north - frame.south) * np.concatenate([0 * edge, 0 * edge + 1, edge, edge])
     lon, lat = frame.to_degrees().transform(x, y)
-    step = next((s for s in STEPS_DEG if min(np.ptp(lon), np.ptp(lat)) / s >= 2), STEPS_DEG[-1])
-    meridians, parallels = _multiples(lon, step), _multiples(lat, step)
+    east_step, north_step = (next((s for s in STEPS_DEG if np.ptp(v) / s >= 2), STEPS_DEG[-1]) for v in (lon, lat))
+    meridians, parallels = _multiples(lon, east_step), _multiples(lat, north_step)
     along_lat, along_lon = np.linspace(lat.min(), lat.max(), 200), np.linspace(lon.min(), lon.max(), 200)
     bottom, left = [], []
     for value in meridians:
         px, py = frame.to_degrees().transform(np.full(200, value), along_lat, direction="INVERSE")
         axes.plot(px, py, color="#6b7780", lw=0.4, alpha=0.6, zorder=3)
-        bottom.append((float(np.interp(frame.south, py, px)), _degrees(value, step, "E", "W")))
+        bottom.append((float(np.interp(frame.south, py, px)), _degrees(value, east_step, "E", "W")))
     for value in parallels:
         px, py = frame.to_degrees().transform(along_lon, np.full(200, value), direction="INVERSE")
         axes.plot(px, py, color="#6b7780", lw=0.4, alpha=0.6, zorder=3)
-        left.append((float(np.interp(frame.west, px, py)), _degrees(value, step, "N", "S")))
+        left.append((float(np.interp(frame.west, px, py)), _degrees(value, north_step, "N", "S")))
     bottom = [tick for tick in bottom if frame.west <= tick[0] <= frame.east]
     left = [tick for tick in left if frame.south <= tick[0] <= frame.north]
     bottom = sorted(bottom)[:: _every(axes, frame, [place for place, _ in bottom])]
-    axes.set_xticks([place for place, _ in bottom], [text for _, text in bottom], fontsize=9)
-    axes.set_yticks([place for place, _ in left], [text for _, text in left], fontsize=9)
+    axes.set_xticks([place for place, _ in bottom], [text for _, text in bottom])
+    axes.set_yticks([place for place, _ in left], [text for _, text in left])
     axes.set(xlim=(frame.west, frame.east), ylim=(frame.south, frame.north))
 
 

@@ -10,18 +10,18 @@ import shapely
 from matplotlib.patches import Patch
 from PIL import Image as Pillow
 
-from rts_pipeline.drawing import DARK, drawing
+from rts_pipeline.drawing import DARK, drawing, legend_outside
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.report.figures import data_uri
-from rts_pipeline.report.map import ROOM, Frame, decorate, hatched, outline
+from rts_pipeline.report.map import LEGEND_ROW_IN, Frame, decorate, hatched, outline
 from rts_pipeline.report.palette import Palette
 from rts_pipeline.report.quicklook import Image, Pictures
 
 CANVAS_PX = 1400
 """Pixels along the longer edge of the area."""
-LONG_SIDE_IN, SHORTEST_SIDE_IN, DPI = 5.2, 3.8, 190
-COLUMN_IN, ROW_IN = 1.2, 0.19
-"""Size of an entry of the legend."""
+DPI = 190
+COLUMNS = 4
+"""Of the legend, at most."""
 MOST_LABELS = 20
 """Entries of a legend; of more dates every second, third, ... is named."""
 LOSSY = {"quality": 82, "method": 4}
@@ -55,17 +55,15 @@ def _canvas(images: Sequence[Image], cells: Sequence[GeoBox], *, smooth: bool) -
 def _overview(canvas: Image, cells: Sequence[GeoBox], area: gpd.GeoSeries, crs: str, legend: Palette | None) -> str:
     ground = shapely.union_all([cell.polygon for cell in cells])
     west, south, east, north = ground.bounds
-    frame = Frame.around(area.total_bounds, crs, ROOM)
-    sides = frame.east - frame.west, frame.north - frame.south
-    width, height = (max(side * LONG_SIDE_IN / max(sides), SHORTEST_SIDE_IN) for side in sides)
+    frame = Frame.around(area.total_bounds, crs)
     names = _handles(legend) if legend else []
-    columns = int(width / COLUMN_IN)
-    with drawing(width, height + ROW_IN * (2 + len(names) // columns)) as (figure, axes):
+    width, height, _ = frame.sheet(below_in=LEGEND_ROW_IN * (2 + len(names) // COLUMNS))
+    with drawing(width, height, shape_fixed=True) as (figure, axes):
         unseen = hatched(axes, gpd.GeoSeries([ground], crs=crs), "not observed")
         axes.imshow(canvas, extent=(west, east, south, north), interpolation="antialiased", zorder=2)
         outline(axes, area)
         decorate(axes, frame)
-        figure.legend(handles=[unseen, *names], loc="outside lower center", ncols=columns, fontsize=8, handlelength=1.4)
+        legend_outside(figure, "lower center", [unseen, *names], most=COLUMNS)
         # without the figure, whose pictures are large
         return str(data_uri(figure, "webp", dpi=DPI, bbox_inches="tight", pad_inches=0.04, pil_kwargs=LOSSY))
 

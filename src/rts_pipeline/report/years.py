@@ -19,7 +19,7 @@ from rts_pipeline.drawing import MAIN, drawing
 from rts_pipeline.errors import InputError
 from rts_pipeline.io.files import was_read
 from rts_pipeline.lineage import JOINT
-from rts_pipeline.report.figures import data_uri, uri
+from rts_pipeline.report.figures import Drawn, data_uri, uri
 from rts_pipeline.report.palette import FEW
 from rts_pipeline.report.tables import records
 from rts_pipeline.review.pictures import Pictures
@@ -115,7 +115,7 @@ def _draw(image: Pillow.Image, ground: Sequence[float], outline: BaseGeometry) -
             canvas.line(points, fill=colour, width=width)
 
 
-def growth(areas: pd.DataFrame) -> tuple[str, int] | None:
+def growth(areas: pd.DataFrame) -> tuple[Drawn, int] | None:
     """Draw the total area of the slumps in each year; return it and how many slumps it is of.
 
     Only slumps that could be measured in every year are summed, so that years of fewer images don't look smaller.
@@ -131,7 +131,7 @@ def growth(areas: pd.DataFrame) -> tuple[str, int] | None:
         names = [str(year) for year in hectares.index]
         axes.bar(names, hectares, 0.6, color=MAIN)
         for name, value in zip(names, hectares, strict=True):
-            axes.annotate(f"{value:,.1f}", (name, value), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
+            axes.annotate(f"{value:,.1f}", (name, value), xytext=(0, 3), textcoords="offset points", ha="center")
         axes.set_ylabel("Area (ha)")
         axes.set_xlabel("Year")
         axes.set_ylim(0, max(float(hectares.max()) * 1.12, 0.1))

@@ -23,7 +23,7 @@ from rts_pipeline.progress import track
 from rts_pipeline.review.events import Role, check_reviewer
 from rts_pipeline.review.exchange import export_gpkg
 from rts_pipeline.review.formats import CANDIDATES_LAYER, KNOWN_LAYER, MISSED_LAYER
-from rts_pipeline.review.package_rasters import YEAR_BANDS, Ground, link_mosaic, write_years
+from rts_pipeline.review.package_rasters import YEAR_BANDS, grounds_of, link_mosaic, write_years
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.qgis_layers import candidate_parts, known_parts, missed_parts, raster_parts, window_parts
 from rts_pipeline.review.qgis_project import Layer, write_project
@@ -74,11 +74,9 @@ def write_package(settings: Config, round: str, reviewer: str, out: Path, *, rol
         raise RefusedError(f"round {round}", f"holds nothing for {reviewer} to judge as {role}")
     shown = candidates.loc[queue]
     n_windows = len(window_ids(round_folder(reviews, round)).intersection(queue))
-    grounds = [
-        Ground.of(str(n), tuple(b), grid, settings.evidence) for n, b in zip(queue, shown.bounds.to_numpy(), strict=True)
-    ]
     pictures = Pictures(results, reviews, grid.crs)
-    cells = grid.cells_touching([ground.box.polygon for ground in grounds])
+    grounds = grounds_of(pictures, round, queue, grid)
+    cells = grid.cells_touching([*(ground.box.polygon for ground in grounds), *shown.geometry])
     with new_folder(out) as folder:
         export_gpkg(reviews, round, reviewer, folder / VERDICTS, role=role, source="qgis")
         work = write_years(folder, pictures, round, grounds, grid)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -15,9 +16,9 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 
-from rts_pipeline.config import BANDS, Evidence
+from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
-from rts_pipeline.evidence.chips import enlargement, ground
+from rts_pipeline.evidence.chips import MAX_EDGE_PX
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io.files import write_text
 from rts_pipeline.io.rasters import new_cog
@@ -37,23 +38,31 @@ class Ground:
         candidate: whose.
         box: the ground, in pixels of the grid.
         size: pixels of the grid along the edge of one that was read (1 but for very large candidates).
-        scale: pixels of the picture along the edge of one that was read.
     """
 
     candidate: str
     box: GeoBox
     size: int
-    scale: int
 
     @classmethod
-    def of(cls, candidate: str, bounds: tuple[float, float, float, float], grid: Grid, options: Evidence) -> Ground:
-        """Return the ground of the candidate with these bounds (metres), as the stage evidence chooses it."""
-        read = ground(bounds, grid, options.margin_m, options.min_size_px)
-        size = round(read.pixel_m / grid.pixel_m)
-        box = GeoBox(
-            candidate, grid.crs, grid.pixel_m, *(value * size for value in (read.column, read.row, read.width, read.height))
-        )
-        return cls(candidate, box, size, enlargement(read.width, options.scale))
+    def of(cls, candidate: str, bounds: Sequence[float], grid: Grid) -> Ground:
+        """Return the ground of these bounds: west, south, east, north in metres, as the evidence's table has them."""
+        west, _, east, north = (round(side / grid.pixel_m) for side in bounds)
+        edge = east - west
+        return cls(candidate, GeoBox(candidate, grid.crs, grid.pixel_m, west, -north, edge, edge), ceil(edge / MAX_EDGE_PX))
+
+
+def grounds_of(pictures: Pictures, round: str, candidates: Sequence[str], grid: Grid) -> list[Ground]:
+    """Return the ground of each candidate that has pictures.
+
+    Raises:
+        InputError: the evidence doesn't say what ground its pictures show.
+    """
+    grounds = {candidate: pictures.ground(round, candidate) for candidate in candidates if pictures.chips(round, candidate)}
+    if None in grounds.values():
+        problem = "doesn't say what ground its pictures show"
+        raise InputError(pictures.index_file(round), problem, do="make the evidence again")
+    return [Ground.of(candidate, bounds, grid) for candidate, bounds in grounds.items() if bounds]
 
 
 def write_years(folder: Path, pictures: Pictures, round: str, grounds: Sequence[Ground], grid: Grid) -> Iterator[list[int]]:
@@ -70,7 +79,7 @@ def write_years(folder: Path, pictures: Pictures, round: str, grounds: Sequence[
         the years that the cell has.
 
     Raises:
-        InputError: a picture that can't be read, or was made with other settings.
+        InputError: a picture that can't be read, or isn't of its ground.
     """
     years = pictures.years(round)
     places: dict[int, list[GeoBox]] = {year: [] for year in years}
@@ -191,10 +200,10 @@ def _pixels(file: Path | None, shown: Ground) -> NDArray[np.uint8]:
     edge = shown.box.width // shown.size
     try:
         with Image.open(file) as image:
-            if image.size != (edge * shown.scale, edge * shown.scale):
+            if image.width != image.height or image.width % edge:
                 problem = f"is {image.width} x {image.height} pixels"
-                raise InputError(file, problem, expected=f"{edge * shown.scale}", do="make the evidence again")
-            small = np.asarray(image.convert("RGB").reduce(shown.scale))
+                raise InputError(file, problem, expected=f"a multiple of {edge} x {edge}", do="make the evidence again")
+            small = np.asarray(image.convert("RGB").reduce(image.width // edge))
     except (OSError, SyntaxError) as error:
         raise InputError(file, f"can't be read ({error})", do="make the evidence again") from None
     return small.repeat(shown.size, axis=0).repeat(shown.size, axis=1)

@@ -27,9 +27,7 @@ from rts_pipeline.review.rounds import (
 )
 from rts_pipeline.review.windows import AUDIT
 
-JUDGED = (CHOICE, "validation/reliability.png", "validation/precision_recall.png")
-"""How well the network did; no picture that shows Planet's pixels."""
-KEPT = ("model/weights.pt", "model/model.json", *JUDGED, SUMMARY, CHANGE, YEARS, CANDIDATES)
+KEPT = ("model/weights.pt", "model/model.json", CHOICE, SUMMARY, CHANGE, YEARS, CANDIDATES)
 """What a review copies from the round's results: the network, how well it did, what it outlined, what the years
 say of that, and what it proposed."""
 

@@ -13,6 +13,7 @@ import rasterio
 
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Inference, Predict
+from rts_pipeline.drawing import save
 from rts_pipeline.engines import open_engine
 from rts_pipeline.io.files import scratch_folder
 from rts_pipeline.io.json import write_json
@@ -23,7 +24,7 @@ from rts_pipeline.model_folder import model_facts, weights_sha256
 from rts_pipeline.options import ValidateOptions
 from rts_pipeline.progress import track
 from rts_pipeline.validate.choice import Choice, choose
-from rts_pipeline.validate.figures import write_precision_recall, write_reliability
+from rts_pipeline.validate.figures import CLASSES, draw
 from rts_pipeline.validate.ground import JUDGED, Block, Known, blocks_of
 from rts_pipeline.validate.judge import Judged, Predicted, judge, summary
 from rts_pipeline.validate.objects import Tally, tally
@@ -82,12 +83,14 @@ def validate(
     table, counts = pd.DataFrame([one.row for one in judged]), np.stack([one.counts for one in judged])
     splits = {name: (table["split"] == name).to_numpy() for name in JUDGED}
     write_parquet(out / "blocks.parquet", table)
-    pixels = counts[splits["validation"]].sum(axis=0)
-    write_reliability(out / "reliability.png", pixels)
-    write_precision_recall(out / "precision_recall.png", pixels, choice)
+    pixels = counts[splits["validation"]].sum(axis=0).tolist()
     summaries = {name: summary(table[rows], counts[rows]) if rows.any() else None for name, rows in splits.items()}
     origin = {"weights_sha256": weights, "temperature": facts.get("temperature")}
-    write_json(out / "validation.json", {**_said(choice, options.choice.recall), **origin, **loss, **summaries})
+    said = {**_said(choice, options.choice.recall), **origin, **loss, **summaries}
+    said["validation_pixels"] = dict(zip(CLASSES, pixels, strict=True))
+    for name, figure in draw(said).items():
+        save(figure, out / f"{name}.png")
+    write_json(out / "validation.json", said)
 
 
 def _predict(blocks: Sequence[Block], predicted: Predicted, reader: Mosaics, engine: Engine, setting: Predict) -> None:

@@ -1,80 +1,81 @@
-"""The figures of a validation that show no pixels of the images."""
+"""The figures of a validation that show no pixels of the images, drawn from the numbers in its record."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rts_pipeline.drawing import DARK, MAIN, OTHER, STYLE, drawing, save
+from rts_pipeline.drawing import DARK, MAIN, OTHER, SIZE, drawing, legend_outside, styled
 from rts_pipeline.metrics.pixels import average_precision, expected_calibration_error, level_of, pixel_scores, reliability
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rts_pipeline.validate.choice import Choice
-
+CLASSES = ("other", "slump")
+"""Names of the classes of `metrics.pixels.count_pixels` in validation.json."""
+WIDTH_IN = SIZE[0]
 SOFT = "#c4ccd1"
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
 MARK: dict[str, Any] = {"marker": "o", "ms": 10, "mew": 1.8}
 
 
-def write_reliability(path: Path, counts: NDArray[np.int64]) -> None:
-    """Draw the share of slump pixels over their predicted probability, and how many pixels stand behind it.
+def draw(said: dict[str, Any]) -> dict[str, Figure]:
+    """Return `reliability` and `precision_recall`, drawn from what validation.json says.
 
     Args:
-        path: the PNG.
-        counts: pixels of the validation blocks by class and level.
+        said: its content; without `validation_pixels` (from before they were kept) nothing can be drawn.
     """
+    if "validation_pixels" not in said:
+        return {}
+    counts = np.array([said["validation_pixels"][name] for name in CLASSES], dtype=np.int64)
+    return {"reliability": _reliability(counts), "precision_recall": _precision_recall(counts, said)}
+
+
+def _reliability(counts: NDArray[np.int64]) -> Figure:
+    """Draw the share of slump pixels over their predicted probability, and how many pixels stand behind it."""
     rows = [row for row in reliability(counts) if row["n"]]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 5.4), layout="constrained")
+    with styled():
+        figure = Figure(figsize=(WIDTH_IN, 5.4), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.plot([0, 1], [0, 1], color=DARK, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
         shares: Any = [row["predicted"] for row in rows], [row["observed"] for row in rows]
-        upper.plot(*shares, color=MAIN, marker="o", ms=5, label=_named("network", "ECE", expected_calibration_error(counts)))
+        name = _named("network", "ECE", expected_calibration_error(counts))
+        upper.plot(*shares, color=MAIN, marker="o", ms=5, label=name, clip_on=False, zorder=3)
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Share that are slump")
         upper.legend(loc="upper left")
         lower.bar([row["lower"] for row in rows], [row["n"] for row in rows], 0.1, align="edge", color=MAIN, edgecolor="white")
         lower.set(yscale="log", ylim=(0.7, None), xlabel="Predicted probability", ylabel="Pixels")
         for axes in (upper, lower):
             axes.grid(color="#e2e7ea", lw=0.7)
-        save(figure, path)
+        return figure
 
 
-def write_precision_recall(path: Path, counts: NDArray[np.int64], choice: Choice) -> None:
-    """Draw precision over recall, of pixels at every threshold and of objects, with what was chosen.
-
-    Args:
-        path: the PNG.
-        counts: pixels of the validation blocks by class and level.
-        choice: what was chosen, with the curve of the objects.
-    """
-    with drawing(5.2, 5.2) as (figure, axes):
+def _precision_recall(counts: NDArray[np.int64], said: dict[str, Any]) -> Figure:
+    """Draw precision over recall, of pixels at every threshold and of objects, with what was chosen."""
+    with drawing(WIDTH_IN, 5.4, shape_fixed=True) as (figure, axes):
         _f1_lines(axes)
         scores = pixel_scores(counts)
         defined = counts[:, ::-1].cumsum(axis=1)[:, ::-1].sum(axis=0) > 0
         if counts[1].any():
             label = _named("pixels", "PR-AUC", average_precision(counts))
             axes.plot(scores["recall"][defined], scores["precision"][defined], color=MAIN, lw=1.8, label=label)
-            level = level_of(choice.threshold)
+            level = level_of(said["threshold"])
             _mark(axes, scores["recall"][level], scores["precision"][level], MAIN)
-        known: list[Any] = [row for row in choice.curve if row["precision"] is not None and row["recall"] is not None]
+        known: list[Any] = [row for row in said["thresholds"] if row["precision"] is not None and row["recall"] is not None]
         if known:
             places = [row["recall"] for row in known], [row["precision"] for row in known]
             style: dict[str, Any] = {"color": OTHER, "lw": 1.2, "marker": "o", "ms": 3.5}
             axes.plot(*places, **style, label="objects, IoU > 0.5")
         for row in known:
-            if row["threshold"] == choice.threshold:
+            if row["threshold"] == said["threshold"]:
                 _mark(axes, row["recall"], row["precision"], OTHER)
-        axes.plot([], [], **MARK, color="none", mec=DARK, ls="", label=f"chosen threshold, {choice.threshold:g}")
+        axes.plot([], [], **MARK, color="none", mec=DARK, ls="", label=f"chosen threshold, {said['threshold']:g}")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="Recall", ylabel="Precision", aspect="equal")
-        figure.legend(loc="outside upper center", ncols=2, fontsize=9)
-        save(figure, path)
+        legend_outside(figure, "upper center", most=2)
+        return figure
 
 
 def _mark(axes: Axes, recall: float, precision: float, colour: str) -> None:
@@ -86,7 +87,7 @@ def _f1_lines(axes: Axes) -> None:
     for f1 in F1_LINES:
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         axes.plot(recall, f1 * recall / (2 * recall - f1), color=SOFT, lw=0.8, zorder=0)
-        axes.text(1.025, f1 / (2 - f1), f"F1 {f1:g}", va="center", fontsize=8, color="#6b767d")
+        axes.text(1.025, f1 / (2 - f1), f"F1 {f1:g}", va="center", color="#6b767d")
 
 
 def _named(name: str, score: str, value: float | None) -> str:
