@@ -36,6 +36,8 @@ CRS = "EPSG:32646"
 YEARS = [2016, 2017, 2018, 2019, 2020]
 MOST_OWN = 5_000
 PICTURES = 50
+HALF_M = 216.0
+"""Half of what a chip shows: 288 px, two for each of 3 m."""
 SIZE = {"width": 1366, "height": 768}
 AT = "2020-09-01T12:00:00Z"
 
@@ -125,7 +127,9 @@ def write_chips(folder: Path, names: list[str], outlines: Any, *, own: bool) -> 
             columns[column].append(picture)
     rows = {"candidate_id": np.repeat(names, len(YEARS)), "year": YEARS * len(names), "acquired": "2019-07-01T04:00:00Z"}
     facts = {"item_id": "item", "usable_fraction": 1.0, "reason": "", "seen": True, "area_m2": 4321.0, "prob_mean": 0.7}
-    table = pd.DataFrame({**rows, **columns, **facts}).reindex(columns=list(YEAR)).astype(YEAR)
+    x, y = (np.repeat(axis, len(YEARS)) for axis in shapely.get_coordinates(shapely.centroid(outlines)).T)
+    ground = {"west": x - HALF_M, "south": y - HALF_M, "east": x + HALF_M, "north": y + HALF_M}
+    table = pd.DataFrame({**rows, **ground, **columns, **facts}).reindex(columns=list(YEAR)).astype(YEAR)
     drawn = gpd.GeoSeries(np.repeat(outlines, len(YEARS)), crs=CRS)
     io.write_parquet(folder / "evidence.parquet", gpd.GeoDataFrame(table.assign(outline=drawn), geometry="outline"), GROUP_ROWS)
 
