@@ -228,8 +228,9 @@ def serve(settings: Config, round: str, reviewer: str, *, role: Role, port: int 
         tell(line)
     options: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none"}
     server = uvicorn.Server(uvicorn.Config(Guard(app, token), lifespan="off", timeout_graceful_shutdown=2, **options))
-    # the browser takes as long to open the page: the list that it asks for then is ready
-    Thread(target=desk.columns, daemon=True).start()
+    # while the browser opens the page the list that it will ask for is made; those of other roles are made afresh each time
+    if role == "primary":
+        Thread(target=desk.columns, daemon=True).start()
     with bound:
         server.run(sockets=[bound])
 
