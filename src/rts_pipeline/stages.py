@@ -55,7 +55,7 @@ STAGES = {
     "completeness": Stage(3, "completeness", "5d0e053329eefb6a"),
     "attributes": Stage(6, "inventory.attributes", "666ea3c272154f48"),
     "export": Stage(8, "export.build", "4e885c35b7bfb5af"),
-    "report": Stage(17, "report.build", "c0c57fd51c3bc144"),
+    "report": Stage(17, "report.build", "9002d700537bd365"),
     "quantise": Stage(1, "quantise", "f6056227df5645ad"),
 }
 
