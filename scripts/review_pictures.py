@@ -14,6 +14,7 @@ import sys
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import yaml
@@ -24,10 +25,30 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 from browser_case import Reader, ring  # noqa: E402
 from page_case import Server  # noqa: E402
+from rts_pipeline.review.desk import Desk  # noqa: E402
+from rts_pipeline.review.given import Verdict  # noqa: E402
+from rts_pipeline.review.rounds import SIGNOFF, round_folder  # noqa: E402
 
 DEMO = Path("results/demo")
 QUALITY = 72
 WINDOWS = 12
+READ: dict[str, dict[str, Any]] = {
+    "ben": {
+        "decision": "accept",
+        "possibility": 0.75,
+        "first_year_visible": 2018,
+        "active": True,
+        "note": "The floor is bare in every year since 2018 and reaches further uphill each time; the headwall is sharp in "
+        "false colour. I took the outline as it is, although its lower end may hold some of the old tongue.",
+    },
+    "cai": {
+        "decision": "reject",
+        "possibility": 0.25,
+        "reject_reason": "stable scar",
+        "note": "An old scar to me: plants come back along its edges, and what seems to grow is the shadow of a later date.",
+    },
+}
+"""What two readers say of one candidate."""
 
 
 class Round:
@@ -67,6 +88,21 @@ class Round:
     def run(self, *command: object) -> None:
         """Run a command of the product."""
         subprocess.run([sys.executable, "-m", "rts_pipeline.cli", *map(str, command), "--config", str(self.config)], check=True)
+
+    def judge(self, reviewer: str, said: dict[str, dict[str, Any]]) -> None:
+        """Record what a reviewer says, by candidate or window."""
+        desk = Desk(self.reviews, self.results, "02", reviewer)
+        for name, fields in said.items():
+            desk.decide(Verdict(candidate_id=name, **fields))
+
+    def decided(self, besides: str) -> dict[str, dict[str, Any]]:
+        """What leaves nothing open but one candidate."""
+        found = Desk(self.reviews, self.results, "02", "nobody").position
+        return {name: {"decision": "reject"} for name in found if name != besides}
+
+    def sign_off(self) -> None:
+        """Let somebody else have signed the round off."""
+        shutil.copy(round_folder(DEMO / "reviews", "02") / SIGNOFF, round_folder(self.reviews, "02"))
 
     @property
     def candidates(self) -> list[str]:
@@ -163,6 +199,26 @@ class Camera:
         reader.see("saved", "not saved")
         self.take("review_unsaved")
 
+    def adjudicator(self) -> None:
+        """What an adjudicator reads of two who differ."""
+        reader = self.reader
+        reader.goes_to(self.slump)
+        self.take("review_adjudicator")
+        reader.press("d")
+        self.take("review_readings")
+
+    def finished(self) -> None:
+        """The last open candidate is decided; then a verdict that the server refuses."""
+        reader = self.reader
+        reader.shows(self.slump)
+        reader.press("1")
+        reader.saved()
+        self.take("review_finished")
+        self.round.sign_off()
+        reader.press("4")
+        reader.see("refused", "Not recorded")
+        self.take("review_refused")
+
 
 def main() -> None:
     """Take the pictures that are named, or all."""
@@ -173,7 +229,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         round = Round(Path(folder))
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        Camera(Reader(browser, Server(round, "ada")), round, args.out, args.names).tour()
+
+        def camera(reviewer: str, role: str = "primary") -> Camera:
+            return Camera(Reader(browser, Server(round, reviewer, role=role)), round, args.out, args.names)
+
+        camera("ada").tour()
+        for name, said in READ.items():
+            round.judge(name, {round.slumps[0]: said})
+        camera("eve", "adjudicator").adjudicator()
+        round.judge("fay", round.decided(besides=round.slumps[0]))
+        camera("fay").finished()
         browser.close()
 
 

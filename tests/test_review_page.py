@@ -1,14 +1,8 @@
 """The review page as a person uses it: a real browser, the real server, the keyboard."""
 
-import re
-
 from playwright.sync_api import expect
 
 from browser_case import Reader
-from rts_pipeline.review.folding import fold
-from rts_pipeline.review.given import Verdict
-from rts_pipeline.review.store import read_round
-from server_case import desk
 
 pytest_plugins = ("browser_case",)
 
@@ -194,28 +188,6 @@ def test_two_reviewers_in_two_browsers_see_nothing_of_each_other(browser, projec
     for reader in (ann, bob):
         reader.context.close()
         assert reader.problems == []
-
-
-def test_an_adjudicator_settles_by_keyboard_what_two_readers_differ_on(browser, project):
-    """What each said stands beside the candidate, and nothing else is in the list."""
-    for name, decision, note in (("ann", "accept", "a headwall"), ("bob", "reject", "a river bank")):
-        desk(project, name).decide(Verdict(candidate_id="r02-0002", decision=decision, note=note))
-        desk(project, name).decide(Verdict(candidate_id="r02-0003", decision="accept"))
-    reader = Reader(browser, project.serve("cem", role="adjudicator"))
-    reader.shows("r02-0002")
-    reader.see("progress", "0 of 1")
-    expect(reader.page.locator("nav .row")).to_have_count(1)
-    said = reader.page.locator("[data-test=reading]")
-    expect(said).to_have_text([re.compile(r"ann\s+✓"), re.compile(r"bob\s+✗")])
-    assert [reading.get_attribute("title") for reading in said.all()] == ["a headwall", "a river bank"]
-    reader.press("2")
-    reader.see("progress", "1 of 1")
-    reader.saved()
-    (settled,) = project.events("cem")
-    assert (settled.candidate_id, settled.decision, settled.role, settled.blind) == ("r02-0002", "reject", "adjudicator", False)
-    assert fold(read_round(project.reviews, "02")).disagreements == []
-    reader.context.close()
-    assert reader.problems == []
 
 
 def test_comparing_going_filtering_and_ordering_by_keyboard(reader, project):

@@ -26,7 +26,7 @@ AMISS = """() => {
     const found = [], screen = {left: 0, top: 0, right: innerWidth, bottom: innerHeight};
     const root = document.scrollingElement;
     if (root.scrollHeight > innerHeight || root.scrollWidth > innerWidth) found.push('the page scrolls');
-    const apart = 'button, select, textarea, .facts > *, header > *, .reasons, .caption > *';
+    const apart = 'button, select, textarea, .facts > *, .others > *, header > *, .reasons, .caption > *';
     for (const e of all(`${apart}, kbd, canvas, .map, .numbers > *, .hint, .legend`)) {
         const b = box(e);
         if (!b.width || !b.height || e.matches('.message')) continue;

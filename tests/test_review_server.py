@@ -9,6 +9,7 @@ from http.client import HTTPException
 from io import BytesIO
 from itertools import count
 from pathlib import Path
+from socket import create_connection
 from threading import Timer
 from uuid import uuid4
 
@@ -71,6 +72,21 @@ def test_the_ground_of_chips_is_what_their_table_says(fresh):
     pictures = Pictures(fresh.results, fresh.reviews, CRS)
     assert pictures.ground("02", "r02-0001") is None, "of an earlier version"
     assert pictures.ground("02", "r02-9999") is None
+
+
+def test_years_come_in_order_whatever_the_order_of_the_table(fresh):
+    path = fresh.results / "rounds/02/evidence/evidence.parquet"
+    table = io.read_geoparquet(path)
+
+    def told():
+        pictures = Pictures(fresh.results, fresh.reviews, CRS)
+        of_each = [(pictures.chips("02", n), pictures.numbers("02", n), pictures.outlines("02", n)) for n in fresh.names]
+        return pictures.years("02"), pictures.kinds("02"), of_each
+
+    in_order = told()
+    assert [chip["year"] for chip in in_order[2][0][0]] == [2018, 2019, 2020]
+    io.write_parquet(path, table.sample(frac=1, random_state=1), 5)
+    assert told() == in_order
 
 
 def test_the_map_shows_neighbours_and_earlier_decisions(server):
@@ -381,6 +397,11 @@ def test_two_reviewers_get_two_addresses_and_a_taken_port_is_named(project, serv
     with pytest.raises(UsageError, match="--port"):
         open_socket(server.port, "x")
     assert bob.request("GET", "/api/round", headers={"Cookie": server.cookie})[0] == 401
+
+
+def test_who_opens_an_address_before_the_server_is_ready_is_not_refused():
+    with open_socket(None, "x") as bound, create_connection(bound.getsockname(), timeout=5):
+        pass
 
 
 def test_a_round_that_is_not_open_is_told_in_one_line(project):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from rasterio.io import DatasetReader
+from typing import TYPE_CHECKING, Any
 
 from rts_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
 
 SUFFIX = "_source.tif"
 

@@ -21,7 +21,7 @@ export function wordOf(decision: string, window: boolean): string {
 export const MARKS: Record<string, { mark: string; word: string }> = {
   accept: { mark: "✓", word: "accepted" },
   reject: { mark: "✗", word: "rejected" },
-  edit: { mark: "✎", word: "accepted with your outline" },
+  edit: { mark: "✎", word: "accepted, redrawn" },
   unsure: { mark: "?", word: "unsure" },
   missed: { mark: "+", word: "added" },
 };

@@ -43,6 +43,7 @@ function inPanel(review: Review, event: KeyboardEvent): boolean {
   if (key === "escape" || (key === "?" && review.panel === "keys")) review.panel = "";
   else if (key === "l" && review.panel === "guideline") review.panel = "";
   else if (key === "x" && review.panel === "examples") review.panel = "";
+  else if (key === "d" && review.panel === "readings") review.panel = "";
   else return false;
   return true;
 }
@@ -100,6 +101,7 @@ function outside(review: Review, event: KeyboardEvent, focusNote: () => void): b
   else if (key === "a") review.cycleActive();
   else if (key === "i") review.nextMeasure();
   else if (key === "x") review.panel = "examples";
+  else if (key === "d" && review.ready && review.shown!.readings.length) review.panel = "readings";
   else if (key === "m") focusNote();
   else if (key === "escape") review.say("");
   else if (ARROWS[event.key]) arrows(review, event.key);

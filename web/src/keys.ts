@@ -64,5 +64,6 @@ export const KEYS: Key[] = [
   { group: "More", keys: ["?"], does: "keys" },
   { group: "More", keys: ["L"], does: "guideline" },
   { group: "More", keys: ["X"], does: "examples of earlier rounds (outside outlines)" },
+  { group: "More", keys: ["D"], does: "an adjudicator: what each reader said, in full" },
   { group: "More", keys: ["Esc"], does: "close, cancel" },
 ];

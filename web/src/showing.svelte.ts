@@ -8,7 +8,7 @@ import { saidIn } from "./standing";
 import { keep } from "./storage";
 import type { Candidate, Columns, Round, Said, Standing, XY } from "./types";
 
-export type Panel = "" | "keys" | "guideline" | "examples" | "go";
+export type Panel = "" | "keys" | "guideline" | "examples" | "readings" | "go";
 
 interface Remembered {
   current: string;

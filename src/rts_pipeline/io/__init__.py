@@ -17,7 +17,7 @@ from rts_pipeline.io.files import (
 )
 from rts_pipeline.io.json import canonical_json, parse_json, read_json, sha256_json, write_json
 from rts_pipeline.io.rasters import GDAL_OPTIONS, new_cog
-from rts_pipeline.io.tables import read_columns, read_geoparquet, read_parquet, read_rows, write_csv, write_parquet
+from rts_pipeline.io.tables import read_arrow, read_columns, read_geoparquet, read_parquet, read_rows, write_csv, write_parquet
 from rts_pipeline.io.vectors import read_outlines, read_vector, write_gpkg
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "new_folder",
     "note_read",
     "parse_json",
+    "read_arrow",
     "read_columns",
     "read_geoparquet",
     "read_json",

@@ -13,6 +13,7 @@ from rts_pipeline.io.files import atomic
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
+    import pyarrow as pa
 
 
 def write_parquet(path: Path, frame: pd.DataFrame, group_rows: int | None = None) -> None:
@@ -68,6 +69,21 @@ def read_parquet(path: Path, only: Sequence[str] | None = None) -> pd.DataFrame:
     def read(path: Path) -> pd.DataFrame:
         names = None if only is None else set(read_schema(path).names)
         return pd.read_parquet(path, columns=None if names is None else [name for name in only or () if name in names])
+
+    return _read_table(path, read, "Parquet")
+
+
+def read_arrow(path: Path, only: Sequence[str]) -> pa.Table:
+    """Read those of these columns that a Parquet file of ours has, as Arrow's table: fast, for what needs no pandas.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    def read(path: Path) -> pa.Table:
+        with ParquetFile(path) as file:
+            return file.read([name for name in only if name in file.schema_arrow.names])
 
     return _read_table(path, read, "Parquet")
 

@@ -79,10 +79,14 @@ class Desk:
         """
         queue = self._queue = self._asked(frozenset(self.position))
         decisions: list[str | None] = [None] * len(queue.position)
-        for name in self._own.names():
-            if name in queue.position and (state := self.state(name)):
-                decisions[queue.position[name]] = state["decision"]
+        for name, decision in self.decided().items():
+            decisions[queue.position[name]] = decision
         return {**queue.columns, "decision": decisions, "missed": [self.state(name) for name in self._own.added()]}
+
+    def decided(self) -> dict[str, str]:
+        """Return the reviewer's standing decisions on what is to be judged, by id."""
+        states = {name: self.state(name) for name in self._own.names() if name in self.position}
+        return {name: state["decision"] for name, state in states.items() if state}
 
     def _asked(self, listed: frozenset[str]) -> Queue:
         """Return what this reviewer has to judge by now; what was listed already stays, so that no open page loses it."""

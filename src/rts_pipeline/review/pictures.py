@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.evidence.tables import GROUND
-from rts_pipeline.io.tables import read_geoparquet, read_parquet, read_rows
+from rts_pipeline.io.tables import read_arrow, read_geoparquet, read_rows
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 
 INDEX = "evidence.parquet"
@@ -44,20 +46,21 @@ class Pictures:
     def years(self, round: str) -> list[int]:
         """Return the years of a round's chips."""
         table, _ = self._index(round)
-        return sorted(int(year) for year in table["year"].unique())
+        return sorted(table["year"].unique().to_pylist())
 
     def kinds(self, round: str) -> list[str]:
         """Return the kinds of pictures that a round has."""
         table, _ = self._index(round)
-        return [kind for kind, column in KINDS.items() if column in table and table[column].notna().any()]
+        there = {name for name in table.column_names if table[name].null_count < len(table)}
+        return [kind for kind, column in KINDS.items() if column in there]
 
     def chips(self, round: str, candidate: str) -> list[dict[str, Any]]:
         """Return a candidate's years: year, acquired, usable (share), reason (why there is none), kinds."""
         return [
             {
-                "year": int(row["year"]),
+                "year": row["year"],
                 "acquired": row["acquired"] or None,
-                "usable": float(row["usable_fraction"]) if np.isfinite(row["usable_fraction"]) else None,
+                "usable": _known(row["usable_fraction"]),
                 "reason": row["reason"] or "",
                 "kinds": [kind for kind, column in KINDS.items() if row.get(column)],
             }
@@ -67,7 +70,7 @@ class Pictures:
     def numbers(self, round: str, candidate: str) -> list[dict[str, Any]]:
         """Return what is measured of a candidate in each year: year and YEAR_NUMBERS, None where it isn't known."""
         names = ("year", *YEAR_NUMBERS)
-        return [{name: _plain(row[name]) for name in names if name in row} for row in self._rows(round, candidate)]
+        return [{name: _known(row[name]) for name in names if name in row} for row in self._rows(round, candidate)]
 
     def outlines(self, round: str, candidate: str) -> dict[int, dict[str, Any]]:
         """Return what the network outlines of a candidate in each year, as GeoJSON: for after the verdict, like the numbers."""
@@ -97,9 +100,8 @@ class Pictures:
         None where there are no chips, or an earlier version made them, which doesn't say.
         """
         rows = self._rows(round, candidate)
-        if not rows or not all(side in rows[0] for side in GROUND):
-            return None
-        return [float(rows[0][side]) for side in GROUND]
+        sides: list[Any] = [rows[0].get(side) for side in GROUND] if rows else []
+        return sides if sides and None not in sides else None
 
     def examples(self, before: str) -> list[dict[str, Any]]:
         """Return candidates of signed-off rounds whose chips are here, slumps and others in turn: the same each time.
@@ -144,11 +146,13 @@ class Pictures:
     def _read_rows(self, round: str, candidate: str) -> list[dict[str, Any]]:
         """Return a candidate's rows of the index, by year; none of one that isn't in it."""
         table, places = self._index(round)
-        rows = table.iloc[places.get(candidate, slice(0, 0))].to_dict("records")
-        return [{str(column): value for column, value in row.items()} for row in rows]
+        rows = places.get(candidate)
+        if rows is None:
+            return []
+        return [{**row, "row": at} for row, at in zip(table.take(rows).to_pylist(), rows.tolist(), strict=True)]
 
-    def _read(self, round: str) -> tuple[pd.DataFrame, dict[str, slice]]:
-        """Return the index of a round, by candidate and year, and where each candidate's rows are; empty without evidence.
+    def _read(self, round: str) -> tuple[pa.Table, dict[str, NDArray[np.int64]]]:
+        """Return the index of a round, and the numbers of each candidate's rows, by year; empty without evidence.
 
         Raises:
             InputError: there is evidence, and its index is missing or damaged.
@@ -162,18 +166,18 @@ class Pictures:
                     expected="the table of the evidence in its folder",
                     do="remove the folder, or make it anew",
                 )
-            return pd.DataFrame({"candidate_id": [], "year": [], "row": []}), {}
-        # its outlines would be most of it
-        table = read_parquet(path, only=SHOWN)
-        table = table.assign(row=np.arange(len(table))).sort_values(["candidate_id", "year"], ignore_index=True)
-        table = table.astype({column: object for column in table if table[column].dtype.kind not in "iufb"})
-        table = table.where(table.notna(), None)
-        names, starts = np.unique(table["candidate_id"].to_numpy().astype(str), return_index=True)
-        stops = [*starts[1:].tolist(), len(table)]
-        return table, {str(n): slice(a, b) for n, a, b in zip(names, starts.tolist(), stops, strict=True)}
+            return pa.table({"candidate_id": [], "year": []}), {}
+        # its outlines would be most of it; hundreds of thousands of rows, of which few are ever looked at, stay with Arrow
+        table = read_arrow(path, only=SHOWN).combine_chunks()
+        if not len(table):
+            return table, {}
+        names = table["candidate_id"].chunk(0).dictionary_encode()
+        candidate = names.indices.to_numpy()
+        rows = np.lexsort((table["year"].to_numpy(), candidate))
+        groups = np.split(rows, np.flatnonzero(np.diff(candidate[rows])) + 1)
+        return table, dict(zip(names.dictionary.to_pylist(), groups, strict=True))
 
 
-def _plain(value: Any) -> Any:
-    """Return a value of a table as JSON has it."""
-    value = getattr(value, "item", lambda: value)()
-    return None if value is None or value != value else value
+def _known(value: Any) -> Any:
+    """Return a value of a table as JSON has it: None where it isn't known."""
+    return None if value != value else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +18,10 @@ class Queue:
         position: id -> row of `candidates`.
     """
 
-    def __init__(self, candidates: Any, windows: Container[str]) -> None:
+    def __init__(self, candidates: Any, windows: Collection[str]) -> None:
         """Hold the candidates in this order; of which some are windows of an audit."""
         self.candidates, self._windows = candidates, windows
-        self.position = {name: index for index, name in enumerate(candidates["candidate_id"])}
+        self.position = {name: index for index, name in enumerate(candidates["candidate_id"].tolist())}
 
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
@@ -35,6 +35,6 @@ class Queue:
             "y": centre.y.round().astype(int).tolist(),
             "area": frame["area_m2"].round().astype(int).tolist(),
             "changed": (frame["status"] == "changed").astype(int).tolist() if "status" in frame else [0] * len(frame),
-            "window": [int(name in self._windows) for name in frame["candidate_id"]],
+            "window": frame["candidate_id"].isin(self._windows).astype(int).tolist(),
             "near": pd.Series(curve).rank(method="first").astype(int).tolist(),
         }

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import uvicorn
@@ -175,7 +176,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 
 def open_socket(port: int | None, name: str) -> socket.socket:
-    """Return a bound loopback socket.
+    """Return a listening loopback socket: who opens the address at once waits for the server, and isn't refused.
 
     Without a port the same project, round and reviewer get the same one again if it is free: a browser keeps what it could
     not send by address, so that after a crash it finds it again.
@@ -190,6 +191,7 @@ def open_socket(port: int | None, name: str) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind(("127.0.0.1", number))
+            bound.listen()
         except OSError as error:
             bound.close()
             problem = error.strerror or "can't be used"
@@ -226,12 +228,15 @@ def serve(settings: Config, round: str, reviewer: str, *, role: Role, port: int 
         tell(line)
     options: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none"}
     server = uvicorn.Server(uvicorn.Config(Guard(app, token), lifespan="off", timeout_graceful_shutdown=2, **options))
+    # while the browser opens the page the list that it will ask for is made; those of other roles are made afresh each time
+    if role == "primary":
+        Thread(target=desk.columns, daemon=True).start()
     with bound:
         server.run(sockets=[bound])
 
 
 def _announcement(desk: Desk, pictures: Pictures, address: str, port: int) -> list[str]:
-    decided = {name for name in desk.position if desk.state(name) is not None}
+    decided = set(desk.decided())
     windows = desk.windows & set(desk.position)
     told = f"{len(decided - windows)} of {len(desk.position) - len(windows)} candidates decided"
     if windows:

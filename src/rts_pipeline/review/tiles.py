@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.enums import Resampling
 from shapely import box
 
 from rts_pipeline.config import BANDS
@@ -85,6 +83,10 @@ class Mosaic:
                 yield cell, part
 
     def _read(self, cell: str, window: Any, shape: tuple[int, int]) -> NDArray[np.uint16]:
+        # not before a map is looked at
+        import rasterio
+        from rasterio.enums import Resampling
+
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(self.folder / f"{cell}.tif") as dataset:
             out = (len(BANDS), *shape)
             values: NDArray[np.uint16] = dataset.read(window=window, out_shape=out, resampling=Resampling.average)
