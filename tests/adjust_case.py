@@ -107,7 +107,7 @@ def write_raster(path: Path, values: np.ndarray, crs: str | None, transform: Aff
 
 
 def adjust_options(**adjust: Any) -> AdjustOptions:
-    return AdjustOptions(adjust=Adjust(**{"items": "all", "radiometry": "overlaps", **adjust}))
+    return AdjustOptions(adjust=Adjust(**{"shifts": "correct", "radiometry": "overlaps", **adjust}))
 
 
 def overlaps_options(**adjust: Any) -> OverlapsOptions:

@@ -77,7 +77,6 @@ def test_paths_of_inputs_are_not_options():
         (with_value("chips", "size", 256), "unknown key 'chips.size'; did you mean 'size_px'"),
         (with_value("chips", "buffer_m", "300 m"), "key 'chips.buffer_m' is '300 m'"),
         (with_value("grid", "cell_px", 2000), "key 'grid.cell_px' is 2000"),
-        (with_value("adjust", "reference", "right.tif"), "reference right.tif pins the target year's items"),
         (with_value("time", "season", ["08-30", "07-01"]), "must begin before it ends"),
         (with_value("time", "season", ["07-01", "30 August"]), "key 'time.season.1' is '30 August'"),
         (with_value("chips", "validation_fraction", 25), "key 'chips.validation_fraction' is 25"),

@@ -14,8 +14,7 @@ from rts_pipeline.scenes.discover import Item
 from rts_pipeline.scenes.overview import Known, overview
 from workflow_case import ROOT
 
-SCENES_ONCE = ("adjust_years", "catalog", "ledger", "observed")
-ONCE = (*SCENES_ONCE, "labels", "chips", "train", "validate", "candidates", "evidence", "all")
+ONCE = ("labels", "catalog", "chips", "ledger", "observed", "train", "validate", "candidates", "evidence", "all")
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_jobs_are_batches_cells_and_blocks(tmp_path, corridor):
     assert jobs.pop("scenes") <= len(days)
     assert jobs.pop("mosaic") > 9
     blocks = jobs.pop("coverage")
-    assert jobs == {"overlaps_years": blocks, "predict": blocks, "polygonize": blocks}
+    assert jobs == {"predict": blocks, "polygonize": blocks}
     assert not (folder / "results/scenes/batches").exists(), "a plan leaves no trace of batches"
 
 

@@ -61,7 +61,7 @@ def test_pixels_are_at_their_place(tmp_path):
 
 
 def test_years_are_moved_to_their_place_and_brought_to_one_level(tmp_path):
-    """An image that lies 15 m too far east and 9 m too far north, at half the level, as adjusted.json says."""
+    """Images that lie 15 m too far east and 9 m too far north: one at half the level, as adjusted.json says of it."""
     values = scene(1000) * 0 + 1000
     values[:, 50:70, 50:70] = 3000
     east, north = 15.0, 9.0
@@ -75,7 +75,7 @@ def test_years_are_moved_to_their_place_and_brought_to_one_level(tmp_path):
     left, moved, target = (image(tmp_path, table.loc[("r01-0001", year)])[..., 1] > 128 for year in (2017, 2018, 2019))
     assert target.sum() == 400
     assert (moved == target).all()
-    # what nobody corrected lies where its file says
+    # what nobody corrected, and has no texture to measure it by, lies where its file says
     assert (np.argwhere(left).min(axis=0) - np.argwhere(target).min(axis=0)).tolist() == [-3, 5]
 
 

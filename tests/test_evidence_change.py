@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import affinity, box
 
-from evidence_case import NORTH, PLACED, SIZE, WEST, build, change, meadow, rectangle, write_dem, write_item
+from evidence_case import NORTH, SIZE, WEST, build, change, meadow, rectangle, write_dem, write_item
 from rts_pipeline.evidence.change import (
     first_visible,
     growth,
@@ -16,7 +16,6 @@ from rts_pipeline.evidence.change import (
     retreat,
     two_years,
 )
-from rts_pipeline.evidence.images import UNMEASURED_M, place_error_m
 from rts_pipeline.ranking import with_years
 
 YEARS = (2016, 2017, 2018, 2019, 2020)
@@ -141,15 +140,6 @@ def test_candidates_that_last_are_asked_first(tmp_path):
     assert told["rank"].tolist() == [2, 1]
     # both have 0.8: odds of 4, times 6.73 and 0.171
     assert told["score"].tolist() == pytest.approx([0.407, 0.964], abs=0.002)
-
-
-def test_places_of_images():
-    assert place_error_m(PLACED, 3.0) == 1.5
-    assert place_error_m({**PLACED, "rts:shift_confidence": 0.75}, 3.0) == 2
-    assert place_error_m({**PLACED, "rts:shift_m": [3.0, 4.0]}, 3.0) == 5
-    assert place_error_m({**PLACED, "rts:shift_m": [3.0, 4.0], "rts:shift_corrected": True}, 3.0) == 1.5
-    assert place_error_m({**PLACED, "rts:shift_confidence": 0.2}, 3.0) == UNMEASURED_M
-    assert place_error_m({}, 3.0) == UNMEASURED_M
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,7 @@ CHOICE = {"validate": 1, **OUTLINES}
 NETWORK = {"train": 1, "predict": 4, **CHOICE}
 LEARNING = {"chips": 1, **NETWORK}
 LISTS = {"catalog": 1, "ledger": 1}
-PLACES = {"overlaps_years": 4, "adjust_years": 1}
-COUNTS = {"coverage": 2, "observed": 1, **LISTS, **PLACES}
+COUNTS = {"coverage": 2, "observed": 1, **LISTS}
 
 PLANS = [
     Plan("nothing", lambda case: None),
@@ -120,7 +119,7 @@ PLANS = [
     ),
     Plan("order of the candidates' overlap", configure(candidates={"growth": 0.9}), {"candidates": 1, **EVIDENCE}),
     Plan("an audit", configure(audit={"windows": 12, "window_px": 128}), {"audit": 1, **EVIDENCE}),
-    Plan("target date", configure(time={"target_date": "08-02"}), {"mosaic": 9, **LISTS, **PLACES, **LEARNING}),
+    Plan("target date", configure(time={"target_date": "08-02"}), {"mosaic": 9, "ledger": 1, **LEARNING}),
     Plan(
         "usable classes",
         configure(scenes={"usable_classes": ["clear"]}),
@@ -129,12 +128,12 @@ PLANS = [
     Plan(
         "a scene in a cell without labels",
         deliver_over_one_cell,
-        {"scenes": 1, "mosaic": 1, **COUNTS, "overlaps_years": 2, "coverage": 1, "predict": 2, **OUTLINES, "polygonize": 2},
+        {"scenes": 1, "mosaic": 1, **COUNTS, "coverage": 1, "predict": 2, **OUTLINES, "polygonize": 2},
     ),
     Plan("a scene over labelled cells", scene_again(2019), {"scenes": 1, "mosaic": 6, **COUNTS, **LEARNING}),
-    Plan("a scene of another year", scene_again(2018), {"scenes": 1, **COUNTS, "overlaps_years": 2, **EVIDENCE}),
+    Plan("a scene of another year", scene_again(2018), {"scenes": 1, **COUNTS, **EVIDENCE}),
     Plan("a scene is gone", scene_gone(2019), {"mosaic": 6, **COUNTS, **LEARNING}),
-    Plan("a scene of another year is gone", scene_gone(2018), {**COUNTS, "overlaps_years": 2, **EVIDENCE}),
+    Plan("a scene of another year is gone", scene_gone(2018), {**COUNTS, **EVIDENCE}),
     Plan("a scene comes again", scene_redelivered, {"scenes": 1, "mosaic": 6, **COUNTS, **LEARNING}),
     Plan("a file of no item", lambda case: (case.folder / "corridor/orders/notes.txt").write_text("clouds"), {"ledger": 1}),
     Plan("an output is gone", everything_of("rounds/01/model/curves.png"), NETWORK),

@@ -52,7 +52,7 @@ def test_the_catalog_says_which_items_the_area_and_the_season_need(tmp_path):
         time=Time(),
         grid=GridSection(crs=CRS, cell_px=256),
         scenes=Scenes(folders=[str(tmp_path / "in")]),
-        adjust=Adjust(shifts="none"),
+        adjust=Adjust(),
         evidence=Evidence(years=[2019]),
     )
     needed = found(tmp_path / "in").items

@@ -66,7 +66,7 @@ class Delivered:
         gpd.GeoSeries([box(WEST + 1, SOUTH + 1, EAST + 100, NORTH - 1)], crs=CRS).to_file(aoi)
         scenes, years = Scenes(folders=[str(self.orders)]), Years(years=[2018, 2019])
         options = CatalogOptions(
-            area=Area(aoi=str(aoi)), time=Season(), grid=SECTION, scenes=scenes, adjust=Adjust(shifts="none"), evidence=years
+            area=Area(aoi=str(aoi)), time=Season(), grid=SECTION, scenes=scenes, adjust=Adjust(), evidence=years
         )
         catalog(self.results, self.results / "catalog.parquet", options)
         sources = [self.mosaic(cell) for cell in CELLS]

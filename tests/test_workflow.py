@@ -6,13 +6,10 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import geopandas as gpd
 import pandas as pd
 import pytest
-import rasterio
-from affine import Affine
 
 from rts_pipeline.export.files import release_files
 from rts_pipeline.grid import Grid
@@ -243,32 +240,10 @@ def test_a_fold_starts_from_no_network_that_has_seen_its_test_blocks(case):
 SCENES_ONLY = ("--until", "ledger", "observed")
 
 
-def used_items(case):
-    catalog = gpd.read_parquet(case.results / "scenes/catalog.parquet")
-    return {Path(path).parent.name: case.folder / path for path in catalog[catalog.status == "used"].item_json}
-
-
-def test_other_years_are_moved_to_where_the_mosaics_lie(case):
-    used = used_items(case)
-    assert {(item[:4], path.name) for item, path in used.items()} == {("2018", "adjusted.json"), ("2019", "item.json")}
-    item, path = min((item, path) for item, path in used.items() if item.startswith("2018"))
-    copy = f"{item[:-4]}ffff"
-    add_item(case, item, copy, 2018)
-    for raster in (case.folder / f"corridor/orders/2018/PSScene/{copy}").glob("*.tif"):
-        with rasterio.open(raster, "r+") as image:
-            image.transform = Affine.translation(12, -9) * image.transform
-    case.configure(adjust={"min_confidence": 0.3})  # a corridor so small has a single window
-    case.snakemake("--until", "catalog")
-    before, after = (json.loads((path.parents[1] / name / path.name).read_text())["properties"] for name in (item, copy))
-    moved = [after["rts:shift_m"][axis] - before["rts:shift_m"][axis] for axis in (0, 1)]
-    assert moved == pytest.approx((12, -9), abs=0.6)
-    assert after["rts:shift_corrected"]
-
-
 @pytest.fixture(scope="module")
 def agreed(made, tmp_path_factory):
     case = made.copy(tmp_path_factory.mktemp("agreed") / "case")
-    case.configure(adjust={"items": "all", "radiometry": "overlaps"})
+    case.configure(adjust={"shifts": "correct", "radiometry": "overlaps"})
     plan = case.plan(*SCENES_ONLY)
     case.snakemake(*SCENES_ONLY)
     return case, plan

@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "cf00a08525f8942a"),
-    "catalog": Stage(3, "scenes.catalog", "79e5fa0fcfa5b45e"),
-    "overlaps": Stage(1, "scenes.overlaps", "16c2d5c846e99337"),
-    "adjust": Stage(1, "scenes.adjust", "1b551f4604f917c8"),
-    "mosaic": Stage(2, "mosaic", "daa53dae4d28fb3f"),
-    "coverage": Stage(1, "coverage", "786a45875d80008f"),
-    "observed": Stage(1, "coverage", "786a45875d80008f"),
-    "ledger": Stage(2, "scenes.ledger", "ef3a4271673f9726"),
+    "scenes": Stage(2, "scenes.measure", "5b3aa74635e31922"),
+    "catalog": Stage(3, "scenes.catalog", "7786638dec69b058"),
+    "overlaps": Stage(1, "scenes.overlaps", "02e0fbabb6868754"),
+    "adjust": Stage(1, "scenes.adjust", "406dbf0d8afb2e59"),
+    "mosaic": Stage(2, "mosaic", "3869dd3d0776b6d3"),
+    "coverage": Stage(1, "coverage", "843f036a46e6afe1"),
+    "observed": Stage(1, "coverage", "843f036a46e6afe1"),
+    "ledger": Stage(2, "scenes.ledger", "9860cf8026967b30"),
     "labels": Stage(2, "labels", "c5df51397b9b176e"),
     "chips": Stage(2, "chips", "5241933bf7af4333"),
     "train": Stage(4, "learning.train", "68286350272f5b0d"),
@@ -49,13 +49,13 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "9cf39e119dc431b7"),
     "candidates": Stage(10, "candidates", "7a1dff1819c25d02"),
     "audit": Stage(1, "audit", "ac1374eaa87fa571"),
-    "evidence": Stage(5, "evidence.build", "2b1192d47981f8bb"),
+    "evidence": Stage(6, "evidence.build", "a1c5a11db6c42827"),
     "verify": Stage(1, "review.verify", "9f54dfd0801b810e"),
     "inventory": Stage(8, "inventory.build", "31825d5d694af7c2"),
     "completeness": Stage(3, "completeness", "602ea3cdf3fb6172"),
     "attributes": Stage(6, "inventory.attributes", "666ea3c272154f48"),
     "export": Stage(9, "export.build", "a679635b9bf9fd07"),
-    "report": Stage(18, "report.build", "76d0601f0cbd874e"),
+    "report": Stage(18, "report.build", "2ff3a6e8719f2b8f"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

@@ -70,8 +70,7 @@ def scene_files():
         f"{RESULTS}/scenes/ledger.parquet",
         f"{RESULTS}/scenes/ledger.html",
         *measured_of(project.items),
-        *(overlaps_of(project.blocks) if project.config.adjust.of_target_year else []),
-        *overlaps_of(project.blocks_of_years, "_years"),
+        *(overlaps_of(project.blocks, ["", "_years"]) if project.adjusted else []),
         *adjusted_of(project.adjusted),
         *expand(
             f"{RESULTS}/mosaic/{{cell}}{{kind}}.tif",
@@ -179,25 +178,7 @@ def adjusted_of(items):
 
 def known_of(items):
     """The records of what is known of items in the end."""
-    placed = project.adjusted.intersection(items)
-    return [*adjusted_of(placed), *measured_of(set(items) - placed)]
-
-
-def mosaicked_of(items):
-    """The records of what the mosaics know of items: those of other years are made to agree after them, unless all are."""
-    return (
-        adjusted_of(items)
-        if project.config.adjust.of_target_year
-        else measured_of(items)
-    )
-
-
-def years_of(block):
-    """What is made anew with the records of other years' items in a block: the table of its observations, where that doesn't wait
-    for these items' places. A hundred batches a block would cost each plan 20 MB."""
-    if project.config.adjust.of_target_year:
-        return measured_of(project.years_in(block))
-    return coverage_of([block], "parquet")
+    return adjusted_of(items) if project.adjusted else measured_of(items)
 
 
 @lru_cache(maxsize=None)
@@ -211,10 +192,8 @@ def item_jsons(items, name="item"):
     return [item_json(item, name) for item in sorted(items)]
 
 
-def mosaicked_jsons(items):
-    return item_jsons(
-        items, "adjusted" if project.config.adjust.of_target_year else "item"
-    )
+def known_jsons(items):
+    return item_jsons(items, "adjusted" if project.adjusted else "item")
 
 
 def coverage_of(blocks, kind):

@@ -112,7 +112,7 @@ rule adjust:
 
 rule mosaic:
     input:
-        lambda wildcards: mosaicked_of(project.selection.by_cell[wildcards.cell]),
+        lambda wildcards: known_of(project.selection.by_cell[wildcards.cell]),
     output:
         mosaic="<results>/mosaic/{cell}.tif",
         source="<results>/mosaic/{cell}_source.tif",
@@ -128,9 +128,7 @@ rule mosaic:
     params:
         options=project.options("mosaic"),
         code=project.code("mosaic"),
-        paths=lambda wildcards: mosaicked_jsons(
-            project.selection.by_cell[wildcards.cell]
-        ),
+        paths=lambda wildcards: known_jsons(project.selection.by_cell[wildcards.cell]),
     message:
         "Mosaic of cell {wildcards.cell}"
     shell:
@@ -140,7 +138,7 @@ rule mosaic:
 
 use rule overlaps as overlaps_years with:
     input:
-        measured=lambda wildcards: years_of(wildcards.block),
+        measured=lambda wildcards: measured_of(project.years_in(wildcards.block)),
         mosaics=lambda wildcards: mosaics_of(project.cells_sampled(wildcards.block)),
     output:
         "<results>/overlaps/{block}_years.parquet",
@@ -159,7 +157,7 @@ use rule overlaps as overlaps_years with:
 
 use rule adjust as adjust_years with:
     input:
-        overlaps=overlaps_of(project.blocks_of_years, "_years"),
+        overlaps=overlaps_of(project.blocks, "_years"),
         measured=measured_of(project.adjusted_years),
     output:
         ADJUSTED_YEARS,
@@ -179,7 +177,7 @@ use rule adjust as adjust_years with:
 
 rule coverage:
     input:
-        lambda wildcards: mosaicked_of(project.selection.by_block[wildcards.block]),
+        lambda wildcards: known_of(project.selection.by_block[wildcards.block]),
     output:
         counts="<results>/coverage/{block}.tif",
         table="<results>/coverage/{block}.parquet",
@@ -195,9 +193,7 @@ rule coverage:
     params:
         options=project.options("coverage"),
         code=project.code("coverage"),
-        paths=lambda wildcards: mosaicked_jsons(
-            project.selection.by_block[wildcards.block]
-        ),
+        paths=lambda wildcards: known_jsons(project.selection.by_block[wildcards.block]),
         cells=lambda wildcards: " ".join(
             f"--cell {cell}" for cell in project.selection.block_cells[wildcards.block]
         ),

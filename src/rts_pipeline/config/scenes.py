@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rts_pipeline.config.base import Fraction, Positive, Section
 
@@ -58,22 +58,16 @@ class Scenes(Usability):
 
 
 class Agreement(Section):
-    """Which items are compared, and in what."""
+    """In what items are compared."""
 
-    items: Literal["other_years", "all"] = Field(
-        "other_years",
-        description="other_years: those of other years are held against the target year's mosaics; all: those of the target"
-        " year also against each other, before the mosaics: then one that comes, goes or breaks concerns all mosaics.",
-    )
     shifts: Literal["none", "measure", "correct"] = Field(
-        "correct", description="Displacement of items: not looked at, recorded, or also corrected."
+        "none", description="Displacement of items against each other: not looked at, recorded, or also corrected."
     )
     radiometry: Literal["none", "overlaps"] = Field(
         "none", description="overlaps: a gain and an offset for each item and band make overlapping items agree."
     )
     reference: str | None = Field(
-        None,
-        description="With items: all, a raster (4 bands as ours, any CRS) whose place is right; null: where most items agree.",
+        None, description="Raster (4 bands as ours, any CRS) whose place is right; null: where most items agree."
     )
 
     @property
@@ -81,30 +75,17 @@ class Agreement(Section):
         """Whether items are compared at all."""
         return self.shifts != "none" or self.radiometry != "none"
 
-    @property
-    def of_target_year(self) -> bool:
-        """Whether those of the target year are compared too."""
-        return self.active and self.items == "all"
-
-    @model_validator(mode="after")
-    def _reference_is_used(self) -> Self:
-        if self.reference and self.items != "all":
-            raise ValueError(
-                f"reference {self.reference} pins the target year's items, which are compared only with items: all"
-            )
-        return self
-
 
 class Correction(Section):
     """What a measured displacement leads to."""
 
     correct_above_m: float = Field(1.0, ge=0, description="Smaller shifts are left, which spares a resampling.")
     max_shift_m: Positive = Field(30.0, description="Items displaced by more are rejected.")
-    min_confidence: Fraction = Field(0.6, description="Shifts of less confidence are recorded only.")
+    min_confidence: Fraction = Field(0.5, description="Shifts of less confidence are recorded only.")
 
 
 class Adjust(Correction, Agreement):
-    """Items made to agree: those of other years with the target year's mosaics, so that years can be compared."""
+    """Items made to agree, those of the target year all together: then one that comes, goes or breaks concerns all mosaics."""
 
 
 class Mosaic(Section):

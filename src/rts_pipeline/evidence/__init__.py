@@ -14,6 +14,7 @@ nothing is measured. What is said below of a candidate is true of such slumps to
     outlined: picture in true colour with the candidate's and the known outline, where a known slump changed; with the window
         and what is known in it; else null.
     usable_fraction: share of the picture that is usable; 0 where every image is clouded there, nan where there is none.
+    shift_east_m, shift_north_m: displacement of the image that was taken back; nan without an image.
     reason: why there is no picture; "" where there is one.
     hillshade, slope: pictures of the same ground from the DEM, the same in each year; null.
     terrain_reason: why there are none; "" where there are.
@@ -26,7 +27,7 @@ nothing is measured. What is said below of a candidate is true of such slumps to
     ndvi, brightness: means over the candidate's outline; brightness is the mean reflectance of blue, green and red.
     ndvi_ring, brightness_ring: the same in the half of a ring around the outline that lies upslope of its centre.
     headwall_m: how far the upslope edge lies upslope of that of the candidate's outline; nan where nothing is outlined whole.
-    misregistration_m: standard error of the image's place along one direction, by adjusted.json.
+    misregistration_m: standard error of the image's place against the target year's, along one direction (see `places`).
     numbers_reason: what of the numbers is missing and why; "" where nothing is.
     outline: geometry, what the network outlines there in that year; null where it outlines nothing.
 

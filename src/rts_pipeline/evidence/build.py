@@ -19,6 +19,7 @@ from rts_pipeline.evidence.chips import KNOWN, NEW, Chip, choose, draw, ground
 from rts_pipeline.evidence.images import Images
 from rts_pipeline.evidence.measure import Outlining, Zones, measure
 from rts_pipeline.evidence.network import Look, Network
+from rts_pipeline.evidence.places import register
 from rts_pipeline.evidence.tables import GROUP_ROWS, change_table, evidence_table
 from rts_pipeline.evidence.terrain import Elevation, opened, pictures, uphill
 from rts_pipeline.grid import GeoBox, Grid
@@ -100,7 +101,7 @@ def build_evidence(
         work = _work(folder, [everything[i] for i in order], source, kept)
         list(track(work, len(frame), "evidence", "candidates", size=len))
         kept.prune()
-        rows = [candidate.rows(images) for candidate in everything]
+        rows = [candidate.rows() for candidate in everything]
         parts = list(zip(rows, everything, strict=True))[: len(measured)]
         told = [summary(years, candidate.outline, candidate.uphill, grid.pixel_m) for years, candidate in parts]
         table = evidence_table([row for years in rows for row in years], grid.crs)
@@ -172,6 +173,9 @@ def _picture(batch: list[Candidate], source: Source, cache: Cache) -> None:
         else:
             candidate.restore_pictures(kept)
     choose([chip for candidate in new for chip in candidate.chips], options.time)
+    with Readers() as readers:
+        for candidate in new:
+            register(candidate.chips, options.time.target_year, readers)
     draw([candidate.chips for candidate in new], options.time.target_year, options.evidence.scale)
     for candidate in new:
         gradient = source.elevation.gradient(candidate.ground)
@@ -239,7 +243,7 @@ def _numbers_from(candidate: Candidate, source: Source) -> dict[str, Any]:
         "options": {"ring_m": options.evidence.ring_m, "predict": options.predict.model_dump(mode="json")},
         "outline": candidate.outline.wkb_hex,
         "box": _place(candidate.box),
-        "years": [[chip.year, source.images.stamps[chip.item.id]] for chip in candidate.chips if chip.item],
+        "years": [[c.year, source.images.stamps[c.item.id], list(c.item.shift_m)] for c in candidate.chips if c.item],
         "rule": vars(source.rule),
         "network": source.network.sha256,
         "dem": source.elevation.stamp,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import shapely
 
 from rts_pipeline.evidence.chips import Chip
-from rts_pipeline.evidence.images import Images
 from rts_pipeline.evidence.tables import CHIP, GROUND, TERRAIN, YEAR
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io.json import canonical_json
@@ -55,7 +54,7 @@ class Candidate:
 
     def kept_pictures(self) -> Files:
         """Return what of the pictures goes into the cache."""
-        years = [[c.item.id if c.item else None, None if np.isnan(c.fraction) else c.fraction] for c in self.chips]
+        years = [[_plain(c.fraction), *([c.item.id, *c.item.shift_m, c.place_error_m] if c.item else [])] for c in self.chips]
         told = canonical_json({"terrain_reason": self.terrain_reason, "years": years}).encode()
         shown = {f"{chip.year}_{kind}": picture for chip in self.chips for kind, picture in chip.pictures.items()}
         return {PICTURES: told, **shown, **self.terrain}
@@ -65,9 +64,11 @@ class Candidate:
         told = json.loads(files[PICTURES])
         self.terrain_reason = told["terrain_reason"]
         self.terrain = {kind: files[kind] for kind in TERRAIN if kind in files}
-        for chip, (shown, fraction) in zip(self.chips, told["years"], strict=True):
-            chip.item = next((item for item in chip.items if item.id == shown), None)
+        for chip, (fraction, *shown) in zip(self.chips, told["years"], strict=True):
             chip.fraction = np.nan if fraction is None else fraction
+            if shown:
+                name, east, north, chip.place_error_m = shown
+                chip.item = replace(next(item for item in chip.items if item.id == name), shift_m=(east, north))
             names = {kind: f"{chip.year}_{kind}" for kind in CHIP}
             chip.pictures = {kind: files[name] for kind, name in names.items() if name in files}
 
@@ -94,13 +95,14 @@ class Candidate:
             (folder / self._name(kind)).write_bytes(picture)
         self.terrain = dict.fromkeys(self.terrain, b"")
 
-    def rows(self, images: Images) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Return the rows of `evidence.parquet`, without `headwall_m`."""
         terrain = {kind: self._name(kind) if kind in self.terrain else None for kind in TERRAIN}
-        return [self._row(chip, images) | terrain | self.numbers.get(chip.year, {}) for chip in self.chips]
+        return [self._row(chip) | terrain | self.numbers.get(chip.year, {}) for chip in self.chips]
 
-    def _row(self, chip: Chip, images: Images) -> dict[str, Any]:
+    def _row(self, chip: Chip) -> dict[str, Any]:
         item = chip.item
+        east, north = item.shift_m if item else (np.nan, np.nan)
         return {
             "candidate_id": self.id,
             "year": chip.year,
@@ -112,7 +114,9 @@ class Candidate:
             "reason": chip.reason,
             "terrain_reason": self.terrain_reason,
             "seen": None,
-            "misregistration_m": images.errors_m[item.id] if item else np.nan,
+            "shift_east_m": east,
+            "shift_north_m": north,
+            "misregistration_m": chip.place_error_m,
             "numbers_reason": WINDOW_REASON if self.window else chip.reason,
             "outline": None,
         }

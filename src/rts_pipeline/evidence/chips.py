@@ -7,7 +7,7 @@ candidate's (blue) and the known one (yellow).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from shapely.geometry.base import BaseGeometry
 
-    Reader = Callable[[list[int], GeoBox], NDArray[Any]]
+    Reader = Callable[[list[int], GeoBox, tuple[float, float]], NDArray[Any]]
 
 MAX_EDGE_PX = 2048
 """Largest edge of a chip, read and on the screen; larger ground is shown with larger pixels."""
@@ -53,7 +53,8 @@ class Chip:
         box: the pixels of the ground.
         items: used items of the season that may show it.
         outlines: to be drawn into a further picture, by colour.
-        item: the item that is shown, or None.
+        item: the item that is shown, with the displacement that is to be taken back (see `places`), or None.
+        place_error_m: standard error (m) of its place along one direction; nan without an item.
         fraction: share of the ground that it shows usable; nan without items.
         pictures: WebP files by kind: true_colour, false_colour, outlined.
     """
@@ -65,6 +66,7 @@ class Chip:
     outlines: dict[str, BaseGeometry]
     item: MeasuredItem | None = None
     fraction: float = float("nan")
+    place_error_m: float = float("nan")
     pictures: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -92,9 +94,9 @@ def choose(chips: Iterable[Chip], time: Time) -> None:
     best: dict[int, tuple[float, int, str]] = {}
     wanted = [(item, chip) for chip in chips for item in chip.items]
     for item, users in _by_item(wanted):
-        with _on_grid(item, item.usable, "nearest") as read:
+        with _on_grid(item.usable, "nearest") as read:
             for chip in users:
-                fraction = float(np.mean(read([1], chip.box) == USABLE))
+                fraction = float(np.mean(read([1], chip.box, item.shift_m) == USABLE))
                 key = (-fraction, _days_off(item.acquired, time), item.id)
                 if key < best.get(id(chip), (1.0, 0, "")):
                     best[id(chip)], chip.fraction = key, fraction
@@ -104,7 +106,7 @@ def choose(chips: Iterable[Chip], time: Time) -> None:
 def draw(candidates: list[list[Chip]], target_year: int, scale: int) -> None:
     """Draw the pictures of candidates, each a list of its chips with the items chosen; those of a batch share open files."""
     stretches: dict[str, Limits] = {}
-    first = {id(chip) for years in candidates if (chip := _stretched(years, target_year))}
+    first = {id(chip) for years in candidates if (chip := nearest_shown(years, target_year))}
     for again in (False, True):
         _draw([c for years in candidates for c in years if c.item and (id(c) in first) != again], stretches, scale)
 
@@ -134,8 +136,8 @@ def _days_off(acquired: str, time: Time) -> int:
     return abs((day - date.fromisoformat(f"{day.year}-{time.target_date}")).days)
 
 
-def _stretched(years: list[Chip], target_year: int) -> Chip | None:
-    """Return the chip whose values stretch those of all years: the target year's, or else the nearest that there is."""
+def nearest_shown(years: Sequence[Chip], target_year: int) -> Chip | None:
+    """Return the chip that those of all years are held against: the target year's, or else the nearest with an image."""
     shown = [chip for chip in years if chip.item]
     return min(shown, key=lambda chip: (abs(chip.year - target_year), chip.year), default=None)
 
@@ -150,11 +152,12 @@ def _by_item(wanted: Iterable[tuple[MeasuredItem, Chip]]) -> Iterator[tuple[Meas
 def _draw(chips: list[Chip], stretches: dict[str, Limits], scale: int) -> None:
     """Draw the pictures of chips; a candidate without a stretch gets the one of the first of its chips."""
     for item, users in _by_item((chip.item, chip) for chip in chips if chip.item):
-        with _on_grid(item, item.usable, "nearest") as read:
-            classes = [read([1], chip.box)[0] for chip in users]
-        with _on_grid(item, item.reflectance, "cubic") as read:
-            for chip, seen in zip(users, classes, strict=True):
-                bands = levelled(read(list(item.bands.values()), chip.box), item.gain, item.offset)
+        places = [chip.item.shift_m if chip.item else item.shift_m for chip in users]
+        with _on_grid(item.usable, "nearest") as read:
+            classes = [read([1], chip.box, place)[0] for chip, place in zip(users, places, strict=True)]
+        with _on_grid(item.reflectance, "cubic") as read:
+            for chip, place, seen in zip(users, places, classes, strict=True):
+                bands = levelled(read(list(item.bands.values()), chip.box, place), item.gain, item.offset)
                 values = dict(zip(item.bands, bands, strict=True))
                 if chip.candidate_id not in stretches:
                     stretches[chip.candidate_id] = stretch(values, seen == USABLE, PERCENTILES)
@@ -182,8 +185,11 @@ def _outline(image: Image.Image, chip: Chip) -> None:
 
 
 @contextmanager
-def _on_grid(item: MeasuredItem, path: Path, resampling: str) -> Iterator[Reader]:
-    """Open a raster of an item and give a function that reads bands of it onto the pixels of a box; 0 is nodata."""
+def _on_grid(path: Path, resampling: str) -> Iterator[Reader]:
+    """Open a raster of an item and give a function that reads bands of it onto the pixels of a box; 0 is nodata.
+
+    Its last argument is the displacement of the item that is to be taken back, in metres to the east and north.
+    """
     from affine import Affine
     from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
@@ -191,11 +197,11 @@ def _on_grid(item: MeasuredItem, path: Path, resampling: str) -> Iterator[Reader
 
     with delivered.georeferenced(path) as dataset:
 
-        def read(bands: list[int], box: GeoBox) -> NDArray[Any]:
+        def read(bands: list[int], box: GeoBox, shift_m: tuple[float, float]) -> NDArray[Any]:
             # where the box's ground lies in a displaced item
             place = {
                 "crs": box.crs,
-                "transform": Affine.translation(*item.shift_m) @ box.transform,
+                "transform": Affine.translation(*shift_m) @ box.transform,
                 "width": box.width,
                 "height": box.height,
             }

@@ -1,13 +1,12 @@
-"""The items that may show a candidate, and how well each of them lies."""
+"""The items that may show a candidate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import hypot
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import shapely
@@ -15,7 +14,6 @@ import shapely
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox, Grid
 from rts_pipeline.io.files import sha256_file
-from rts_pipeline.io.json import read_json
 from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.options import EvidenceOptions
 from rts_pipeline.scenes import delivered
@@ -23,12 +21,6 @@ from rts_pipeline.scenes.reader import MeasuredItem
 
 if TYPE_CHECKING:
     import geopandas as gpd
-
-UNMEASURED_M = 10 / 2**0.5
-"""Standard error along one direction of an item whose place was not measured: Planet states an RMSE of less than 10 m for both
-directions together (Planet Imagery Product Specifications)."""
-SURE = 0.5
-"""Confidence below which a measured displacement counts as none."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +30,10 @@ class Images:
     Attributes:
         by_year: year -> table of the items of its season: `item`, and the footprint in the grid's CRS.
         stamps: item id -> what changes whenever its pixels or what is known of it does.
-        errors_m: item id -> standard error (m) of its place along one direction.
     """
 
     by_year: dict[int, gpd.GeoDataFrame]
     stamps: dict[str, list[str | int]]
-    errors_m: dict[str, float]
 
     @classmethod
     def read(cls, catalog: Path, grid: Grid, options: EvidenceOptions) -> Self:
@@ -59,10 +49,7 @@ class Images:
         seasons = {y: [options.time.in_season(at, y) for at in used["acquired"]] for y in options.evidence.years}
         years = {year: used[np.array(within, dtype=bool)] for year, within in seasons.items()}
         stamps = {item.id: _stamp(path, item) for path, item in zip(paths, used["item"], strict=True)}
-        errors = {
-            i.id: place_error_m(read_json(p)["properties"], grid.pixel_m) for p, i in zip(paths, used["item"], strict=True)
-        }
-        return cls(years, stamps, errors)
+        return cls(years, stamps)
 
     def showing(self, year: int, boxes: Sequence[GeoBox]) -> list[list[MeasuredItem]]:
         """Return for each box the items of a year whose footprint meets it."""
@@ -71,23 +58,6 @@ class Images:
         for item, index in np.transpose(shapely.STRtree(grounds).query(table.geometry.to_numpy(), predicate="intersects")):
             seen[index].append(table["item"].iloc[item])
         return seen
-
-
-def place_error_m(told: dict[str, Any], pixel_m: float) -> float:
-    """Return the standard error of an item's place along one direction.
-
-    Half a pixel where its displacement was measured and corrected, and what was left uncorrected where that is more; divided by
-    the share of the measurements that agree.
-
-    Args:
-        told: properties of item.json or adjusted.json.
-        pixel_m: edge of a pixel.
-    """
-    shift, confidence = told.get("rts:shift_m"), float(told.get("rts:shift_confidence") or 0)
-    if shift is None or confidence < SURE:
-        return UNMEASURED_M
-    left = 0.0 if told.get("rts:shift_corrected") else hypot(*shift)
-    return max(pixel_m / 2, left) / confidence
 
 
 def _stamp(path: Path, item: MeasuredItem) -> list[str | int]:

@@ -24,6 +24,8 @@ YEAR = {
     "acquired": "str",
     **dict.fromkeys(CHIP, "str"),
     "usable_fraction": "float64",
+    "shift_east_m": "float64",
+    "shift_north_m": "float64",
     "reason": "str",
     **dict.fromkeys(TERRAIN, "str"),
     "terrain_reason": "str",

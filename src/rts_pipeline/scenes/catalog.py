@@ -42,10 +42,8 @@ def catalog(scenes_folder: Path, out: Path, options: CatalogOptions) -> None:
     grid = options.grid.grid()
     cells = area_cells(Path(options.area.aoi), grid)
     needed = select(delivery.items, cells, grid, options.time, options.evidence.years)
-    names = dict.fromkeys(needed.items, "adjusted.json" if options.adjust.active else "item.json")
-    if not options.adjust.of_target_year:
-        names |= dict.fromkeys(needed.target, "item.json")
-    measured = {item: scenes_folder / item / name for item, name in names.items()}
+    name = "adjusted.json" if options.adjust.active else "item.json"
+    measured = {item_id: scenes_folder / item_id / name for item_id in needed.items}
     write_items(delivery, measured, needed.ignored, out)
 
 

@@ -224,16 +224,17 @@ class Readers:
 
     def __init__(self) -> None:
         """Begin with none open."""
-        self._open: dict[str, ItemReader] = {}
+        self._open: dict[tuple[str, tuple[float, float]], ItemReader] = {}
 
     def of(self, item: MeasuredItem) -> ItemReader:
-        """Return the reader of an item."""
-        reader = self._open.pop(item.id, None)
+        """Return the reader of an item, moved as it says."""
+        key = item.id, item.shift_m
+        reader = self._open.pop(key, None)
         if reader is None:
             reader = ItemReader(item)
             if len(self._open) >= OPEN_ITEMS:
                 self._open.pop(next(iter(self._open))).close()
-        self._open[item.id] = reader
+        self._open[key] = reader
         return reader
 
     def __enter__(self) -> Self:

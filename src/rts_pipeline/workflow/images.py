@@ -66,7 +66,7 @@ class Images:
         from rts_pipeline.scenes.select import Selection, area_cells, select
 
         config, aoi = self.config, Path(self.config.area.aoi)
-        moved_m = config.adjust.max_shift_m if config.adjust.of_target_year and config.adjust.shifts == "correct" else 0.0
+        moved_m = config.adjust.max_shift_m if config.adjust.shifts == "correct" else 0.0
         reach_m = max(config.mosaic.feather_m, moved_m)
         years = config.evidence.years
 
@@ -124,20 +124,13 @@ class Images:
 
     @cached_property
     def adjusted(self) -> set[str]:
-        """Ids of the items that are made to agree: all, those of other years, or none."""
-        if not self.config.adjust.active:
-            return set()
-        return set(self.items) if self.config.adjust.of_target_year else set(self.items) - self.selection.target
+        """Ids of the items that are made to agree: all, or none when that is off."""
+        return set(self.items) if self.config.adjust.active else set()
 
     @property
     def adjusted_years(self) -> set[str]:
         """Those of them that aren't of the target year: they are made to agree with its mosaics."""
         return self.adjusted - self.selection.target
-
-    @cached_property
-    def blocks_of_years(self) -> list[str]:
-        """Names of the blocks in which such items are compared with the mosaics."""
-        return [block for block in self.blocks if self.years_in(block)] if self.adjusted_years else []
 
     def items_near(self, block: str) -> set[str]:
         """Return the ids of the target year's items that can show a sample window that begins in the block."""
