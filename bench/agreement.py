@@ -5,8 +5,8 @@ python bench/agreement.py results/demo
 Displacement: error of rts:shift_m against the true displacement, in pixels of 3 m, absolute and relative to each other. Steps:
 mean difference of two items' values (reflectance x 10,000, mean of the bands) within 8 px of a border between them, in squares
 of 32 px, before and after; on clear ground (udm2 band 1 in both), and on all usable ground (with light haze, which no gain
-takes away). Of the items of other years: how far they lie from where most of them do, as delivered and as evidence reads them;
-this also for a project with adjust.items: other_years. Prints a table and writes results/bench/agreement.json.
+takes away). Evidence: how far the images of other years lie from the target year's at each candidate of the last round, as
+delivered and as they are shown; this also for a project without adjust. Prints a table and writes results/bench/agreement.json.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import rasterio
 from rasterio.vrt import WarpedVRT
 from scipy import ndimage
 
 from rts_pipeline import io
+from rts_pipeline.evidence.places import UNMEASURED_M
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.scenes.reader import ItemReader, MeasuredItem
 from rts_pipeline.simulate.acquisitions import plan
@@ -36,25 +38,28 @@ def shift_errors(paths: list[Path], options: CorridorOptions) -> tuple[np.ndarra
     Where all lie together no overlap can tell: the median item is taken to lie right, unless adjust.reference says more.
     """
     told = [json.loads(path.read_text())["properties"]["rts:shift_m"] for path in paths]
-    off = np.array(told) / 3 - true_shifts(paths, options)
-    return np.hypot(*off.T), apart(off)
+    off = np.array(told) / 3 - true_shifts([path.parent.name for path in paths], options)
+    return np.hypot(*off.T), np.hypot(*(off - np.median(off, axis=0)).T)
 
 
-def true_shifts(paths: list[Path], options: CorridorOptions) -> np.ndarray:
+def true_shifts(items: list[str], options: CorridorOptions) -> np.ndarray:
     """Return how far each item's content lies to the east and north, in pixels (n, 2)."""
     truth = {item.item_id: item for item in plan(np.random.default_rng([options.seed, 7]), options)}
-    return np.array([(truth[path.parent.name].shift_px[1], -truth[path.parent.name].shift_px[0]) for path in paths])
+    return np.array([(truth[item].shift_px[1], -truth[item].shift_px[0]) for item in items])
 
 
-def apart(shifts: np.ndarray) -> np.ndarray:
-    """Return the distances (n,) from what all (n, 2) have in common."""
-    return np.hypot(*(shifts - np.median(shifts, axis=0)).T)
-
-
-def between_years(paths: list[Path], options: CorridorOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far the items lie from where most do, in pixels: as delivered, and as they are read."""
-    true = true_shifts(paths, options)
-    return apart(true), apart(true - np.array([MeasuredItem.load(path).shift_m for path in paths]) / 3)
+def between_years(evidence: Path, options: CorridorOptions) -> pd.DataFrame:
+    """Return how far each image lies from the target year's, in pixels: as delivered, as shown; and whether it was measured."""
+    shown = pd.read_parquet(evidence).dropna(subset=["item_id"]).set_index(["candidate_id", "year"])
+    true = true_shifts(list(shown["item_id"]), options)
+    moved = true - shown[["shift_east_m", "shift_north_m"]].to_numpy() / 3
+    target = shown.index.get_level_values("year") == options.target_year
+    found = {"measured": shown["misregistration_m"] < UNMEASURED_M}
+    for name, places in (("delivered", true), ("shown", moved)):
+        table = pd.DataFrame(places, index=shown.index)
+        held = table[target].droplevel("year").reindex(shown.index.get_level_values("candidate_id"))
+        found[name] = np.hypot(*(places - held.to_numpy()).T)
+    return pd.DataFrame(found, index=shown.index)[~target].dropna()
 
 
 def seen(path: Path, area: GeoBox) -> tuple[np.ndarray, np.ndarray]:
@@ -115,14 +120,13 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="of a demo")
     folder = parser.parse_args().results
     options = CorridorOptions(seed=1)  # as `rts-pipeline demo` makes it
-    adjusted = sorted((folder / "scenes").glob("*/adjusted.json"))
-    paths = [path for path in adjusted if path.parent.name.startswith(str(options.target_year))]
-    years = [path for path in adjusted if path not in paths]
-    result: dict[str, object] = {"items": len(paths), "items_of_other_years": len(years)}
-    for name, far in zip(("delivered", "read"), between_years(years, options), strict=True):
-        median, most = float(np.median(far)), float(far.max())
-        print(f"{len(years)} items of other years as {name}: {median:.3f} px apart in the median, {most:.3f} at most")
-        result[f"years_apart_px_as_{name}"] = {"median": median, "max": most}
+    paths = sorted((folder / "scenes").glob(f"{options.target_year}*/adjusted.json"))
+    years = between_years(max((folder / "rounds").glob("*/evidence/evidence.parquet")), options)
+    result: dict[str, object] = {"items": len(paths), "images": len(years), "measured": int(years["measured"].sum())}
+    for name in ("delivered", "shown"):
+        median, p95, most = (float(years[name].quantile(q)) for q in (0.5, 0.95, 1))
+        print(f"{len(years)} images as {name}, from the target year's: median {median:.3f} px, 95 % {p95:.3f}, all {most:.3f}")
+        result[f"years_apart_px_as_{name}"] = {"median": median, "p95": p95, "max": most}
     if paths:
         result |= agreement(paths, options)
     io.write_json(Path("results/bench/agreement.json"), result)

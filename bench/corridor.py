@@ -61,7 +61,6 @@ while [ $# -gt 0 ]; do
         evidence) mkdir -p "$2" ;;
         candidates.parquet) mkdir -p "${2%/*}"; cp "$RTS_BENCH_ROWS" "$2" ;;
         candidates.json) echo '{"outlines": {"candidate": 0, "changed": 0, "cut": 0}}' > "$2" ;;
-        adjusted_years.json) touch "$2" ;;
         *_*.json) mkdir -p "${2%/*}"; echo '{"items": {}, "failed": {}}' > "$2"
           echo "$names" > "${2%.json}.items.txt"
           scenes=${2%/batches/*}
