@@ -29,7 +29,9 @@ test-slow: setup
 
 # every fault at every stage with 20 seeds, and whole runs (as root: it makes a small disk); some hours
 faults: setup
-	RTS_FAULT_SEEDS=$${RTS_FAULT_SEEDS:-20} pytest -n 0 tests/faults
+	RTS_FAULT_SEEDS=20 pytest -n 0 tests/faults/test_faults_stages.py -k "killed or full"
+	RTS_FAULT_SEEDS=3 pytest -n 0 tests/faults/test_faults_stages.py -k "not (killed or full)"
+	RTS_FAULT_SEEDS=3 pytest -n 0 tests/faults/test_faults_runs.py
 
 # the package for QGIS and the published formats in QGIS itself (as root, once: 900 MB from apt)
 test-qgis:
