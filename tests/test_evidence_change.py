@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import affinity, box
 
@@ -175,6 +175,7 @@ def test_monotone_growth_allows_a_tenth_of_the_union():
     assert monotone_growth([large]) is monotone_growth([None, None]) is monotone_growth([]) is None
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(st.integers(4, 9), st.floats(-5000, 5000), st.floats(0, 1e6), st.integers(0, 2**32 - 1))
 def test_growth_is_the_slope_and_one_bad_year_moves_it_little(n, slope, start, seed):
     at = np.sort(np.random.default_rng(seed).uniform(0, 0.3, n)) + np.arange(n)
