@@ -27,7 +27,7 @@ test: setup
 test-slow: setup
 	pytest -n $(WORKERS) -m "slow and not slurm"
 
-# every fault at every stage with 20 seeds, and whole runs (as root: it makes a small disk); some hours
+# 20 kills and 20 full disks a stage, broken inputs of every sort, whole runs (as root: it makes a small disk); an hour and a half
 faults: setup
 	RTS_FAULT_SEEDS=20 pytest -n 0 tests/faults/test_faults_stages.py -k "killed or full"
 	RTS_FAULT_SEEDS=3 pytest -n 0 tests/faults/test_faults_stages.py -k "not (killed or full)"

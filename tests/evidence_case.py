@@ -24,12 +24,9 @@ SLUMP = box(WEST + 150, NORTH - 210, WEST + 210, NORTH - 150)
 FOUR = {"blue": 1, "green": 2, "red": 3, "nir": 4}
 PREDICT = {"window_px": 128, "overlap_px": 32, "precision": "f32"}
 RULE = {"threshold": 0.5, "seed_threshold": 0.5, "min_area_m2": 300.0, "hole_m2": 0.0}
-PLACED = {"rts:shift_m": [0.4, -0.3], "rts:shift_confidence": 1.0, "rts:shift_measurements": 9, "rts:shift_corrected": False}
 
 
-def write_item(
-    folder, name, acquired, values, classes=None, bands=FOUR, status="used", offset=(0.0, 0.0), gain=1.0, said=PLACED
-):
+def write_item(folder, name, acquired, values, classes=None, bands=FOUR, status="used", offset=(0.0, 0.0), gain=1.0, said=None):
     """A measured item: reflectance (bands, h, w), usable classes, item.json. Returns its row of the catalogue."""
     here = folder / name
     here.mkdir(parents=True, exist_ok=True)
@@ -41,7 +38,12 @@ def write_item(
             dataset.write(array)
     assets = {"reflectance": {"href": str(here / "sr.tif")}, "usable": {"href": "./usable.tif"}}
     told = {"datetime": acquired, "rts:bands": bands, "rts:status": status, "rts:usable_fraction": 1.0}
-    told |= {"rts:reflectance": "surface", "rts:gain": dict.fromkeys(bands, gain), "rts:policy": {"version": "2-x"}, **said}
+    told |= {
+        "rts:reflectance": "surface",
+        "rts:gain": dict.fromkeys(bands, gain),
+        "rts:policy": {"version": "2-x"},
+        **(said or {}),
+    }
     item = {"id": name, "properties": told, "assets": assets, "geometry": None}
     (here / "item.json").write_text(json.dumps(item))
     west, north = place["transform"].c, place["transform"].f

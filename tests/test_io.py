@@ -123,33 +123,38 @@ def test_the_same_process_id_on_another_machine_is_no_clash(tmp_path):
     assert len({io.temporary_beside(tmp_path / "x") for _ in range(100)}) == 100
 
 
-def test_a_geopackage_that_there_is_no_space_for_is_told(tmp_path):
-    # a limit on the size of files, as of a quota: SQLite fails as on a full disk
+def told_without_space(path, prepare, write):
+    """Run two lines, the second under a limit on the size of files, as of a quota, and return what the user is told."""
     script = (
-        "import resource, sys; from pathlib import Path; import geopandas as gpd; import shapely; from rts_pipeline import io\n"
-        "frame = gpd.GeoDataFrame(geometry=[shapely.Point(i, 0).buffer(9) for i in range(500)], crs='EPSG:32646')\n"
+        f"import resource, sys; from pathlib import Path\nfrom rts_pipeline.errors import environment_error\n{prepare}\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
-        "try:\n    io.write_gpkg(Path(sys.argv[1]), {'outlines': frame})\n"
-        "except OSError as error:\n    print(error.filename, error.strerror)"
+        f"try:\n    {write}\nexcept OSError as error:\n    print(environment_error(error))"
     )
+    return subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_geopackage_that_there_is_no_space_for_is_told(tmp_path):
+    # SQLite fails as on a full disk
     path = tmp_path / "x.gpkg"
-    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
-    assert str(path) in done.stdout
-    assert "can't be written in full" in done.stdout
+    told = told_without_space(
+        path,
+        "import geopandas as gpd; import shapely; from rts_pipeline import io; "
+        "frame = gpd.GeoDataFrame(geometry=[shapely.Point(i, 0).buffer(9) for i in range(500)], crs='EPSG:32646')",
+        "io.write_gpkg(Path(sys.argv[1]), {'outlines': frame})",
+    )
+    assert str(path) in told
+    assert "can't be written in full" in told
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_array_that_there_is_no_space_for_is_told(tmp_path):
-    script = (
-        "import resource, sys; from pathlib import Path; import numpy as np\n"
-        "from rts_pipeline.errors import environment_error; from rts_pipeline.io.arrays import write_array\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
-        "try:\n    write_array(Path(sys.argv[1]), np.zeros((4, 300, 300), np.uint16))\n"
-        "except OSError as error:\n    print(environment_error(error))"
-    )
     path = tmp_path / "x.npy"
-    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"{path}: can't be written in full")
+    told = told_without_space(
+        path,
+        "import numpy as np; from rts_pipeline.io.arrays import write_array",
+        "write_array(Path(sys.argv[1]), np.zeros((4, 300, 300), np.uint16))",
+    )
+    assert told.startswith(f"{path}: can't be written in full")
 
 
 def test_a_geopackage_that_fails_for_another_reason_says_that(tmp_path):

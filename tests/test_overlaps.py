@@ -16,10 +16,10 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.mosaic import build_mosaic
 from rts_pipeline.options import MosaicOptions, OverlapsOptions
 from rts_pipeline.scenes.adjust import adjust_items
-from rts_pipeline.scenes.overlaps import LEAST_PX, PARTNERS, View, measure_overlaps, pairs
+from rts_pipeline.scenes.overlaps import PARTNERS, View, measure_overlaps, pairs
 from rts_pipeline.scenes.radiometry import SAMPLE_PX, moments, samples, unchanged
 from rts_pipeline.scenes.registration import LEAST_CORRELATION, displacement, moved, texture
-from rts_pipeline.scenes.sample import STEP_PX
+from rts_pipeline.scenes.sample import LEAST_PX, STEP_PX
 
 WINDOW = np.s_[..., 100:356, 300:556]
 ALL = np.ones((256, 256), bool)

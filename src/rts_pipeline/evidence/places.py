@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, hypot
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rts_pipeline.evidence.chips import Chip, nearest_shown
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.scenes.reader import MeasuredItem, Readers
 from rts_pipeline.scenes.registration import LEAST_CORRELATION, Array, displacement, texture
+from rts_pipeline.scenes.sample import LEAST_PX, WINDOW_PX
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-WINDOW_PX = 256
-"""Smallest edge of the ground that is compared, as of the windows of the stage overlaps."""
-LEAST_PX = 4096
-"""Usable ground that two images must share there: a sixteenth of it."""
+View = tuple[Array, NDArray[np.bool_]]
+"""Texture of an image (h, w), and where it is usable."""
 FARTHEST_M = 30.0
 """A displacement beyond this is taken for chance: three times the RMSE that Planet states."""
 LEAVE_M = 1.0
@@ -27,12 +24,6 @@ LEAVE_M = 1.0
 UNMEASURED_M = 10 / 2**0.5
 """Standard error along one direction of an image whose place was not measured: Planet states an RMSE of less than 10 m for both
 directions together (Planet Imagery Product Specifications)."""
-
-
-@dataclass(frozen=True)
-class _View:
-    texture: Array
-    usable: NDArray[np.bool_]
 
 
 def register(years: Sequence[Chip], target_year: int, readers: Readers) -> None:
@@ -55,31 +46,29 @@ def register(years: Sequence[Chip], target_year: int, readers: Readers) -> None:
     box = fixed.box.grown(max(0, ceil((WINDOW_PX - fixed.box.width) / 2)))
     reference = _view(fixed.item, box, readers)
     for chip in years:
-        if chip is fixed:
-            chip.place_error_m = box.pixel_m / 2
-        elif chip.item is not None:
-            chip.item, chip.place_error_m = _placed(chip.item, reference, box, readers)
+        if chip.item is None:
+            continue
+        found = (0.0, 0.0) if chip is fixed else _displacement(chip.item, reference, box, readers)
+        chip.place_error_m = UNMEASURED_M if found is None else box.pixel_m / 2
+        if found is not None and hypot(*found) >= LEAVE_M:
+            east, north = chip.item.shift_m
+            chip.item = replace(chip.item, shift_m=(east + found[0], north + found[1]))
 
 
-def _placed(item: MeasuredItem, reference: _View | None, box: GeoBox, readers: Readers) -> tuple[MeasuredItem, float]:
-    """Return an item where it is to be read, and the error of its place."""
-    view = _view(item, box, readers) if reference else None
-    if view is None or reference is None:
-        return item, UNMEASURED_M
-    found = displacement(view.texture, reference.texture, view.usable, reference.usable, LEAST_PX)
-    if found is None or found.correlation < LEAST_CORRELATION:
-        return item, UNMEASURED_M
-    east, north = found.columns * box.pixel_m, -found.rows * box.pixel_m
-    if hypot(east, north) > FARTHEST_M:
-        return item, UNMEASURED_M
-    if hypot(east, north) < LEAVE_M:
-        return item, box.pixel_m / 2
-    return replace(item, shift_m=(item.shift_m[0] + east, item.shift_m[1] + north)), box.pixel_m / 2
-
-
-def _view(item: MeasuredItem, box: GeoBox, readers: Readers) -> _View | None:
+def _view(item: MeasuredItem, box: GeoBox, readers: Readers) -> View | None:
     """Return what an item shows of the ground; None where that is too little."""
     found = readers.of(item).read(box)
     if found is None or found[1].sum() < LEAST_PX:
         return None
-    return _View(texture(*found), found[1])
+    return texture(*found), found[1]
+
+
+def _displacement(item: MeasuredItem, reference: View | None, box: GeoBox, readers: Readers) -> tuple[float, float] | None:
+    """Return how far an item's content lies to the east and north of the reference, in metres; None where that isn't sure."""
+    seen = _view(item, box, readers) if reference else None
+    if seen is None or reference is None:
+        return None
+    found = displacement(seen[0], reference[0], seen[1], reference[1], LEAST_PX)
+    if found is None or found.correlation < LEAST_CORRELATION or hypot(*found.metres(box.pixel_m)) > FARTHEST_M:
+        return None
+    return found.metres(box.pixel_m)

@@ -154,8 +154,9 @@ def outline_counts(summary: Path) -> dict[str, int]:
     try:
         told = read_json(summary)["outlines"]
         return {status: int(told[status]) for status in ("candidate", "changed", "cut")}
-    except (KeyError, TypeError) as error:
-        raise InputError(summary, f"lacks {error}", expected="what `candidates` wrote", do="run snakemake again") from None
+    except (KeyError, TypeError):
+        problem = "doesn't tell how many outlines there are of each status"
+        raise InputError(summary, problem, expected="what `candidates` wrote", do="remove it and make it anew") from None
 
 
 def round_name(number: int) -> str:

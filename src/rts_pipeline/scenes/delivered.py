@@ -203,7 +203,9 @@ def georeferenced(path: Path) -> DatasetReader:
     if dataset.crs is None or dataset.transform.is_identity:
         dataset.close()
         raise InputError(
-            path, "no longer says where it lies", do="deliver it again, or remove it where it is a result; run again"
+            path,
+            "no longer says where it lies",
+            do="deliver it again, or have its item measured again: remove the batch's record",
         )
     return dataset
 

@@ -28,10 +28,7 @@ from rts_pipeline.scenes.radiometry import MOMENTS, moments, samples, unchanged
 from rts_pipeline.scenes.reader import MeasuredItem, Readers, touching
 from rts_pipeline.scenes.reference import MOSAIC, REFERENCE, MosaicReader, ReferenceReader
 from rts_pipeline.scenes.registration import LEAST_CORRELATION, Array, Displacement, displacement, moved, texture
-from rts_pipeline.scenes.sample import WINDOW_PX, starts
-
-LEAST_PX = 4096
-"""Usable ground that two items must share in a window: a sixteenth of it."""
+from rts_pipeline.scenes.sample import LEAST_PX, WINDOW_PX, starts
 
 PARTNERS = 3
 """Items are compared with so many before and after them (by id, thus by time): 3 n pairs where n overlap, not n^2 / 2."""
@@ -159,8 +156,7 @@ def _compare(window: GeoBox, a: View, b: View, what: Agreement) -> dict[str, Any
     if what.shifts != "none":
         found = displacement(a.texture, b.texture, a.usable, b.usable, LEAST_PX)
     if found is not None:
-        row["shift_east_m"] = found.columns * window.pixel_m
-        row["shift_north_m"] = -found.rows * window.pixel_m
+        row["shift_east_m"], row["shift_north_m"] = found.metres(window.pixel_m)
         row["correlation"] = found.correlation
     if what.radiometry == "overlaps" and b.id != REFERENCE:  # whose place is right, not its radiometry
         row |= _radiometry(a, b, found)

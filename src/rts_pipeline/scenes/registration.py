@@ -52,6 +52,10 @@ class Displacement:
     columns: float
     correlation: float
 
+    def metres(self, pixel_m: float) -> tuple[float, float]:
+        """Return how far a's content lies to the east and north of b's, with pixels of so many metres."""
+        return self.columns * pixel_m, -self.rows * pixel_m
+
     @property
     def whole(self) -> Shift:
         """The displacement in whole pixels."""

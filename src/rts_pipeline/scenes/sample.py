@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import ceil
 
 WINDOW_PX = 256
+LEAST_PX = 4096
+"""Usable ground that two images must share in a window: a sixteenth of it."""
 STEP_PX = 512
 """The lattice begins at the CRS's origin: the windows are the same however blocks are cut."""
 
