@@ -49,7 +49,7 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "9cf39e119dc431b7"),
     "candidates": Stage(10, "candidates", "7a1dff1819c25d02"),
     "audit": Stage(1, "audit", "ac1374eaa87fa571"),
-    "evidence": Stage(6, "evidence.build", "d8ad6314d16d17c0"),
+    "evidence": Stage(6, "evidence.build", "e0c3725dbed406ba"),
     "verify": Stage(1, "review.verify", "17d0b1ee89c98d71"),
     "inventory": Stage(8, "inventory.build", "fecf00d4cb3cafaf"),
     "completeness": Stage(3, "completeness", "1db4c4efe2c72c20"),

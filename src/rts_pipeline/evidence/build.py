@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 BATCH = 16
-"""Candidates (neighbours) worked on together, so that each raster is opened once for all of them."""
+"""Most candidates (neighbours) worked on together, so that each raster is opened once for all of them."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,11 @@ def _work(folder: Path, candidates: list[Candidate], source: Source, cache: Cach
             candidate.write(folder)
         return batch
 
-    pool = ThreadPoolExecutor(machine.threads())
+    threads = machine.threads()
+    pool = ThreadPoolExecutor(threads)
+    size = min(BATCH, max(1, ceil(len(candidates) / threads)))  # a round that asks about few keeps all cores busy
     try:
-        yield from pool.map(work, [candidates[start : start + BATCH] for start in range(0, len(candidates), BATCH)])
+        yield from pool.map(work, [candidates[start : start + size] for start in range(0, len(candidates), size)])
     finally:
         pool.shutdown(cancel_futures=True)
 
