@@ -16,6 +16,8 @@ from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import new_cog, sha256_file, write_json, write_parquet
 from rts_pipeline.options import AttributesOptions, InventoryOptions, ReportOptions
 from rts_pipeline.report.build import build_report
+from rts_pipeline.review.events import make_event
+from rts_pipeline.review.store import write_exchange
 
 CRS = "EPSG:32646"
 GRID = GridSection(crs=CRS, cell_px=64, block_cells=2)
@@ -158,6 +160,22 @@ class Project:
         left_out = {"no_seed": {"outlines": 1234, "m2": 5678.9}, "outside_aoi": {"outlines": 0, "m2": 0.0}}
         write_json(folder / "candidates.json", {"outlines": {"cut": 0}} | ({"left_out": left_out} if number > 1 else {}))
         return name
+
+    def judged_twice(self, name, said):
+        """Give a round the record of two reviewers; `said`: of each candidate what ann and what bob said."""
+        folder, cells = self.reviews / f"round_{name}", list(self.cells)
+        ids = [f"r{name}-{n:04d}" for n in range(1, len(said) + 1)]
+        placed = {"candidate_id": ids, "cell_id": [cells[n % len(cells)] for n in range(len(ids))]}
+        write_parquet(folder / "candidates.parquet", pd.DataFrame(placed))
+        told = {"round": name, "base_sha256": "b" * 64, "at": "2024-01-01T08:00:00Z", "source": "web", "action": "decide"}
+        told |= {"guideline_version": "1"}
+        outline = {"geometry": box(0, 0, 9, 9).__geo_interface__}
+        events = [
+            make_event(candidate_id=one, reviewer=who, decision=decision, **told, **(outline if decision == "edit" else {}))
+            for one, pair in zip(ids, said, strict=True)
+            for who, decision in zip(("ann", "bob"), pair, strict=True)
+        ]
+        write_exchange(folder, events)
 
     completeness = None
 

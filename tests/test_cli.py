@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 import geopandas as gpd
 import numpy as np
@@ -13,11 +14,12 @@ import rasterio
 import shapely
 import yaml
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
 from typer.main import get_command
 
 import review_case
 from items import write_item
-from rts_pipeline.cli import app, with_files
+from rts_pipeline.cli import app, main, with_files
 from rts_pipeline.grid import Grid
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import open_round, read_round
@@ -397,3 +399,14 @@ def test_two_reviewers_by_command(case):
     )
     assert "4 new slumps" in case.cli("review", "finish", "01", *at).stdout
     assert {path.name for path in (case.reviews / "round_01").glob("*.jsonl")} == {"ann.jsonl", "bob.jsonl", "eve.jsonl"}
+
+
+def test_only_of_files_is_it_warned_that_they_say_no_place(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["rts-pipeline", "--version"])
+    with warnings.catch_warnings(record=True) as told:
+        with pytest.raises(SystemExit):
+            main()
+        for module in ("rasterio.warp", "rasterio.features", "rasterio"):
+            said = NotGeoreferencedWarning("Dataset has no geotransform, gcps, or rpcs. The identity matrix will be returned.")
+            warnings.warn_explicit(said, None, module, 1, module)
+    assert [warning.filename for warning in told] == ["rasterio"]

@@ -81,6 +81,7 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     project = Project(folder, columns=4, n_seeds=5, new_by_round=(3, 5, 0), dem=hill(folder / "dem.tif")).measure()
     project.completeness = ESTIMATES
+    project.judged_twice("01", [("accept", "accept"), ("edit", "unsure"), ("reject", "reject")] * 1111)
     kept, files = [], figures.files
 
     def keep(one):
@@ -91,7 +92,7 @@ def drawn(tmp_path_factory):
         patch.setattr(figures, "files", keep)
         project.report()
     names = [path.stem for path in (project.folder / "figures").glob("*.svg")]
-    assert len(kept) == len(names) == 13
+    assert len(kept) == len(names) == 14
     return kept
 
 

@@ -14,15 +14,18 @@ from shapely import Point
 
 from report_case import CRS, EAST, NORTH, Project, hill
 from rts_pipeline.errors import InputError
-from rts_pipeline.report import figures, landscape, years
+from rts_pipeline.report import agreement, figures, landscape, years
 from rts_pipeline.review.pictures import Pictures
 
 N_SECTORS = 16
+SAID = [("accept", "accept")] * 7 + [("reject", "reject")] * 3 + [("accept", "edit")] * 2 + [("unsure", "reject")]
+"""What two people said of the candidates of a round."""
 AXES = {
     "map": {"N", "observed", "not observed: unknown"},
     "clusters": {"N", "Slumps in 1 km²"},
     "growth": {"Round", "Slumps"},
     "decisions": {"Round", "Candidates and additions"},
+    "agreement": {"First reviewer", "Other reviewer (candidates)", "accepted", "rejected", "unsure"},
     "time_line": {"Signed off (UTC)", "Slumps found by rounds"},
     "sizes": {"Area (ha)", "Slumps"},
     "elevation_mean_m": {"Mean elevation (m)", "Share (%)"},
@@ -89,6 +92,17 @@ def test_growth_is_of_the_slumps_that_every_year_shows():
 def test_growth_says_what_it_is_in():
     told, _ = years.growth(pd.DataFrame({2018: [2e4], 2019: [3e4]}, index=[1]))
     assert {"Year", "Area (ha)", "2018", "2019", "3.0"} <= written(figures.files(told)["svg"])
+
+
+def test_who_said_what_is_drawn_from_slump_to_no_slump_over_all_rounds(tmp_path):
+    project = Project(tmp_path, columns=2, n_seeds=0, new_by_round=(1, 0, 0))
+    project.judged_twice("01", SAID)
+    project.judged_twice("02", [("accept", "reject")])
+    found = agreement.agreements(project.reviews, ["01", "02", "03"])
+    assert [(one["round"], one["all"]["n"]) for one in found] == [("01", 13), ("02", 1)], "nobody judged the third"
+    (axes,) = agreement.draw(found)["agreement"].figure.axes
+    assert [text.get_text() for text in axes.texts] == [*"7201", *"0000", *"0001", *"0003"]
+    assert agreement.draw([]) == {}
 
 
 @pytest.mark.parametrize("days", [["2024-05-04T10:00:00Z"], ["2024-05-04T10:00:00Z", "2024-05-04T16:00:00Z"]])
@@ -161,6 +175,7 @@ def test_evidence_without_its_table_is_not_taken_for_none(tmp_path):
 
 def test_every_figure_is_a_file_beside_the_page(tmp_path):
     project = Project(tmp_path, columns=2, n_seeds=3, new_by_round=(2,), dem=hill(tmp_path / "dem.tif")).measure()
+    project.judged_twice("01", SAID)
     page = project.report()
     folder = project.folder / "figures"
     drawn = AXES.keys()

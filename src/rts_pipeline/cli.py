@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def main() -> None:
     """Run the program; a user's mistake is told in one line and gives its own exit code."""
     # in its place, since the record of what made a result names the files of the command line
     sys.argv[1:] = with_files(sys.argv[1:])
+    # rasterio says so by chance of arrays that threads lay onto each other, with their place given and a right result
+    warnings.filterwarnings("ignore", "Dataset has no geotransform", module=r"rasterio\.(warp|features)")
     try:
         app()
     except PipelineError as error:

@@ -54,8 +54,8 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "fecf00d4cb3cafaf"),
     "completeness": Stage(3, "completeness", "1db4c4efe2c72c20"),
     "attributes": Stage(6, "inventory.attributes", "666ea3c272154f48"),
-    "export": Stage(9, "export.build", "920f43ca3e718289"),
-    "report": Stage(18, "report.build", "665b645c98da19d6"),
+    "export": Stage(9, "export.build", "86368a312a837050"),
+    "report": Stage(19, "report.build", "d65d20e1eecb6892"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

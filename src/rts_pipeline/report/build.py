@@ -22,7 +22,10 @@ from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.options import ReportOptions
 from rts_pipeline.page import template
 from rts_pipeline.report import figures, landscape, tables, years
-from rts_pipeline.report.completeness import draw, shares
+from rts_pipeline.report.agreement import agreements
+from rts_pipeline.report.agreement import draw as draw_agreement
+from rts_pipeline.report.completeness import draw as draw_completeness
+from rts_pipeline.report.completeness import shares
 from rts_pipeline.report.coverage import Coverage, by_year, coverage
 from rts_pipeline.report.gallery import draw_gallery
 from rts_pipeline.report.history import history, verdict
@@ -30,10 +33,9 @@ from rts_pipeline.report.interactive import map_data, script
 from rts_pipeline.report.map import draw_map
 from rts_pipeline.report.overview import draw_overviews
 from rts_pipeline.report.quicklook import draw_pictures, read_looks
-from rts_pipeline.review.agreement import TITLES, agreement
+from rts_pipeline.review.agreement import TITLES
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.rounds import CHOICE, round_folder
-from rts_pipeline.review.store import read_round
 from rts_pipeline.validate.figures import draw as draw_validation
 
 TERRAIN = {"elevation_mean_m": "Mean elevation (m)", "slope_deg": "Mean slope (degrees)"}
@@ -82,7 +84,8 @@ def build_report(
     estimates = read_json(completeness)
     seen_by_year = years.Years(Pictures(results, reviews, grid.crs), rounds)
     pictured, captions = _figures(slumps, area, seen, past, grid.crs)
-    pictured |= draw(estimates) | _judged(past, reviews) | _terrain(slumps, area, dem)
+    agreed = agreements(reviews, past["round"].tolist())
+    pictured |= draw_agreement(agreed) | draw_completeness(estimates) | _judged(past, reviews) | _terrain(slumps, area, dem)
     if grown := years.growth(seen_by_year.areas(slumps)):
         pictured["growth_by_year"], captions["n_grown"] = grown
     code, checksum = script()
@@ -105,7 +108,7 @@ def build_report(
             "The largest slumps": seen_by_year.strips(years.largest(slumps)),
             "The least certain slumps": seen_by_year.strips(years.least_certain(slumps)),
         },
-        agreements=[found for name in past["round"] if (found := _agreement(reviews, name))],
+        agreements=agreed,
         agreement_titles=TITLES,
         completeness=estimates,
         found_shares=shares(estimates),
@@ -172,14 +175,6 @@ def _terrain(slumps: gpd.GeoDataFrame, area: gpd.GeoSeries, dem: Path | None) ->
     if slumps["aspect_deg"].notna().any():
         drawn["aspect"] = landscape.aspects(slumps["aspect_deg"], squares["aspect_deg"])
     return drawn
-
-
-def _agreement(reviews: Path, round: str) -> dict[str, Any] | None:
-    """Return how far two people agreed in a round; None where nothing was judged twice."""
-    if len({event.reviewer for event in read_round(reviews, round)}) < 2:
-        return None
-    found = agreement(reviews, round)
-    return found if found["all"]["n"] else None
 
 
 def _judged(past: pd.DataFrame, reviews: Path) -> dict[str, figures.Drawn]:
