@@ -23,6 +23,7 @@ from rts_pipeline.cli import app, main, with_files
 from rts_pipeline.grid import Grid
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import open_round, read_round
+from rts_pipeline.simulate import rehearsal
 from workflow_case import BIN, ROOT, Case
 
 CRS = "EPSG:32646"
@@ -410,3 +411,22 @@ def test_only_of_files_is_it_warned_that_they_say_no_place(monkeypatch):
             said = NotGeoreferencedWarning("Dataset has no geotransform, gcps, or rpcs. The identity matrix will be returned.")
             warnings.warn_explicit(said, None, module, 1, module)
     assert [warning.filename for warning in told] == ["rasterio"]
+
+
+def test_the_demo_begins_anew_but_over_no_verdict_of_a_person(tmp_path, monkeypatch):
+    case = review_case.Case(tmp_path / "results/demo")
+    case.decide(0, reviewer="simulated", source="simulated")
+    case.decide(1, reviewer="ada")
+    done = subprocess.run([BIN / "rts-pipeline", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (4, "")
+    told = "results/demo/reviews: holds verdicts of ada; move or remove results/demo: the demo starts anew there"
+    assert done.stderr == f"rts-pipeline: {told}\n"
+    assert len(read_round(case.reviews, "01")) == 2
+    shutil.rmtree(tmp_path / "results/demo")
+    case = review_case.Case(tmp_path / "results/demo")
+    case.decide(0, reviewer="simulated", source="simulated")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rehearsal, "_run", lambda command: None)
+    monkeypatch.setattr(rehearsal, "rehearse", lambda *_, **__: None)
+    rehearsal.demo(small=False, cores=1)
+    assert not case.reviews.exists()

@@ -122,6 +122,22 @@ def test_vertices_are_inserted_and_removed_by_keyboard(reader, project):
     assert three.area == pytest.approx(square(1).area / 2)
 
 
+def test_all_that_is_said_of_an_added_slump_is_said_by_keyboard(reader, project):
+    reader.shows("r02-0001")
+    reader.press("n")
+    reader.draws("0 parts")
+    draw(reader, [(0, 0), (10, 0), (0, -10), (-10, 0)], start=(200, 200))
+    reader.see("drawing", "1 part")
+    reader.press("Shift+E", "u", "y", "a")
+    reader.see("drawing", "1 part")
+    reader.press("Enter")
+    reader.see("message", "Added")
+    reader.saved()
+    (event,) = project.events()
+    assert (event.action, event.possibility, event.outline_scope, event.active) == ("add_missed", 0.5, "active part", True)
+    assert event.first_year_visible is not None
+
+
 def test_a_missed_slump_is_drawn_with_the_mouse_over_a_reload(reader, project):
     reader.shows("r02-0001")
     reader.press("n")

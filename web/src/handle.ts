@@ -54,7 +54,7 @@ function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void):
   const arrow = ARROWS[event.key];
   if (arrow) pen.nudge(arrow[0] * (event.shiftKey ? 5 : 1), arrow[1] * (event.shiftKey ? 5 : 1));
   else if (key === "tab") pen.step(event.shiftKey ? -1 : 1);
-  else if (key === "e") pen.use("shape");
+  else if (key === "e" && !event.shiftKey) pen.use("shape");
   else if (key === "d") pen.use("add");
   else if (key === "x") pen.use("cut");
   else if (key === "i") pen.split();
@@ -68,14 +68,19 @@ function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void):
     else if (!(event.shiftKey ? pen.redo() : pen.undo())) review.say(`Nothing to ${event.shiftKey ? "redo" : "undo"}`);
   } else if (key === "escape") pen.sketching ? pen.abort() : review.leave();
   else if (key === "m") focusNote();
-  else return level(review, key, "qwrt") || common(review, event);
+  else return said(review, key) || common(review, event);
   return true;
 }
 
-function level(review: Review, key: string, allowed: string): boolean {
-  const found = LEVELS.find(([letter]) => letter === key && allowed.includes(letter));
-  if (found) review.possibility(found[2]);
-  return !!found;
+/** What is said beside the decision, of a candidate or of a slump that is drawn. */
+function said(review: Review, key: string): boolean {
+  const level = LEVELS.find(([letter]) => letter === key);
+  if (level) review.possibility(level[2]);
+  else if (key === "u") review.cycleScope();
+  else if (key === "y") review.firstYear();
+  else if (key === "a") review.cycleActive();
+  else return false;
+  return true;
 }
 
 function outside(review: Review, event: KeyboardEvent, focusNote: () => void): boolean {
@@ -86,7 +91,7 @@ function outside(review: Review, event: KeyboardEvent, focusNote: () => void): b
   else if (number === 2) review.decide("reject");
   else if (number === 3) review.editOutline();
   else if (number === 4) review.decide("unsure");
-  else if (level(review, key, "qwert")) return true;
+  else if (said(review, key)) return true;
   else if (key === "n") review.addMissed();
   else if (key === "z") event.shiftKey ? review.redo() : review.undo();
   else if (key === " ") togglePlay(review);
@@ -96,9 +101,6 @@ function outside(review: Review, event: KeyboardEvent, focusNote: () => void): b
   else if (key === "f") review.setFilter(following(review.list.filters, review.list.filter));
   else if (key === "v") review.setOrder(following(ORDERS, review.list.order));
   else if (key === "b" || key === "s" || key === "p") review.look.view = ({ b: "blink", s: "swipe", p: "map" } as const)[key];
-  else if (key === "u") review.cycleScope();
-  else if (key === "y") review.firstYear();
-  else if (key === "a") review.cycleActive();
   else if (key === "i") review.nextMeasure();
   else if (key === "x") review.panel = "examples";
   else if (key === "d" && review.ready && review.shown!.readings.length) review.panel = "readings";

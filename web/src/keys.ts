@@ -31,7 +31,7 @@ export const KEYS: Key[] = [
   { group: "Verdict", keys: ["⇧1", "…", "⇧8"], does: "reject with a reason" },
   { group: "Verdict", keys: ["3"], does: "edit: redraw the outline" },
   { group: "Verdict", keys: ["4"], does: "unsure" },
-  { group: "Verdict", keys: ["Q", "W", "E", "R", "T"], does: "possibility: yes, high, medium, low, no (again: none)" },
+  { group: "Verdict", keys: ["Q", "W", "E", "R", "T"], does: "possibility: yes, high, medium, low, no (again: none); in an outline medium is ⇧E" },
   { group: "Verdict", keys: ["M"], does: "note (Enter or Esc leaves it)" },
   { group: "Verdict", keys: ["U"], does: "what the outline holds" },
   { group: "Verdict", keys: ["Y"], does: "first year visible: the year in view (stops the blinking first)" },

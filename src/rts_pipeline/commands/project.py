@@ -117,7 +117,7 @@ def demo(
 ) -> None:
     """Simulate a corridor and map it from the delivered images to the reviewed inventory; every command is printed.
 
-    Starts anew: removes results/demo (or results/demo_small) first.
+    Starts anew: removes results/demo (or results/demo_small) first, but not where a person gave verdicts.
 
     Example: rts-pipeline demo
     """

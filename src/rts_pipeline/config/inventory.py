@@ -14,8 +14,8 @@ class Inventory(Section):
 
     previous: str | None = Field(
         None,
-        description="An earlier inventory (GeoPackage or GeoParquet), whose slumps keep their rts_uid, and their rows where"
-        " their ground was not observed this time; null: there is none.",
+        description="An earlier inventory (GeoPackage or GeoParquet), whose slumps keep their rts_uid, and their rows until"
+        " somebody says that they are gone; null: there is none.",
     )
     decisions: str | None = Field(
         None,

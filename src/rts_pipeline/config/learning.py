@@ -12,7 +12,9 @@ from rts_pipeline.config.base import Count, Fraction, Positive, Section
 class Labelling(Section):
     """How outlines become labels."""
 
-    boundary_ignore_m: float = Field(0.0, ge=0, description="Ring on both sides of a label's boundary that is not scored.")
+    boundary_ignore_m: float = Field(
+        0.0, ge=0, description="Ring on both sides of a slump's boundary that training ignores; judging doesn't."
+    )
 
 
 class Labels(Labelling):

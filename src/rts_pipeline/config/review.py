@@ -28,7 +28,7 @@ class Audit(Section):
     windows: int = Field(
         0,
         ge=0,
-        description="Windows in the sample of a round: some 200 give a useful interval, at a quarter of a minute each. 0: no"
+        description="Windows in the sample of a round: some 200 give a useful interval, at some 15 s each (assumed). 0: no"
         " audit. Switch it on in the round that is expected to be the last.",
     )
     window_px: int = Field(256, ge=16, description="Edge of a window in pixels; a cell must hold a whole number of them.")

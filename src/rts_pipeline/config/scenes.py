@@ -93,8 +93,8 @@ class Mosaic(Section):
 
     choice: Literal["clearest", "nearest", "greenest", "medoid"] = Field(
         "clearest",
-        description="clearest: of the item with most usable pixels; nearest: to the target date; greenest: highest NDVI;"
-        " medoid: the one most like all others. Equals: the nearest date, then the item's id.",
+        description="clearest: of the item whose usable share is largest, to 0.01; nearest: to the target date;"
+        " greenest: highest NDVI; medoid: the one most like all others. Equals: the nearest date, then the item's id.",
     )
     feather_m: float = Field(
         0.0, ge=0, le=150, description="Width over which items are blended at seams; this mixes dates, so it is off."

@@ -50,7 +50,7 @@ _NO_ASPECT = f"{_FLAT}, or its slopes face all ways alike (aspect_concentration 
 _SEED = "the slump is known from the seeds alone"
 _NO_MODEL = "no outline of a model took part (seeds, slumps added by a reviewer)"
 _NO_SINGLE = f"{_NO_MODEL}, or several were united, or the review is of a version that kept no such value"
-_UNSAID = "the reviewer gave none"
+_UNSAID = "the slump is of an earlier inventory that has none"
 _FROM = "seeds, review, earlier inventory"
 _CREATED = "point, region, creator_lab, season, pixel size"
 
@@ -77,7 +77,7 @@ INVENTORY: tuple[Column, ...] = (
         "number",
         "1",
         "How sure it is a slump, 0 to 1: the highest that was given of any of the outlines that the row was made of, also of"
-        " those whose place another took; a seed counts as 1",
+        " those whose place another took; where no reviewer gave one it is that of the decision, 1; a seed counts as 1",
         "review",
         _UNSAID,
     ),

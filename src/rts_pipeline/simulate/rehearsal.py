@@ -11,21 +11,41 @@ import time
 from pathlib import Path
 
 from rts_pipeline.config import load_config
-from rts_pipeline.errors import PipelineError
+from rts_pipeline.errors import PipelineError, RefusedError
+from rts_pipeline.review.store import read_round
 from rts_pipeline.workflow import Rounds, read_rounds
 
 
 def demo(*, small: bool, cores: int) -> None:
-    """Simulate a corridor below results/ and rehearse on it."""
+    """Simulate a corridor below results/ and rehearse on it.
+
+    Raises:
+        RefusedError: the folder holds verdicts of people.
+        InputError: a record in it is damaged, so that nobody knows whose it is.
+        CommandFailedError: a command failed.
+    """
     name = "demo_small" if small else "demo"
     folder = Path("results") / name
     start = time.monotonic()
     if folder.exists():
+        _check_nobodys(folder)
         shutil.rmtree(folder)
     corridor = str(folder / "corridor")
     size = ["--width-km", "6", "--height-km", "6", "--slumps", "40"] if small else []
     _run(["rts-pipeline", "simulate", corridor, "--seed", "1", *size])
     rehearse(Path(f"config/{name}.yaml"), folder / "corridor" / "truth.gpkg", cores=cores, max_rounds=6, start=start)
+
+
+def _check_nobodys(folder: Path) -> None:
+    """Refuse to remove verdicts that a person gave."""
+    reviews = folder / "reviews"
+    rounds = [path.name.removeprefix("round_") for path in reviews.glob("round_*")]
+    events = [event for round in rounds for event in read_round(reviews, round)]
+    people = sorted({event.reviewer for event in events if event.source != "simulated"})
+    if people:
+        raise RefusedError(
+            reviews, f"holds verdicts of {', '.join(people)}", do=f"move or remove {folder}: the demo starts anew there"
+        )
 
 
 def rehearse(config: Path, truth: Path, *, cores: int, max_rounds: int, start: float | None = None) -> None:
