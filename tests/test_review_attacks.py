@@ -80,6 +80,15 @@ def test_without_the_token_nothing_is_told(server, path):
 
 
 @pytest.mark.parametrize(
+    "other", ["name=Ada Lovelace", "flag", 'theme={"mode":"dark"}', "prefs=[1, 2]", "filters[region]=x", "u=café", "=", ""]
+)
+def test_cookies_of_other_programs_on_this_machine_do_not_matter(server, other):
+    for cookie in (f"{other}; {server.cookie}", f"{server.cookie};{other}", f"{other}; {server.cookie}; {other}"):
+        assert server.request("GET", "/api/round", headers={"Cookie": cookie})[0] == 200
+    assert server.request("GET", "/api/round", headers={"Cookie": other})[0] == 401
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "/chip/02/..%2f..%2f..%2fsecret/2019/true",

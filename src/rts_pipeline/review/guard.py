@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -83,11 +82,10 @@ class Guard:
         await answer.body(200, ENTERED, [(b"content-type", b"text/html; charset=utf-8"), (b"set-cookie", cookie.encode())])
 
     def _known(self, headers: dict[str, str]) -> bool:
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        given = cookies[self.cookie].value if self.cookie in cookies else ""
+        # not by http.cookies: it gives up the whole header at one cookie it can't parse, and those of all other programs of
+        # this machine come too
+        pairs = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+        given = next((value for name, _, value in pairs if name == self.cookie), "")
         return secrets.compare_digest(given.encode(), self.token.encode())
 
 
