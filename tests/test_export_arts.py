@@ -221,6 +221,10 @@ def test_what_is_no_file_of_outlines_is_refused(tmp_path):
     (tmp_path / "text.geojson").write_text("no json")
     with pytest.raises(InputError, match=r"text\.geojson: can't be read"):
         check(tmp_path / "text.geojson", "arts")
+    ring = '{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0]]]}}'
+    (tmp_path / "open.geojson").write_text(ring)
+    with pytest.raises(InputError, match=r"open\.geojson: can't be read .*do not form a closed linestring"):
+        check(tmp_path / "open.geojson", "arts")
     (tmp_path / "table.csv").write_text("UID\n1\n")
     with pytest.raises(InputError, match=r"table\.csv: has no geometry"):
         check(tmp_path / "table.csv", "arts")

@@ -1,4 +1,5 @@
 import errno
+import json
 import signal
 import subprocess
 import sys
@@ -108,12 +109,27 @@ def test_bad_outlines_are_named(tmp_path, frame, told):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["Polygon", "LineString"])
+@pytest.mark.parametrize("points", [[[0, 0]], [[0, 0], [1, 1]], [[0, 0], [1, 1], [1, 0]]])
+def test_broken_rings_and_lines_are_told(tmp_path, kind, points):
+    path = tmp_path / "seeds.geojson"
+    geometry = {"type": kind, "coordinates": [points] if kind == "Polygon" else points}
+    path.write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": geometry}))
+    with pytest.raises(InputError) as error:
+        io.read_outlines(path, "seed outlines")
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
 def test_missing_and_foreign_files_are_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         io.read_outlines(tmp_path / "none.gpkg", "seeds")
     (tmp_path / "x.gpkg").write_text("not a database")
     with pytest.raises(InputError, match="can't be read"):
         io.read_outlines(tmp_path / "x.gpkg", "seeds")
+    (tmp_path / "x.kml").write_text("<kml xmlns='http://www.opengis.net/kml/2.2'><Document></Document></kml>")
+    with pytest.raises(InputError, match="holds no layer; expected seeds"):
+        io.read_outlines(tmp_path / "x.kml", "seeds")
     (tmp_path / "x.parquet").write_text("not parquet")
     with pytest.raises(InputError, match="not a GeoParquet"):
         io.read_geoparquet(tmp_path / "x.parquet")

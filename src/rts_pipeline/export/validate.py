@@ -20,6 +20,7 @@ from rts_pipeline.export.arts import CRS, RELATIONS, REQUIRED, TRAIN_CLASSES
 from rts_pipeline.export.tables import WGS84
 from rts_pipeline.inventory.identity import arts_uid
 from rts_pipeline.inventory.shape import geodesic_area_perimeter, only_polygons
+from rts_pipeline.io.vectors import reading
 
 GENERATED = (*RELATIONS, "ContributionDate", "UID")
 NUMBERS = {"CentroidLat": 90.0, "CentroidLon": 180.0, "BaseMapResolution": np.inf, "Area": np.inf}
@@ -87,14 +88,11 @@ def check(file: Path, schema: str) -> None:
 
 def _read(file: Path) -> gpd.GeoDataFrame:
     import pyogrio
-    from pyogrio.errors import DataSourceError
 
     if not file.exists():
         raise InputError(file, "no such file", expected="a vector file")
-    try:
+    with reading(file, "a vector file"):
         features = pyogrio.read_dataframe(file, datetime_as_string=True)
-    except (DataSourceError, ValueError, OSError) as error:
-        raise InputError(file, f"can't be read ({error})", expected="a vector file") from None
     if not isinstance(features, gpd.GeoDataFrame):
         raise InputError(file, "has no geometry", expected="outlines")
     return features

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,14 +115,11 @@ def read_vector(path: Path, what: str) -> gpd.GeoDataFrame:
         InputError: missing, unreadable, empty or without CRS.
     """
     import geopandas as gpd
-    from pyogrio.errors import DataSourceError
 
     if not path.exists():
         raise InputError(path, "no such file", expected=f"{what} as a vector file", do="correct the path")
-    try:
+    with reading(path, f"{what} as a vector file"):
         frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
-    except (DataSourceError, ValueError, OSError) as error:
-        raise InputError(path, f"can't be read ({error})", expected=f"{what} as a vector file") from None
     if len(frame) == 0:
         raise InputError(path, "holds no feature", expected=f"at least one feature as {what}")
     if not isinstance(frame, gpd.GeoDataFrame):
@@ -129,3 +127,21 @@ def read_vector(path: Path, what: str) -> gpd.GeoDataFrame:
     if frame.crs is None:
         raise InputError(path, "declares no CRS", expected=f"{what} with a CRS", do="assign it (QGIS: 'Assign projection')")
     return frame
+
+
+@contextmanager
+def reading(path: Path, expected: str) -> Iterator[None]:
+    """Tell in one line, as InputError, why a user's vector file can't be read: no format, no layer, a ring that doesn't close.
+
+    Args:
+        path: the file.
+        expected: what it should be, for the message.
+    """
+    from shapely import GEOSException
+
+    try:
+        yield
+    except IndexError:  # of pyogrio, which takes the first layer unasked
+        raise InputError(path, "holds no layer", expected=expected) from None
+    except (RuntimeError, ValueError, OSError, GEOSException) as error:  # all of pyogrio's own are RuntimeErrors
+        raise InputError(path, f"can't be read ({error})", expected=expected) from None

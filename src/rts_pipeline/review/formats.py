@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import geopandas as gpd
 import pandas as pd
-import shapely
 
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io.vectors import reading
 
 CANDIDATES_LAYER, MISSED_LAYER, KNOWN_LAYER = "candidates", "missed", "known"
 VERDICT = ("decision", "possibility", "reject_reason", "note")
@@ -90,11 +90,9 @@ def _layer(file: Path, crs: Any, columns: tuple[str, ...], name: str | None = No
     import pyogrio
 
     what = "layer" if name is None else f"layer '{name}'"
-    try:
+    with reading(file, "verdicts as a vector file"):
         known = [str(layer) for layer, _ in pyogrio.list_layers(file)]
         frame = pyogrio.read_dataframe(file, layer=name or 0) if name is None or name in known else None
-    except (RuntimeError, ValueError, OSError, shapely.GEOSException) as error:
-        raise InputError(file, f"can't be read ({error})", expected="verdicts as a vector file") from None
     if frame is None:
         raise InputError(file, f"has no layer '{name}' (has {', '.join(known) or 'none'})", do=AGAIN)
     if file.suffix.lower() == ".shp":
