@@ -1,5 +1,7 @@
 """Numbers on made ground whose change is known, and the rules that follow from them."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,7 +154,9 @@ def test_candidates_that_last_are_asked_first(tmp_path):
         ([False, False, True], 2018, 2017, None),
         ([False, False, False], None, None, False),
         ([None, None, None], None, None, None),
-        ([None, False, None], None, None, False),
+        ([None, False, None], None, None, None),
+        ([False, None, False], None, None, False),
+        ([False, False, None], None, None, None),
         ([True, None, False], 2016, None, None),
         ([True, False, True], 2016, None, None),
         ([], None, None, None),
@@ -163,7 +167,18 @@ def test_first_year_and_two_years(seen, first, absent, two):
     assert first_visible(years, seen) == (first, absent)
     assert two_years(years, seen) is two
     # years that aren't asked for are not known either
-    assert two_years([2012, 2014, 2018][: len(seen)], seen) is (False if seen and not any(seen) else None)
+    assert two_years([2012, 2014, 2018][: len(seen)], seen) is (False if seen and set(seen) == {False} else None)
+
+
+@given(st.dictionaries(st.integers(2014, 2019), st.sampled_from([True, False, None]), min_size=1, max_size=4))
+def test_two_years_is_told_where_no_unknown_year_could_change_it(asked):
+    years = sorted(asked)
+    open_years = sorted({y for year in years for y in (year - 1, year, year + 1) if asked.get(y) is None})
+    possible = set()
+    for guess in product([True, False], repeat=len(open_years)):
+        there = asked | dict(zip(open_years, guess, strict=True))
+        possible.add(any(there[year] and (there[year - 1] or there[year + 1]) for year in years))
+    assert two_years(years, [asked[year] for year in years]) is (possible.pop() if len(possible) == 1 else None)
 
 
 def test_monotone_growth_allows_a_tenth_of_the_union():

@@ -38,17 +38,16 @@ def first_visible(years: Sequence[int], seen: Sequence[bool | None]) -> tuple[in
 def two_years(years: Sequence[int], seen: Sequence[bool | None]) -> bool | None:
     """Return whether a slump is there in two years that follow each other; None where years that aren't known leave it open.
 
-    So is the year after the last one: a slump that is there in the last year alone is left open.
+    Each of the years counts with the one before it and the one after it. Those that weren't asked for aren't known: a slump
+    that is there in the last year alone is left open, and so is one of which no year tells anything.
     """
     if not years:
         return None
     told = dict(zip(years, seen, strict=True))
-    pairs = [(told.get(year), told.get(year + 1)) for year in range(years[0] - 1, years[-1] + 1)]
+    pairs = [(told.get(first), told.get(first + 1)) for year in years for first in (year - 1, year)]
     if (True, True) in pairs:
         return True
-    possible = any(True in pair and False not in pair for pair in pairs)
-    possible |= any(told[year] is None and told.get(year + 1, False) is None for year in years)
-    return None if possible else False
+    return False if all(False in pair for pair in pairs) else None
 
 
 def monotone_growth(outlines: Sequence[BaseGeometry | None]) -> bool | None:
