@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rts_pipeline.config.base import Count, Positive, Section
+from rts_pipeline.config.base import Count, Positive, Section, Year
 from rts_pipeline.grid import Grid
 
 
@@ -38,7 +38,7 @@ MonthDay = Annotated[str, Field(pattern=r"^\d\d-\d\d$"), AfterValidator(_month_d
 class Season(Section):
     """The season of a year whose images are used."""
 
-    target_year: int = Field(2019, ge=2009, le=2100, description="The year that the inventory describes.")
+    target_year: Year = Field(2019, description="The year that the inventory describes.")
     season: tuple[MonthDay, MonthDay] = Field(("07-01", "08-30"), description="First and last day (MM-DD) of usable images.")
 
     @model_validator(mode="after")

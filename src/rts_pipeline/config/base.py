@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Year = Annotated[int, Field(ge=2009, le=2100)]
 
 
 class Section(BaseModel):

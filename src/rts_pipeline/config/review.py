@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from rts_pipeline.config.base import Positive, Section
+from rts_pipeline.config.base import Positive, Section, Year
 
 GUIDELINE = "2"
 """Version of docs/guideline.md, which the review page shows."""
@@ -20,6 +20,12 @@ def _rising(values: list[float]) -> list[float]:
 
 
 Limits = Annotated[list[float], AfterValidator(_rising)]
+
+
+def _each_once(years: list[int]) -> list[int]:
+    if twice := sorted({year for year in years if years.count(year) > 1}):
+        raise ValueError(f"each year once, found {twice} more often")
+    return years
 
 
 class Audit(Section):
@@ -43,7 +49,9 @@ class Audit(Section):
 class Years(Section):
     """Which years the reviewers see."""
 
-    years: list[int] = Field([2016, 2017, 2018, 2019, 2020], description="Years whose images the reviewers see.")
+    years: Annotated[list[Year], AfterValidator(_each_once)] = Field(
+        [2016, 2017, 2018, 2019, 2020], min_length=1, description="Years whose images the reviewers see."
+    )
 
 
 class Evidence(Years):
