@@ -192,6 +192,43 @@ def in_red(reader, candidate):
     reader.context.route(f"**/chip/02/{candidate}/**", lambda route: route.fulfill(**answer))
 
 
+@pytest.mark.parametrize("failed", [None, {"status": 500}, {"status": 404}, {"body": "no picture"}], ids=str)
+def test_pictures_that_did_not_come_are_no_years_without_one(reader, project, failed):
+    reader.shows(FIRST)
+    in_red(reader, "r02-0007")
+    pictures = "**/chip/02/r02-0007/**"
+    reader.page.route(pictures, lambda route: route.fulfill(**failed) if failed else route.abort())
+    reader.press("g", "7", "Enter")
+    reader.see("message", "r02-0007 isn't painted yet")
+    for key in ("1", "Shift+2"):
+        reader.press(key)
+        reader.see("message", "r02-0007 isn't painted yet: press again")
+    assert project.decisions() == {}
+    reader.page.unroute(pictures)
+    # they are asked for again unasked
+    reader.shows("r02-0007")
+    assert visible(reader) == [["r02-0007"], True, 0]
+    expect(reader.page.locator("[data-test=message]")).to_have_text("")
+    reader.problems.clear()
+    reader.press("1")
+    reader.shows("r02-0008")
+    reader.saved()
+    assert project.decisions() == {"r02-0007": "accept"}
+
+
+def test_the_colour_changes_when_its_pictures_are_there(reader):
+    reader.shows(FIRST)
+    pictures = f"**/chip/02/{FIRST}/*/false"
+    reader.page.route(pictures, lambda route: route.abort())
+    reader.press("c")
+    reader.see("message", "The pictures (false) aren't here: the server doesn't answer")
+    reader.see("kind", "true")
+    reader.page.unroute(pictures)
+    reader.problems.clear()
+    reader.press("c")
+    reader.see("kind", "false")
+
+
 def visible(reader):
     """Of which candidates pictures can be seen, whether any of them is red, and how many numbers of a year are told."""
     return reader.page.evaluate(

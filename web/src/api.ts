@@ -3,14 +3,14 @@ export class Refused extends Error {}
 /** The server can't be reached, or knows this browser no more: to be tried again. */
 export class Unreachable extends Error {}
 
-async function answer(path: string, init?: RequestInit): Promise<unknown> {
+export async function answer(path: string, init?: RequestInit): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(path, init);
   } catch {
     throw new Unreachable("the server doesn't answer");
   }
-  if (response.ok) return response.json();
+  if (response.ok) return response;
   const text = await response.text();
   if (response.status === 401) throw new Unreachable("the server was started again: open its new address in this browser");
   if (response.status >= 500) throw new Unreachable(problemOf(text));
@@ -27,12 +27,13 @@ function problemOf(text: string): string {
 }
 
 export async function get<T>(path: string): Promise<T> {
-  return (await answer(path)) as T;
+  return (await (await answer(path)).json()) as T;
 }
 
 export async function post<T>(path: string, body: unknown): Promise<T> {
   const headers = { "content-type": "application/json" };
-  return (await answer(path, { method: "POST", headers, body: JSON.stringify(body) })) as T;
+  const told = await answer(path, { method: "POST", headers, body: JSON.stringify(body) });
+  return (await told.json()) as T;
 }
 
 export const candidateUrl = (id: string) => `/api/candidate/${encodeURIComponent(id)}`;

@@ -1,11 +1,11 @@
-import { candidateUrl, chipUrl, get } from "./api";
+import { answer, candidateUrl, chipUrl, get } from "./api";
 import type { Candidate, Outline, Parts } from "./types";
 
 /** Candidates and decoded pictures, kept for those that come next so that they are painted at once. */
 export class Chips {
   private candidates = new Map<string, Promise<Candidate>>();
-  private pictures = new Map<string, Promise<ImageBitmap | null>>();
-  private decoded = new Map<string, ImageBitmap | null>();
+  private pictures = new Map<string, Promise<ImageBitmap>>();
+  private decoded = new Map<string, ImageBitmap>();
   /** how often each candidate's record has changed */
   private changes = new Map<string, number>();
 
@@ -27,6 +27,7 @@ export class Chips {
     this.changes.set(id, (this.changes.get(id) ?? 0) + 1);
   }
 
+  /** The candidate with all its pictures of a kind; an error where one of them can't be had, which is asked for anew the next time. */
   async ready(id: string, kind: string): Promise<Candidate> {
     let candidate: Candidate;
     let asked: number | undefined;
@@ -38,21 +39,23 @@ export class Chips {
     return candidate;
   }
 
-  /** The picture if it is decoded; undefined: not yet, null: there is none. */
-  now(id: string, year: number, kind: string): ImageBitmap | null | undefined {
+  /** The picture if it is decoded; undefined: not yet. */
+  now(id: string, year: number, kind: string): ImageBitmap | undefined {
     return this.decoded.get(chipUrl(this.round, id, year, kind));
   }
 
   load(id: string, year: number, kind: string | null): Promise<ImageBitmap | null> {
     if (!kind) return Promise.resolve(null);
     const url = chipUrl(this.round, id, year, kind);
-    let found = this.pictures.get(url);
-    if (!found) {
-      found = picture(url);
-      this.pictures.set(url, found);
-      void found.then((bitmap) => (this.pictures.has(url) ? this.decoded.set(url, bitmap) : bitmap?.close()));
-    }
-    return found;
+    const found = this.pictures.get(url);
+    if (found) return found;
+    const asked = picture(url);
+    this.pictures.set(url, asked);
+    asked.then(
+      (bitmap) => (this.pictures.has(url) ? this.decoded.set(url, bitmap) : bitmap.close()),
+      () => this.pictures.get(url) === asked && this.pictures.delete(url),
+    );
+    return asked;
   }
 
   /** Keep these candidates only. */
@@ -69,14 +72,9 @@ export class Chips {
   }
 }
 
-/** The decoded picture; null: there is none. */
-export async function picture(url: string): Promise<ImageBitmap | null> {
-  try {
-    const response = await fetch(url);
-    return response.ok ? await createImageBitmap(await response.blob()) : null;
-  } catch {
-    return null;
-  }
+/** The decoded picture; an error where it can't be had, which is not the same as a year without one. */
+export async function picture(url: string): Promise<ImageBitmap> {
+  return await createImageBitmap(await (await answer(url)).blob());
 }
 
 /** The wanted kind of picture, or true colour where a year has no false colour; null: nothing of the kind was seen. */

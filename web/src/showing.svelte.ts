@@ -21,6 +21,8 @@ const AHEAD = 3;
 const BLINK_MS = 650;
 /** The small map follows a reviewer who stays: it costs as much as the pictures, which come first. */
 const REST_MS = 150;
+/** Pause before what couldn't be loaded is asked for again. */
+const AGAIN_MS = 1500;
 
 /** Which candidate is in view, with what this reviewer last said of it, and what comes next. */
 export abstract class Showing {
@@ -181,17 +183,31 @@ export abstract class Showing {
     this.since = performance.now();
     this.message = "";
     this.remember();
-    let candidate: Candidate;
-    try {
-      candidate = await this.chips.ready(id, this.look.kind);
-    } catch (error) {
-      this.say((error as Error).message);
-      return;
-    }
-    if (this.current !== id) return;
+    const candidate = await this.arrived(id);
+    if (!candidate) return;
     this.show(candidate);
     // first the pictures of this candidate, then those of the next ones
     requestAnimationFrame(() => setTimeout(() => this.current === id && this.ahead()));
+  }
+
+  /** The candidate with its pictures, asked for until they are here; null: it is no longer waited for. */
+  private async arrived(id: string): Promise<Candidate | null> {
+    let problem = "";
+    for (;;) {
+      try {
+        const candidate = await this.chips.ready(id, this.look.kind);
+        if (this.current !== id) return null;
+        if (this.message === problem) this.say("");
+        return candidate;
+      } catch (error) {
+        if (this.current !== id || this.ready) return null;
+        problem = `${id} isn't painted yet: ${(error as Error).message}`;
+        this.say(problem);
+      }
+      await new Promise((done) => setTimeout(done, AGAIN_MS));
+      // left for another one, or left and come back to, which had it painted
+      if (this.current !== id || this.ready) return null;
+    }
   }
 
   private show(candidate: Candidate): void {
@@ -293,9 +309,10 @@ export abstract class Showing {
   private async showKind(kind: string): Promise<void> {
     const id = this.current;
     this.coming = kind;
-    await this.chips.ready(id, kind).catch(() => undefined);
+    const problem = await this.chips.ready(id, kind).then(() => "", (error: Error) => error.message);
     if (this.current !== id || this.coming !== kind) return;
     this.coming = "";
+    if (problem) return this.say(`The pictures (${kind}) aren't here: ${problem}`);
     this.look.kind = kind;
     this.map.colour(kind);
     this.remember();
