@@ -13,6 +13,7 @@ from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import append
+from rts_pipeline.scenes.memory import state_of_layer
 from rts_pipeline.workflow.frozen import FROZEN, freeze
 
 VALUES = {
@@ -137,3 +138,15 @@ def test_the_main_process_reads_the_file_even_with_a_frozen_state_around(tmp_pat
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("rts-pipeline: edited.yaml: unknown key 'train.nonsense'")
     assert os.environ[FROZEN] == "{}"
+
+
+@pytest.mark.parametrize("name", ["seeds", "seeds [v2]", "seeds[!a]", "s*e?ds", "seeds.v2"])
+def test_every_file_of_a_layer_counts_whatever_its_name(tmp_path, name):
+    """Else an edit of the seeds or of the area would go unnoticed when a run is planned."""
+    layer = tmp_path / f"{name}.shp"
+    for path in (layer, tmp_path / f"{name}.dbf", tmp_path / "other.shp"):
+        path.write_text("a")
+    before = state_of_layer(layer)
+    assert sorted(file for file, *_ in before) == [f"{name}.dbf", f"{name}.shp"]
+    layer.write_text("edited")
+    assert state_of_layer(layer) != before

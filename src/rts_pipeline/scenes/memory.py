@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -43,5 +44,5 @@ def state_of(*values: object, lines: Iterable[str] = ()) -> str:
 
 def state_of_layer(path: Path) -> list[tuple[str, int, int]]:
     """Return name, bytes and time of a vector file and of those that belong to it by their name (of a Shapefile, say)."""
-    files = sorted(path.parent.glob(f"{path.stem}.*"))
+    files = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
     return [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
