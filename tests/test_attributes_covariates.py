@@ -66,6 +66,21 @@ def test_shares_of_classes(tmp_path, capsys):
     assert "attributes.covariates.cover: the values 3 are in no class" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("codes", [[-3, 0.1], [999_999, 1_000_000], [1_234_567, 1_234_568], [2**31, 2**32 - 1]])
+def test_classes_are_told_apart_however_large_their_codes(tmp_path, capsys, codes):
+    held = np.array(codes, dtype="float32" if min(codes) < 0 else "uint32")
+    classes = dict(zip(codes, ("left", "right"), strict=True))
+    values = np.random.default_rng(2).choice(held, (20, 20))
+    found = measure(SLUMPS, covariate(raster(tmp_path / "a.tif", values), "shares", classes=classes))
+    for name, value in zip(("cover_left", "cover_right"), held, strict=True):
+        expected = [shares_of_pixels(outline, values.shape)[values == value].sum() for outline in SLUMPS]
+        assert found[name].to_numpy() == pytest.approx(expected, abs=1e-4)
+    gpd.GeoDataFrame({"code": held}, geometry=list(SLUMPS), crs=CRS).to_file(tmp_path / "a.gpkg")
+    found = measure(SLUMPS, covariate(tmp_path / "a.gpkg", "shares", field="code", classes=classes))
+    assert np.diag(found) == pytest.approx(1)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_raster_in_degrees_is_read_in_its_own_crs(tmp_path):
     """Classes by longitude: the share is that of the ground on either side."""
     middle = gpd.GeoSeries([Point(EAST + 50, NORTH + 40)], crs=CRS).to_crs(4326).iloc[0]

@@ -53,7 +53,7 @@ STAGES = {
     "verify": Stage(1, "review.verify", "829eb0f3ede47c07"),
     "inventory": Stage(8, "inventory.build", "a6be434f87a9022f"),
     "completeness": Stage(3, "completeness", "c76de0527b01b5bc"),
-    "attributes": Stage(6, "inventory.attributes", "7a46f2688d1395ed"),
+    "attributes": Stage(7, "inventory.attributes", "c82470467979af7f"),
     "export": Stage(10, "export.build", "1d0f0c7cfd1c967c"),
     "report": Stage(19, "report.build", "0f17826f6dc6140d"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),

@@ -60,12 +60,19 @@ def _mean(parts: pd.DataFrame, covered: NDArray[np.float64], path: Path) -> NDAr
 
 
 def _shares(parts: pd.DataFrame, classes: Mapping[str, str], count: int, key: str) -> NDArray[np.float64]:
-    text = parts["value"].map(lambda value: value if isinstance(value, str) else f"{value:g}")
+    text = parts["value"].map(_class)
     table = parts["share"].groupby([parts["outline"], text]).sum().unstack().fillna(0.0)
     unknown = sorted(set(table.columns) - set(classes))
     if unknown:
         print(f"{key}: the values {', '.join(unknown)} are in no class; add them to classes", file=sys.stderr)
     return table.reindex(index=range(count), columns=list(classes), fill_value=0.0).to_numpy(float, copy=True)
+
+
+def _class(value: str | float) -> str:
+    """Return a value as `classes` names it: whole numbers in full, others to six digits (rasters may hold float32)."""
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
