@@ -147,6 +147,12 @@ def test_windows_must_fit_into_cells(case):
         case.build(window_px=24)
 
 
+def test_an_area_that_was_hardly_observed_is_told(case):
+    gpd.GeoDataFrame(geometry=[place(6.1, 0, 8, 4)], crs=CRS).to_file(case.folder / "aoi.gpkg")
+    with pytest.raises(InputError, match=r"audit\.windows: of 8 windows in the area none was observed for at least half"):
+        case.build()
+
+
 def test_a_raster_of_another_block_is_refused(case):
     wrong = case.folder / "b_e1305_n10070.tif"
     case.probabilities[0].rename(wrong)

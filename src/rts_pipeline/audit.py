@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rts_pipeline.errors import UsageError
+from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.io.json import write_json
 from rts_pipeline.io.rasters import GDAL_OPTIONS
 from rts_pipeline.io.tables import read_geoparquet, write_parquet
@@ -101,7 +101,7 @@ def build_audit(
         options: the stage's options.
 
     Raises:
-        InputError: a file can't be used, or a raster isn't its block.
+        InputError: a file can't be used, a raster isn't its block, or no window was observed for at least half.
         UsageError: a cell doesn't hold a whole number of windows.
     """
     audit, grid = options.audit, options.grid.grid()
@@ -114,6 +114,12 @@ def build_audit(
     known = Known(read_geoparquet(outlines).to_crs(grid.crs), decided[decided["kind"] == "positive"])
     windows = _inside(_windows(probabilities, grid, audit.window_px), audit.window_px, grid, area)
     seen = windows["observed_share"] >= MIN_OBSERVED
+    if not seen.any():
+        raise InputError(
+            "audit.windows",
+            f"of {len(windows)} windows in the area none was observed for at least half, so none can be looked through",
+            do="deliver more images of the target year, or set it to 0",
+        )
     frame = _described(windows[seen].reset_index(drop=True), known, dem)
     frame = frame.assign(stratum=strata(frame, audit))
     most = audit.probability[-1] if audit.probability else 1.0

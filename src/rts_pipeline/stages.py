@@ -48,7 +48,7 @@ STAGES = {
     "predict": Stage(2, "predict", "10a0b37ec2cd33a2"),
     "polygonize": Stage(4, "polygonize", "9cf39e119dc431b7"),
     "candidates": Stage(10, "candidates", "b7d316cdea91240c"),
-    "audit": Stage(1, "audit", "e754c8f0017cd06e"),
+    "audit": Stage(1, "audit", "c6c7fbed2620915c"),
     "evidence": Stage(7, "evidence.build", "a65f4ec44d8065e3"),
     "verify": Stage(1, "review.verify", "829eb0f3ede47c07"),
     "inventory": Stage(8, "inventory.build", "a6be434f87a9022f"),
