@@ -90,6 +90,12 @@ def test_paths_of_inputs_are_not_options():
         (with_value("evidence", "years", [2019, 20019]), "key 'evidence.years.1' is 20019"),
         (with_value("evidence", "years", [-1]), "key 'evidence.years.0' is -1"),
         (with_value("polygonize", "simplify_px", 0.6), "key 'polygonize.simplify_px' is 0.6"),
+        (
+            {**MINIMAL, "results": "my results"},
+            "key 'results' is 'my results': Value error, a space, or a sign",
+        ),
+        ({**MINIMAL, "results": "out/{k}"}, "can't be in the path, found '{'"),
+        ({**MINIMAL, "reviews": "/data/lab (new)/reviews"}, "key 'reviews' is '/data/lab (new)/reviews'"),
         ({**MINIMAL, "tiling": {}}, "unknown key 'tiling'"),
         ({key: value for key, value in MINIMAL.items() if key != "labels"}, "key 'labels' is missing"),
         ([], "expected a mapping"),
@@ -101,6 +107,11 @@ def test_mistakes_name_file_key_and_value(values, told):
     assert str(error.value).startswith("config.yaml: ")
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["results", "../a/b.c", "/data/été/2019-08_x", "results/demo+1@2=3,4:5%"])
+def test_other_folders_may_be_given(folder):
+    assert validate_config({**MINIMAL, "results": folder, "reviews": folder}, "config.yaml").results == folder
 
 
 def test_missing_and_broken_files(tmp_path):

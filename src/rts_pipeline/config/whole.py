@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+import re
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rts_pipeline.config.area import Area, GridSection, Time
 from rts_pipeline.config.base import Section
@@ -16,11 +17,26 @@ from rts_pipeline.config.review import Audit, Evidence, Review, Rounds
 from rts_pipeline.config.scenes import Adjust, Mosaic, Scenes
 
 
+def _plain(folder: str) -> str:
+    """Return the folder of what rules make or share: its path stands unquoted in their commands, and in patterns of files."""
+    if found := re.search(r"[^\w@%+=:,./-]", folder):
+        raise ValueError(f"a space, or a sign that a shell reads, can't be in the path, found '{found[0]}'")
+    return folder
+
+
+Folder = Annotated[str, AfterValidator(_plain)]
+
+
 class Config(Section):
     """The whole configuration."""
 
-    results: str = Field("results", description="Folder for everything that is computed; can be removed and rebuilt.")
-    reviews: str = Field("reviews", description="Folder for what people decided; never removed by the software. Back it up.")
+    results: Folder = Field(
+        "results", description="Folder for everything that is computed; can be removed and rebuilt. No space in its path."
+    )
+    reviews: Folder = Field(
+        "reviews",
+        description="Folder for what people decided; never removed by the software. Back it up. No space in its path.",
+    )
     area: Area
     time: Time = Time()
     grid: GridSection = GridSection()
