@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.dates import num2date
 from PIL import Image
+from pyproj import Transformer
 from shapely import Point
 
 from report_case import CRS, EAST, NORTH, Project, hill
+from rts_pipeline.drawing import drawing
 from rts_pipeline.errors import InputError
 from rts_pipeline.report import agreement, figures, landscape, years
+from rts_pipeline.report.map import Frame, decorate
 from rts_pipeline.review.pictures import Pictures
 
 N_SECTORS = 16
@@ -189,3 +192,28 @@ def test_every_figure_is_a_file_beside_the_page(tmp_path):
     # each says along its axes what is drawn, and in what
     words = {name: written((folder / f"{name}.svg").read_bytes()) for name in drawn}
     assert {name: AXES[name] - words[name] for name in drawn} == {name: set() for name in drawn}
+
+
+@pytest.mark.parametrize(
+    ("crs", "longitude", "labels"),
+    [
+        ("EPSG:32646", 93.0, ["92.5°E", "93.0°E", "93.5°E"]),
+        ("EPSG:32631", 0.0, ["0.5°W", "0.0°E", "0.5°E"]),
+        ("EPSG:32601", -179.9, ["179.5°E", "180.0°", "179.5°W", "179.0°W"]),
+        ("EPSG:32660", 179.9, ["179.0°E", "179.5°E", "180.0°", "179.5°W"]),
+        # the frame's corners reach across, its middle doesn't
+        ("EPSG:32660", 179.2, ["178.5°E", "179.0°E", "179.5°E", "180.0°"]),
+    ],
+)
+def test_longitudes_go_on_across_180_degrees(crs, longitude, labels):
+    degrees = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    x, y = degrees.transform(longitude, 68.0)
+    frame = Frame.around([x - 35_000, y - 35_000, x + 35_000, y + 35_000], crs)
+    with drawing(6, 6, shape_fixed=True) as (_, axes):
+        decorate(axes, frame)
+        told = {label.get_text(): place for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)}
+    assert list(told) == labels
+    for label, place in told.items():
+        value = float(label.partition("°")[0]) * (-1 if label.endswith("W") else 1)
+        there, _ = degrees.transform(place, frame.south, direction="INVERSE")
+        assert np.cos(np.radians(value - there)) == pytest.approx(1, abs=1e-9)

@@ -55,7 +55,7 @@ STAGES = {
     "completeness": Stage(3, "completeness", "c76de0527b01b5bc"),
     "attributes": Stage(7, "inventory.attributes", "c82470467979af7f"),
     "export": Stage(10, "export.build", "1d0f0c7cfd1c967c"),
-    "report": Stage(19, "report.build", "0f17826f6dc6140d"),
+    "report": Stage(20, "report.build", "fd7fc9c9fb915863"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

@@ -197,6 +197,9 @@ def _graticule(axes: Axes, frame: Frame) -> None:
     x = frame.west + (frame.east - frame.west) * np.concatenate([edge, edge, 0 * edge, 0 * edge + 1])
     y = frame.south + (frame.north - frame.south) * np.concatenate([0 * edge, 0 * edge + 1, edge, edge])
     lon, lat = frame.to_degrees().transform(x, y)
+    # from the frame's middle on, so that they go on rising across 180 degrees
+    middle = frame.to_degrees().transform(*frame.centre)[0]
+    lon = middle + _wrapped(lon - middle)
     east_step, north_step = (next((s for s in STEPS_DEG if np.ptp(v) / s >= 2), STEPS_DEG[-1]) for v in (lon, lat))
     meridians, parallels = _multiples(lon, east_step), _multiples(lat, north_step)
     along_lat, along_lon = np.linspace(lat.min(), lat.max(), 200), np.linspace(lon.min(), lon.max(), 200)
@@ -233,4 +236,11 @@ def _multiples(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
 
 def _degrees(value: float, step: float, positive: str, negative: str) -> str:
     decimals = max(0, -floor(log10(step)))
-    return f"{abs(value):.{decimals}f}°{positive if value >= 0 else negative}"
+    value = round(float(_wrapped(np.asarray(value))), decimals)
+    side = "" if abs(value) == 180 else positive if value >= 0 else negative
+    return f"{abs(value):.{decimals}f}°{side}"
+
+
+def _wrapped(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return angles in -180 to 180 degrees."""
+    return (degrees + 180.0) % 360.0 - 180.0
