@@ -183,6 +183,8 @@ def test_what_a_manifest_lists_and_is_not_there_is_told(tmp_path):
         ({"reflectance": np.ones((4, 60, 80), np.uint8)}, "has 4 bands of uint8, not 4 or 8 of uint16"),
         ({"crs": None, "with_metadata": False}, "declares no CRS"),
         ({"transform": PLACE @ Affine.rotation(10)}, "is not north-up"),
+        ({"crs": "EPSG:4326", "transform": Affine(3e-5, 0, 92.8, 0, -3e-5, 34.9)}, "lies in EPSG:4326, not in"),
+        ({"crs": "EPSG:2263", "transform": Affine(10, 0, 9e5, 0, -10, 2e5)}, "lies in EPSG:2263, not in"),
     ],
 )
 def test_an_item_that_cant_be_used_is_rejected_with_its_reason(tmp_path, change, reason):

@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "07ee214a8c077d67"),
-    "catalog": Stage(3, "scenes.catalog", "53f1bca81f9aae39"),
-    "overlaps": Stage(1, "scenes.overlaps", "30eae1633d50a821"),
-    "adjust": Stage(1, "scenes.adjust", "1c792c5c49a18e4e"),
+    "scenes": Stage(2, "scenes.measure", "11f03646a92b8c2a"),
+    "catalog": Stage(4, "scenes.catalog", "3eef74f9ffa46c3b"),
+    "overlaps": Stage(1, "scenes.overlaps", "3fa41278f23e4486"),
+    "adjust": Stage(1, "scenes.adjust", "a9e6d95c2af97914"),
     "mosaic": Stage(2, "mosaic", "81146f2c769dd503"),
     "coverage": Stage(1, "coverage", "e816a236a3dc70c0"),
     "observed": Stage(1, "coverage", "e816a236a3dc70c0"),
-    "ledger": Stage(2, "scenes.ledger", "e8fa71df2a42c972"),
+    "ledger": Stage(3, "scenes.ledger", "fd2a4d61a93d2287"),
     "labels": Stage(2, "labels", "c5df51397b9b176e"),
     "chips": Stage(2, "chips", "5241933bf7af4333"),
     "train": Stage(4, "learning.train", "68286350272f5b0d"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rts_pipeline.config import Scenes
 from rts_pipeline.scenes.deliveries import Choice
 from rts_pipeline.scenes.headers import Facts
@@ -46,8 +48,19 @@ def _unfit(header: Facts) -> str:
         return f"has {_bands(header)} of {header['dtype']}, not 4 or 8 of uint16"
     if header["crs"] is None:
         return "declares no CRS"
+    if not _in_metres(header["crs"]):
+        return f"lies in {header['crs']}, not in a projection in metres: order or warp it in a UTM zone"
     a, b, _, d, e, _ = header["transform"]
     return "" if a > 0 > e and b == d == 0 else "is not north-up"
+
+
+@lru_cache
+def _in_metres(crs: str) -> bool:
+    """Tell whether a CRS counts in metres, as areas and the width of the swath's edge are."""
+    from rasterio.crs import CRS
+
+    known = CRS.from_string(crs)
+    return bool(known.is_projected and known.linear_units_factor[1] == 1)
 
 
 def _radiance_problem(choice: Choice, told: dict[str, Facts], options: Scenes) -> str:
