@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.common.configfile import load_configfile
 
 from rts_pipeline import config_file, options
 from rts_pipeline.config import Config, Section, load_config, validate_config
@@ -98,6 +99,10 @@ def test_paths_of_inputs_are_not_options():
         ({**MINIMAL, "reviews": "/data/lab (new)/reviews"}, "key 'reviews' is '/data/lab (new)/reviews'"),
         ({**MINIMAL, "tiling": {}}, "unknown key 'tiling'"),
         ({key: value for key, value in MINIMAL.items() if key != "labels"}, "key 'labels' is missing"),
+        (
+            with_value("scenes", "exclude", {20190801041000: "clouds"}),
+            "20190801041000 is a number to YAML: write the item's id in",
+        ),
         ([], "expected a mapping"),
     ],
 )
@@ -112,6 +117,17 @@ def test_mistakes_name_file_key_and_value(values, told):
 @pytest.mark.parametrize("folder", ["results", "../a/b.c", "/data/été/2019-08_x", "results/demo+1@2=3,4:5%"])
 def test_other_folders_may_be_given(folder):
     assert validate_config({**MINIMAL, "results": folder, "reviews": folder}, "config.yaml").results == folder
+
+
+@pytest.mark.parametrize(
+    "read", [load_config, lambda path: validate_config(load_configfile(path), path)], ids=["we", "snakemake"]
+)
+def test_items_whose_ids_are_digits_are_excluded_as_they_are_written(tmp_path, read):
+    ids = ["20190801_041000_1032", "20221221_084022_18_2414", "20190801_041000_0c74", "20221221_084022_05_0000"]
+    unquoted = "".join(f"    {item_id}: clouds\n" for item_id in ids)
+    text = yaml.safe_dump(MINIMAL).replace("scenes:\n", f"scenes:\n  exclude:\n{unquoted}")
+    (tmp_path / "config.yaml").write_text(text)
+    assert read(tmp_path / "config.yaml").scenes.exclude == dict.fromkeys(ids, "clouds")
 
 
 def test_missing_and_broken_files(tmp_path):

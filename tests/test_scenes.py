@@ -27,6 +27,12 @@ from rts_pipeline.scenes.metadata import acquired_of
 from rts_pipeline.scenes.names import parse
 from scenes_case import CRS, ITEM, PLACE, found, measured, plain, reasons
 
+ELSEWHERE = (
+    'PROJCS["Mars",GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,169.8944]],PRIMEM["Reference",0],UNIT["degree",0.01745329]],'
+    'PROJECTION["Equirectangular"],UNIT["metre",1]]'
+)
+"""In metres, and on no map of the earth."""
+
 # --- names and times ---------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +191,8 @@ def test_what_a_manifest_lists_and_is_not_there_is_told(tmp_path):
         ({"transform": PLACE @ Affine.rotation(10)}, "is not north-up"),
         ({"crs": "EPSG:4326", "transform": Affine(3e-5, 0, 92.8, 0, -3e-5, 34.9)}, "lies in EPSG:4326, not in"),
         ({"crs": "EPSG:2263", "transform": Affine(10, 0, 9e5, 0, -10, 2e5)}, "lies in EPSG:2263, not in"),
+        ({"crs": 'LOCAL_CS["site",UNIT["metre",1]]', "with_metadata": False}, 'lies in LOCAL_CS["site",'),
+        ({"crs": ELSEWHERE, "with_metadata": False}, "from which PROJ knows no way to other CRS"),
     ],
 )
 def test_an_item_that_cant_be_used_is_rejected_with_its_reason(tmp_path, change, reason):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from items import write_item
 from rts_pipeline.config import Scenes, Usability
 from rts_pipeline.errors import InputError
 from rts_pipeline.io import sha256_file, write_json, write_text
+from rts_pipeline.io.files import temporary_beside
 from rts_pipeline.options import ScenesOptions
 from rts_pipeline.scenes.batches import assign, measure_batch, newest_record
 from rts_pipeline.scenes.failures import read_measured
@@ -80,6 +82,31 @@ def test_a_batch_without_a_record_is_the_same_in_the_next_run(tmp_path, items):
     old = run(tmp_path / "b", items)
     (tmp_path / "b/20190801_1.json").unlink()
     assert run(tmp_path / "b", items) == old
+
+
+def test_what_a_killed_job_left_and_what_was_measured_by_hand_is_no_batch(tmp_path, items):
+    folder = tmp_path / "b"
+    expected = run(folder, items)
+    until = newest_record(folder)
+    for name in ("20190801_1.items.txt", "20190801_1.json"):
+        left = temporary_beside(folder / name)
+        left.write_text("" if name.endswith(".json") else f"{items[IDS[0]].version}\n")
+        os.utime(left, ns=(until + 10**9,) * 2)
+    for name in ("mine", "20190801_mine"):
+        write_text(folder / f"{name}.items.txt", f"{items[IDS[0]].version}\n")
+        write_json(folder / f"{name}.json", {"items": {}, "failed": {IDS[0]: "broken"}})
+    assert newest_record(folder) == until
+    assert run(folder, items) == expected
+
+
+def test_the_number_of_a_batch_that_is_removed_while_others_are_looked_for_is_not_given_again(tmp_path, items):
+    first = run(tmp_path / "b", {IDS[0]: items[IDS[0]]})
+    for path in [*(tmp_path / "b").iterdir()]:
+        path.unlink()
+        path.symlink_to("gone")  # listed, and not there when it is read
+    assert newest_record(tmp_path / "b") == 0
+    again = assign(tmp_path / "b", [items[IDS[0]]], records_until=0)
+    assert (first, again.of) == ({IDS[0]: "20190801_1"}, {IDS[0]: "20190801_2"})
 
 
 @settings(max_examples=30, deadline=None)
@@ -156,3 +183,9 @@ def test_a_batch_of_which_nothing_can_be_measured_fails(tmp_path, measure):
     with pytest.raises(InputError, match=rf"no item could be measured: .*{IDS[0]}"):
         measure[0]()
     assert not measure[1].exists()
+
+
+def test_a_batch_is_measured_beside_a_record_of_items_measured_by_hand(tmp_path, items, measure):
+    write_text(measure[1].with_name("20190801_mine.items.txt"), f"{IDS[0]}\n")
+    measure[0]()
+    assert sorted(json.loads(measure[1].read_text())["items"]) == IDS

@@ -1,4 +1,5 @@
 import io as text_io
+import re
 
 import geopandas as gpd
 import pandas as pd
@@ -67,9 +68,9 @@ def project(tmp_path):
     return tmp_path
 
 
-def run(project, **options):
+def run(project, truth="truth.gpkg", **options):
     values = {"target_year": 2019, "grid": GRID, **options}
-    return score(project / "results", project / "reviews", project / "truth.gpkg", **values)
+    return score(project / "results", project / "reviews", project / truth, **values)
 
 
 def test_scores_of_the_inventory(project):
@@ -105,6 +106,29 @@ def test_truth_without_years_or_with_invalid_outlines(project):
     frame([square(0), square(100), crossed], seed=[True, False, False]).to_file(project / "truth.gpkg")
     scores = run(project, target_year=1999)
     assert (scores["tp"], scores["fp"], scores["fn"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("kind", [int, float, object])
+def test_seeds_may_be_told_as_numbers(project, kind):
+    seeds = pd.Series([1, 0, 0, 0]).astype(kind)
+    frame([square(0), square(100), square(200), square(300)], seed=seeds).to_parquet(project / "truth.parquet")
+    scores = run(project, truth="truth.parquet")
+    assert (scores["tp"], scores["fp"], scores["fn"]) == (2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        (["true", "false"], "'true' in a row (2 of 2 are"),
+        (pd.array([True, None], dtype="boolean"), "nothing in a row (1 of 2 are"),
+        ([1.0, float("nan")], "nothing in a row (1 of 2 are"),
+        ([0, 2], "2 in a row (1 of 2 are"),
+    ],
+)
+def test_what_is_no_yes_and_no_no_is_no_seed(project, seeds, told):
+    frame([square(0), square(100)], seed=seeds).to_file(project / "truth.geojson")
+    with pytest.raises(InputError, match=re.escape(f"truth.geojson: column 'seed' holds {told} neither true nor false)")):
+        run(project, truth="truth.geojson")
 
 
 def test_bad_truth_and_changed_reviews_are_named(project):

@@ -42,7 +42,8 @@ def score(
         `inventory` (scores of all that was accepted up to that round). None where undefined.
 
     Raises:
-        InputError: a file is missing or damaged, or the truth lacks a column or the year.
+        InputError: a file is missing or damaged, or the truth lacks a column or the year, or doesn't tell of an outline
+            whether it was a seed.
     """
     known = _truth(truth, target_year, grid)
     accepted: list[gpd.GeoDataFrame] = []
@@ -97,6 +98,13 @@ def _truth(path: Path, target_year: int, grid: Grid) -> gpd.GeoDataFrame:
         truth = truth[truth["year"] == target_year]
         if truth.empty:
             raise InputError(path, f"has no outline of {target_year}", expected=f"time.target_year among {years}")
+    if unclear := truth["seed"][~truth["seed"].isin([True, False])].tolist():
+        held = "nothing" if pd.isna(unclear[0]) else repr(unclear[0])
+        raise InputError(
+            path,
+            f"column 'seed' holds {held} in a row ({len(unclear)} of {len(truth)} are neither true nor false)",
+            expected="true or false, or 1 or 0, and no texts",
+        )
     return truth.assign(seed=truth["seed"].astype(bool))
 
 

@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "11f03646a92b8c2a"),
-    "catalog": Stage(4, "scenes.catalog", "553312994fe19cce"),
-    "overlaps": Stage(1, "scenes.overlaps", "3fa41278f23e4486"),
-    "adjust": Stage(1, "scenes.adjust", "a9e6d95c2af97914"),
+    "scenes": Stage(2, "scenes.measure", "c1b2696bae9b7372"),
+    "catalog": Stage(4, "scenes.catalog", "dd4c30e7985ec36a"),
+    "overlaps": Stage(1, "scenes.overlaps", "a5fab57fc3782bd9"),
+    "adjust": Stage(1, "scenes.adjust", "feeac2446633e0e1"),
     "mosaic": Stage(2, "mosaic", "81146f2c769dd503"),
     "coverage": Stage(1, "coverage", "e816a236a3dc70c0"),
     "observed": Stage(1, "coverage", "e816a236a3dc70c0"),
-    "ledger": Stage(3, "scenes.ledger", "19146835593819b5"),
+    "ledger": Stage(3, "scenes.ledger", "911117b6c44e417b"),
     "labels": Stage(2, "labels", "ab250117a32cd549"),
     "chips": Stage(2, "chips", "5241933bf7af4333"),
     "train": Stage(4, "learning.train", "df0ef1d455647c70"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rts_pipeline.config.base import Fraction, Positive, Section
 
@@ -47,11 +48,28 @@ class Usability(Section):
     min_usable_fraction: Fraction = Field(0.01, description="Items with a smaller share of usable pixels are rejected.")
 
 
+DIGITS = re.compile(r"(\d{8})(\d{6})(\d{2})?(\d{4})")
+"""The parts of an item's id of digits only: day, time, in newer ids hundredths of a second, satellite."""
+
+
+def _ids(value: Any) -> Any:
+    """Put back the underscores of ids that YAML took for numbers, in which it allows them: Snakemake reads the file too."""
+    return {_id(key): reason for key, reason in value.items()} if isinstance(value, dict) else value
+
+
+def _id(key: Any) -> Any:
+    if not isinstance(key, int):
+        return key
+    if parts := DIGITS.fullmatch(str(key)):
+        return "_".join(filter(None, parts.groups()))
+    raise ValueError(f"{key} is a number to YAML: write the item's id in quotes")
+
+
 class Scenes(Usability):
     """Delivered PlanetScope items."""
 
     folders: list[str] = Field(min_length=1, description="Folders with delivered orders, searched at any depth.")
-    exclude: dict[str, str] = Field({}, description="Items never to use: item id -> reason.")
+    exclude: Annotated[dict[str, str], BeforeValidator(_ids)] = Field({}, description="Items never to use: item id -> reason.")
     verify_checksums: bool = Field(
         False, description="Compare the sha256 of every used file with the order's manifest, not only its size."
     )

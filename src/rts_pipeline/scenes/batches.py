@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io.files import sha256_file, write_text
-from rts_pipeline.io.json import read_json, write_json
+from rts_pipeline.io.json import parse_json, write_json
 from rts_pipeline.progress import track
 from rts_pipeline.records import retire
 from rts_pipeline.scenes.failures import FAILED
@@ -51,7 +51,11 @@ class Batches:
 
 def newest_record(folder: Path) -> int:
     """Return when the newest record was written (ns), 0 without any: what is older is of earlier runs."""
-    return max((path.stat().st_mtime_ns for path in folder.glob(f"*{RECORD}")), default=0)
+    times = [0]
+    for path in _of_batches(folder, RECORD).values():
+        with suppress(FileNotFoundError):  # a job has just removed it
+            times.append(path.stat().st_mtime_ns)
+    return max(times)
 
 
 def assign(folder: Path, items: Iterable[Known], records_until: int) -> Batches:
@@ -66,17 +70,13 @@ def assign(folder: Path, items: Iterable[Known], records_until: int) -> Batches:
     Raises:
         InputError: a record is damaged.
     """
-    versions = {path.name.removesuffix(LIST): path.read_text().split() for path in folder.glob(f"*{LIST}")}
-    failed = {
-        (path.stem, item_id)
-        for path in folder.glob(f"*{RECORD}")
-        if path.stat().st_mtime_ns <= records_until
-        for item_id in read_json(path)["failed"]
-    }
+    versions = {batch: _names(path) for batch, path in _of_batches(folder, LIST).items()}
+    records = _of_batches(folder, RECORD)
+    failed = {(batch, item_id) for batch, path in records.items() for item_id in _failed(path, records_until)}
     last: dict[str, int] = defaultdict(int)
     listed: dict[str, tuple[str, str]] = {}
-    for day, number in sorted(_parts(batch) for batch in versions):
-        batch = f"{day}_{number}"
+    for batch in sorted(versions, key=_parts):
+        day, number = _parts(batch)
         last[day] = number
         listed.update({name.partition(":")[0]: (batch, name) for name in versions[batch]})
     of: dict[str, str] = {}
@@ -89,6 +89,15 @@ def assign(folder: Path, items: Iterable[Known], records_until: int) -> Batches:
             new[batch].append(name)
         of[item.id] = batch
     return Batches(of, versions | {batch: sorted(names) for batch, names in new.items()})
+
+
+def _of_batches(folder: Path, suffix: str) -> dict[str, Path]:
+    """Return batch -> its list or record.
+
+    Other files may lie there that end alike: temporary ones, of jobs at work or killed, and records of items measured by hand.
+    """
+    found = {path.name.removesuffix(suffix): path for path in folder.glob(f"*{suffix}")}
+    return {batch: path for batch, path in found.items() if NAME.fullmatch(batch)}
 
 
 def _parts(batch: str) -> tuple[str, int]:
@@ -144,10 +153,22 @@ def measure_batch(
     _retire_before(out)
 
 
-def _ids(batch: Path) -> set[str]:
+def _names(batch: Path) -> list[str]:
     with suppress(FileNotFoundError):  # another job has just removed it
-        return {name.partition(":")[0] for name in batch.read_text().split()}
-    return set()
+        return batch.read_text().split()
+    return []
+
+
+def _ids(batch: Path) -> set[str]:
+    return {name.partition(":")[0] for name in _names(batch)}
+
+
+def _failed(record: Path, records_until: int) -> list[str]:
+    """Return the ids of the items that failed, of a record that isn't newer."""
+    with suppress(FileNotFoundError):  # another job has just removed it
+        if record.stat().st_mtime_ns <= records_until:
+            return [*parse_json(record, record.read_bytes())["failed"]]
+    return []
 
 
 def _others(out: Path) -> tuple[list[Path], list[Path]]:
@@ -155,7 +176,8 @@ def _others(out: Path) -> tuple[list[Path], list[Path]]:
     if not NAME.fullmatch(out.stem):
         return [], []
     day, number = _parts(out.stem)
-    found = {_parts(path.name.removesuffix(LIST))[1]: path for path in out.parent.glob(f"{day}_*{LIST}")}
+    of_day = ((_parts(batch), path) for batch, path in _of_batches(out.parent, LIST).items())
+    found = {other: path for (its_day, other), path in of_day if its_day == day}
     ordered = sorted(found, reverse=True)
     return [found[n] for n in ordered if n < number], [found[n] for n in ordered if n > number]
 

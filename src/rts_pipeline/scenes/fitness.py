@@ -9,6 +9,9 @@ from rts_pipeline.scenes.deliveries import Choice
 from rts_pipeline.scenes.headers import Facts
 from rts_pipeline.scenes.manifests import Manifests
 
+SHOWN = 40
+"""Characters of a CRS that are told: one without a code is a long text."""
+
 
 def why_not(item_id: str, choice: Choice, told: dict[str, Facts], options: Scenes, manifests: Manifests) -> str:
     """Return why an item can't be used, or "".
@@ -48,19 +51,27 @@ def _unfit(header: Facts) -> str:
         return f"has {_bands(header)} of {header['dtype']}, not 4 or 8 of uint16"
     if header["crs"] is None:
         return "declares no CRS"
-    if not _in_metres(header["crs"]):
-        return f"lies in {header['crs']}, not in a projection in metres: order or warp it in a UTM zone"
+    if problem := _unfit_crs(header["crs"]):
+        return problem
     a, b, _, d, e, _ = header["transform"]
     return "" if a > 0 > e and b == d == 0 else "is not north-up"
 
 
 @lru_cache
-def _in_metres(crs: str) -> bool:
-    """Tell whether a CRS counts in metres, as areas and the width of the swath's edge are."""
+def _unfit_crs(crs: str) -> str:
+    """Return what is wrong with a CRS, or "": it must lead to others, and areas and the swath's edge are counted in metres."""
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
     from rasterio.crs import CRS
 
+    told = crs if len(crs) <= SHOWN else f"{crs[:SHOWN]}..."
+    try:
+        Transformer.from_crs(crs, "EPSG:4326")
+    except ProjError:  # a local system, a projection that PROJ doesn't know, another planet
+        return f"lies in {told}, from which PROJ knows no way to other CRS: assign the right one, or order it again"
     known = CRS.from_string(crs)
-    return bool(known.is_projected and known.linear_units_factor[1] == 1)
+    in_metres = known.is_projected and known.linear_units_factor[1] == 1
+    return "" if in_metres else f"lies in {told}, not in a projection in metres: order or warp it in a UTM zone"
 
 
 def _radiance_problem(choice: Choice, told: dict[str, Facts], options: Scenes) -> str:
