@@ -52,10 +52,10 @@ STAGES = {
     "evidence": Stage(6, "evidence.build", "e0c3725dbed406ba"),
     "verify": Stage(1, "review.verify", "3a444372e23d4ca2"),
     "inventory": Stage(8, "inventory.build", "4060955ed5ecc645"),
-    "completeness": Stage(3, "completeness", "5a43632f7e85af41"),
+    "completeness": Stage(3, "completeness", "1d038e2b3fb4c877"),
     "attributes": Stage(6, "inventory.attributes", "09f19f981032f059"),
     "export": Stage(10, "export.build", "77681ce3776edc59"),
-    "report": Stage(19, "report.build", "17039a5bbaaed41d"),
+    "report": Stage(19, "report.build", "4c5324f87308c716"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 
