@@ -250,6 +250,16 @@ def test_a_round_without_candidates(tmp_path):
     assert back(case, tmp_path / "none.gpkg") == ImportResult(0, 0, 0, 0)
 
 
+def test_a_file_that_may_be_filled_in_is_not_written_over(case, file):
+    fill(file)
+    before = file.read_bytes()
+    with pytest.raises(
+        RefusedError, match=r"ann.gpkg: is there already, and may hold verdicts; import it, then .*another file"
+    ):
+        export_gpkg(case.reviews, "01", "ann", file)
+    assert file.read_bytes() == before
+
+
 def test_what_is_known_is_shown_where_it_changed(tmp_path):
     case = Case(tmp_path, known={1: square(1, 50)})
     export_gpkg(case.reviews, "01", "ann", tmp_path / "ann.gpkg")

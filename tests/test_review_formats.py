@@ -254,6 +254,22 @@ def test_one_reviewer_on_two_laptops_is_a_fork_where_they_differ(laptops, tmp_pa
     assert (folded.forks, folded.verdicts["r01-0001"].decision) == ([], "unsure")
 
 
+def test_events_that_the_record_lacks_are_not_written_over(laptops, tmp_path):
+    one, two = laptops
+    file = tmp_path / "bob.jsonl"
+    for number, decision in enumerate(("accept", "reject")):
+        two.decide(number, decision, "bob")
+        assert export_events(two.reviews, "01", "bob", file) == number + 1
+    before = file.read_bytes()
+    for reviewer in ("bob", "ann"):
+        with pytest.raises(RefusedError, match=rf"bob.jsonl: holds 2 events that aren't among {reviewer}'s of round 01; imp"):
+            export_events(one.reviews, "01", reviewer, file)
+    assert file.read_bytes() == before
+    import_events(one.reviews, "01", file)
+    assert export_events(one.reviews, "01", "bob", file) == 2
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -80,6 +80,8 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 def export(round: Round, reviewer: Reviewer, out: Out, role: InRole = "primary", config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Write what a reviewer has to judge as a GeoPackage for QGIS, or as .jsonl the own events for another machine.
 
+    A GeoPackage that is there is never written over: it may hold verdicts.
+
     Example: rts-pipeline review export 01 --reviewer ada --out ada.gpkg
     """
     from rts_pipeline.review.exchange import export_events, export_gpkg
