@@ -164,6 +164,20 @@ def test_a_csv(case, tmp_path, separator, encoding):
     assert (reject.reject_reason, reject.note) == ("water", "é")
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"], ids=ascii)
+def test_what_breaks_no_line_of_a_csv(case, tmp_path, end):
+    assert back(case, csv_file(tmp_path, row(0, f"accept,,,headwall{end}tongue"), row(1, "reject,,,"))).decided == 2
+    assert read_round(case.reviews, "01")[0].note == f"headwall{end}tongue"
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=ascii)
+def test_a_csv_of_another_system(case, tmp_path, end):
+    file = csv_file(tmp_path, row(0, 'accept,,,"two\nlines"'), row(1, "reject,,water,"))
+    file.write_bytes(file.read_bytes().replace(b"\n", end.encode()))
+    assert back(case, file).decided == 2
+    assert [event.note for event in read_round(case.reviews, "01")] == [f"two{end}lines", None]
+
+
 def test_a_csv_leaves_a_redrawn_outline_as_it_is(case, tmp_path):
     back(case, written(tmp_path, ".geojson", table(), 4326))
     assert back(case, csv_file(tmp_path, row(2, "edit,,,"))).unchanged == 1
