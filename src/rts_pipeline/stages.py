@@ -50,12 +50,12 @@ STAGES = {
     "candidates": Stage(10, "candidates", "58f4dcfd55e33e04"),
     "audit": Stage(1, "audit", "efa849c6d2d1881b"),
     "evidence": Stage(6, "evidence.build", "e0c3725dbed406ba"),
-    "verify": Stage(1, "review.verify", "bee2f842b7881e7c"),
-    "inventory": Stage(8, "inventory.build", "9f034cacbd26b40f"),
-    "completeness": Stage(3, "completeness", "36671d17d5cd31b6"),
+    "verify": Stage(1, "review.verify", "0994b055e6436c45"),
+    "inventory": Stage(8, "inventory.build", "64e1a927aeb4ab6b"),
+    "completeness": Stage(3, "completeness", "7c50f15892d62bc7"),
     "attributes": Stage(6, "inventory.attributes", "09f19f981032f059"),
-    "export": Stage(10, "export.build", "8a5220d8dbd38eac"),
-    "report": Stage(19, "report.build", "08bb2f647b16bed8"),
+    "export": Stage(11, "export.build", "ea7367dbe88a514d"),
+    "report": Stage(20, "report.build", "fd65387be6e55e99"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 
