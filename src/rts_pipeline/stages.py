@@ -55,7 +55,7 @@ STAGES = {
     "completeness": Stage(3, "completeness", "7c50f15892d62bc7"),
     "attributes": Stage(6, "inventory.attributes", "09f19f981032f059"),
     "export": Stage(11, "export.build", "ea7367dbe88a514d"),
-    "report": Stage(20, "report.build", "fd65387be6e55e99"),
+    "report": Stage(20, "report.build", "d12efa1cadf762b7"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 
