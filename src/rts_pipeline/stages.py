@@ -52,7 +52,7 @@ STAGES = {
     "evidence": Stage(6, "evidence.build", "ea2e4860a24c23d1"),
     "verify": Stage(1, "review.verify", "0994b055e6436c45"),
     "inventory": Stage(8, "inventory.build", "64e1a927aeb4ab6b"),
-    "completeness": Stage(3, "completeness", "7c50f15892d62bc7"),
+    "completeness": Stage(4, "completeness", "10079f01ef869a54"),
     "attributes": Stage(6, "inventory.attributes", "09f19f981032f059"),
     "export": Stage(11, "export.build", "ea7367dbe88a514d"),
     "report": Stage(20, "report.build", "d12efa1cadf762b7"),
