@@ -121,6 +121,9 @@ def test_the_curve_is_of_what_the_networks_found():
     cut = estimate_curve(rounds, 2)
     assert cut["total"]["value"] is None
     assert "max_count" in cut["total"]["reason"]
+    first = next(iter(rounds))
+    unseen = estimate_curve(rounds | {first: rounds[first].assign(decision="unseen")}, 0)
+    assert unseen["total"]["value"] is None and "review.allow_unreviewed" in unseen["total"]["reason"]
 
 
 class Project(Case):

@@ -1,5 +1,6 @@
 """What the Snakefile learns when it is parsed: the state of the rounds, and a configuration that is frozen for a run."""
 
+import json
 import os
 
 import pytest
@@ -37,12 +38,12 @@ def sign_off(folder, *decided):
         sign_off_next(folder, rounds.round_name(number), decisions)
 
 
-def sign_off_next(folder, k, decisions, cut=0):
+def sign_off_next(folder, k, decisions, cut=0, policy=None):
     results, reviews = folder / "results", folder / "reviews"
     review_case.write_candidates(results, k, cut=cut)
     start(reviews, results, k, at=review_case.AT)
     append(reviews, k, "ann", [judged(k, candidate, decision) for candidate, decision in enumerate(decisions)])
-    finish(reviews, k, policy=Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
+    finish(reviews, k, policy=policy or Review(), grid=Grid(review_case.CRS, 3.0, 128, 2), at=review_case.AT)
 
 
 def judged(k, candidate, decision):
@@ -95,6 +96,29 @@ def test_nothing_converges_while_outlines_wait(tmp_path):
     assert line.startswith("Round 03: 4 candidates ready for review, 2 more wait for a later round (candidates.max_count")
     sign_off_next(tmp_path, "03", NO_NEW)
     assert workflow.read_rounds(settings).open is None
+
+
+def test_nothing_converges_while_nobody_looked_at_candidates(tmp_path):
+    sign_off_next(tmp_path, "01", NO_NEW[:1], policy=Review(allow_unreviewed=True))
+    settings = config(tmp_path)
+    state = workflow.read_rounds(settings)
+    assert (state.open, state.signed[-1].n_unseen) == ("02", 3)
+    project = workflow.Project(settings, state, "config/config.yaml")
+    unseen = "nobody looked at 3 candidates of round 01"
+    assert project.state_line() == f"Round 02: to be computed (1 rounds signed off; {unseen})."
+    review_case.write_candidates(tmp_path / "results", "02")
+    assert project.state_line().startswith(f"Round 02: 4 candidates ready for review; {unseen}; next: ")
+    sign_off_next(tmp_path, "02", NO_NEW)
+    assert workflow.read_rounds(settings).open is None
+
+
+def test_a_sign_off_from_before_unseen_candidates_were_counted_is_read(tmp_path):
+    sign_off(tmp_path, NO_NEW)
+    path = tmp_path / "reviews/round_01/signoff.json"
+    values = json.loads(path.read_text())
+    assert values.pop("n_unseen") == 0
+    path.write_text(json.dumps(values))
+    assert workflow.read_rounds(config(tmp_path)).open is None
 
 
 def test_known_slumps_with_another_outline_end_the_loop(tmp_path):

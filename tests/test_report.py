@@ -145,13 +145,19 @@ def test_the_report_says_what_it_read_of_the_results(tmp_path):
     assert read == tables | mosaics | coverage
 
 
-def test_what_nobody_was_asked_about_keeps_the_rounds_from_converging():
-    rounds = pd.DataFrame({"round": ["01"], "n_new": [0], "n_cut": [0]})
+def test_what_nobody_was_asked_about_or_looked_at_keeps_the_rounds_from_converging():
+    rounds = pd.DataFrame({"round": ["01"], "n_new": [0], "n_cut": [0], "unseen": [0]})
     assert verdict(rounds) == (True, "Converged: the last round (round 01) brought no new slump.")
     converged, sentence = verdict(rounds.assign(n_cut=7))
     assert not converged
     assert sentence.endswith("but outlines were left for a later round, which nobody was asked about: 7.")
     assert verdict(rounds.assign(n_new=2, n_cut=7))[1].endswith("which nobody was asked about: 7.")
+    converged, sentence = verdict(rounds.assign(unseen=4))
+    assert not converged
+    assert sentence.endswith("(round 01) brought no new slump, but candidates were signed off that nobody looked at: 4.")
+    assert verdict(rounds.assign(n_new=2, n_cut=7, unseen=4))[1].endswith(
+        "asked about: 7, and candidates were signed off that nobody looked at: 4."
+    )
 
 
 def test_a_project_without_slumps_rounds_and_images_has_a_report(tmp_path):

@@ -48,6 +48,7 @@ def add(case, drawn, reviewer="ann", at=AT, **fields):
 
 
 def export(case, **options):
+    case.file.unlink(missing_ok=True)
     export_gpkg(case.reviews, "01", "ann", case.file, **options)
 
 

@@ -42,6 +42,18 @@ def test_an_event_survives_the_file(tmp_path):
     assert same(from_geojson(read.geometry), outline)
 
 
+BREAKS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\r\n"]
+"""What Python and QGIS take for the end of a line, beside the one that JSON lines know."""
+
+
+@pytest.mark.parametrize("end", BREAKS, ids=ascii)
+def test_an_event_survives_whatever_breaks_lines_in_its_note(tmp_path, end):
+    written = [event("accept", candidate=f"r01-000{number}", note=f"headwall{end}tongue") for number in (1, 2)]
+    path = tmp_path / "ann.jsonl"
+    path.write_text(exchange_text(written))
+    assert {read.event_id: read for read in read_events(path)} == {one.event_id: one for one in written}
+
+
 def test_an_exchange_file_is_in_time_whatever_the_order():
     events = [event(at=f"2020-09-0{day}T00:00:00Z") for day in (2, 1, 3)]
     assert exchange_text(events) == exchange_text(sorted(events, key=lambda e: e.at, reverse=True))

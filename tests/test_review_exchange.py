@@ -120,6 +120,25 @@ def test_an_edited_outline(case, file):
     assert fold(read_round(case.reviews, "01")).verdicts["r01-0001"].decision == "reject"
 
 
+@pytest.mark.parametrize("decision", ["accept", "reject", "unsure"])
+def test_accept_means_the_candidate_s_outline_not_the_one_that_was_redrawn(case, tmp_path, decision):
+    """The exported file shows the own outline: who accepts there takes it for accepted."""
+    case.decide(0, "edit", geometry=to_geojson(square(0, 40)))
+    file = tmp_path / "ann.gpkg"
+    export_gpkg(case.reviews, "01", "ann", file)
+    fill(file, lambda f: f.assign(decision=[decision, "", "", ""], reject_reason="", possibility=None, note=""))
+    if decision == "accept":
+        with pytest.raises(
+            InputError, match=r"row 1 .r01-0001.: decision 'accept' but the outline was redrawn; expected 'edit'; or restore th"
+        ):
+            back(case, file)
+        assert len(read_round(case.reviews, "01")) == 1
+        fill(file, lambda f: at_row(0, decision="accept", geometry=square(0))(f.assign(reject_reason="", note="")))
+    back(case, file)
+    verdict = fold(read_round(case.reviews, "01")).verdicts["r01-0001"]
+    assert (verdict.decision, verdict.geometry) == (decision, None)
+
+
 def test_a_file_in_another_crs_or_with_moved_vertices_is_the_same(case, file):
     back(case, fill(file))
     fill(file, lambda f: f.set_geometry(shapely.transform(f.geometry, lambda xy: xy + 0.002)).to_crs(4326))
@@ -248,6 +267,16 @@ def test_a_round_without_candidates(tmp_path):
     export_gpkg(case.reviews, "01", "ann", tmp_path / "none.gpkg")
     assert pyogrio.list_layers(tmp_path / "none.gpkg").tolist() == LAYERS
     assert back(case, tmp_path / "none.gpkg") == ImportResult(0, 0, 0, 0)
+
+
+def test_a_file_that_may_be_filled_in_is_not_written_over(case, file):
+    fill(file)
+    before = file.read_bytes()
+    with pytest.raises(
+        RefusedError, match=r"ann.gpkg: is there already, and may hold verdicts; import it, then .*another file"
+    ):
+        export_gpkg(case.reviews, "01", "ann", file)
+    assert file.read_bytes() == before
 
 
 def test_what_is_known_is_shown_where_it_changed(tmp_path):

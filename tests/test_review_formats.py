@@ -164,6 +164,20 @@ def test_a_csv(case, tmp_path, separator, encoding):
     assert (reject.reject_reason, reject.note) == ("water", "é")
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"], ids=ascii)
+def test_what_breaks_no_line_of_a_csv(case, tmp_path, end):
+    assert back(case, csv_file(tmp_path, row(0, f"accept,,,headwall{end}tongue"), row(1, "reject,,,"))).decided == 2
+    assert read_round(case.reviews, "01")[0].note == f"headwall{end}tongue"
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=ascii)
+def test_a_csv_of_another_system(case, tmp_path, end):
+    file = csv_file(tmp_path, row(0, 'accept,,,"two\nlines"'), row(1, "reject,,water,"))
+    file.write_bytes(file.read_bytes().replace(b"\n", end.encode()))
+    assert back(case, file).decided == 2
+    assert [event.note for event in read_round(case.reviews, "01")] == [f"two{end}lines", None]
+
+
 def test_a_csv_leaves_a_redrawn_outline_as_it_is(case, tmp_path):
     back(case, written(tmp_path, ".geojson", table(), 4326))
     assert back(case, csv_file(tmp_path, row(2, "edit,,,"))).unchanged == 1
@@ -252,6 +266,22 @@ def test_one_reviewer_on_two_laptops_is_a_fork_where_they_differ(laptops, tmp_pa
     back(one, tmp_path / "ann.geojson")
     folded = fold(read_round(one.reviews, "01"))
     assert (folded.forks, folded.verdicts["r01-0001"].decision) == ([], "unsure")
+
+
+def test_events_that_the_record_lacks_are_not_written_over(laptops, tmp_path):
+    one, two = laptops
+    file = tmp_path / "bob.jsonl"
+    for number, decision in enumerate(("accept", "reject")):
+        two.decide(number, decision, "bob")
+        assert export_events(two.reviews, "01", "bob", file) == number + 1
+    before = file.read_bytes()
+    for reviewer in ("bob", "ann"):
+        with pytest.raises(RefusedError, match=rf"bob.jsonl: holds 2 events that aren't among {reviewer}'s of round 01; imp"):
+            export_events(one.reviews, "01", reviewer, file)
+    assert file.read_bytes() == before
+    import_events(one.reviews, "01", file)
+    assert export_events(one.reviews, "01", "bob", file) == 2
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(

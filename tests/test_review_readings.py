@@ -2,14 +2,17 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from review_case import AT, GRID, Case, square
+from rts_pipeline import io
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import revise
 from rts_pipeline.review.readings import Draw, queue_of, second_readings
+from rts_pipeline.review.rounds import CANDIDATES
 from rts_pipeline.review.status import status
 from rts_pipeline.review.store import append, read_round
 
@@ -49,6 +52,15 @@ def test_the_draw_is_seeded_and_kept(case, tmp_path):
     assert len(draws) > 10
     nested = [set(Draw(share, 7).of(case.folder).random) for share in (0.1, 0.5, 1.0)]
     assert [len(names) for names in nested] == [1, 5, 10] and nested[0] < nested[1] < nested[2]
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "drawn"), [(0.07, 100, 7), (0.28, 175, 49), (0.55, 100, 55), (0.071, 100, 8), (0.0, 9, 0)]
+)
+def test_the_share_is_rounded_up_as_it_is_written(tmp_path, share, n, drawn):
+    """Not as binary numbers have it: 0.07 * 100 is 7.000000000000001."""
+    io.write_parquet(tmp_path / CANDIDATES, pd.DataFrame({"candidate_id": [f"c{i}" for i in range(n)], "prob_mean": 0.7}))
+    assert len(Draw(share, threshold=0.4).of(tmp_path).random) == drawn
 
 
 def test_every_candidate_is_drawn_as_often_as_any_other(case):

@@ -316,6 +316,23 @@ def test_the_finish_writes_everybodys_exchange_file(case):
     assert fold(read_round(case.reviews, "01")) == fold(events)
 
 
+def test_a_file_that_nobody_took_up_before_the_finish_stays_in_the_record(case):
+    """It is the text that the finish writes, to the byte."""
+    case.decide_all()
+    (case.folder / "bob.jsonl").write_text(exchange_text(case.event(number, reviewer="bob") for number in (0, 3)))
+    events = read_round(case.reviews, "01")
+    assert close(case).reviewers == ("ann", "bob")
+    assert len(events) == 6 and read_round(case.reviews, "01") == events
+    assert read_round(case.reviews, "01", "r01-0001") == [case.event(0), case.event(0, reviewer="bob")]
+
+
+def test_files_alone_are_signed_off_where_the_database_is_a_killed_writer_s_empty_one(case):
+    (case.folder / "ann.jsonl").write_text(exchange_text(case.event(number) for number in range(4)))
+    (case.folder / STORE).touch()
+    assert close(case).n_new == 4
+    assert len(read_round(case.reviews, "01")) == 4
+
+
 @pytest.fixture(scope="module")
 def union(tmp_path_factory):
     """A round that is judged on two machines, and its events: undone, redone, forked and disputed decisions."""

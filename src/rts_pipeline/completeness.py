@@ -297,8 +297,13 @@ def estimate_curve(reviewed: dict[str, gpd.GeoDataFrame], cut: int) -> dict[str,
     """
     new = [int((rows["decision"].isin(("accept", "edit")) & (rows["known_ids"] == "")).sum()) for rows in reviewed.values()]
     fitted = curve.removal(new)
-    if cut:
-        reason = "rounds left outlines for later ones (candidates.max_count, candidates.min_precision)"
+    unseen = any((rows["decision"] == "unseen").any() for rows in reviewed.values())
+    if cut or unseen:
+        reason = (
+            "rounds left outlines for later ones (candidates.max_count, candidates.min_precision)"
+            if cut
+            else "rounds were signed off with candidates that nobody looked at (review.allow_unreviewed)"
+        )
         fitted = curve.Removal(Estimate(None, float(sum(new)), None, reason), None)
     return {
         "rounds": list(reviewed),

@@ -205,7 +205,8 @@ def _from_review(path: Path, crs: str) -> gpd.GeoDataFrame:
             "reason": rows.reject_reason.fillna("").astype(str),
             "possibility": rows.possibility.astype("float64"),
             "known_ids": rows.known_ids,
-            "judged_m2": rows.judged_m2,
+            # nobody judged what nobody looked at: a known slump that changed there is asked again
+            "judged_m2": rows.judged_m2.where(rows.decision != "unseen"),
         },
         geometry=_clean(rows),
         crs=crs,

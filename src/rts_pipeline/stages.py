@@ -39,7 +39,7 @@ STAGES = {
     "coverage": Stage(1, "coverage", "e816a236a3dc70c0"),
     "observed": Stage(1, "coverage", "e816a236a3dc70c0"),
     "ledger": Stage(3, "scenes.ledger", "911117b6c44e417b"),
-    "labels": Stage(2, "labels", "ab250117a32cd549"),
+    "labels": Stage(3, "labels", "ab250117a32cd549"),
     "chips": Stage(2, "chips", "5241933bf7af4333"),
     "train": Stage(4, "learning.train", "df0ef1d455647c70"),
     "adopt": Stage(1, "adopt", "a874a99ef52433af"),
@@ -52,10 +52,10 @@ STAGES = {
     "evidence": Stage(7, "evidence.build", "a65f4ec44d8065e3"),
     "verify": Stage(1, "review.verify", "829eb0f3ede47c07"),
     "inventory": Stage(8, "inventory.build", "a6be434f87a9022f"),
-    "completeness": Stage(3, "completeness", "c76de0527b01b5bc"),
+    "completeness": Stage(4, "completeness", "c76de0527b01b5bc"),
     "attributes": Stage(7, "inventory.attributes", "c82470467979af7f"),
-    "export": Stage(10, "export.build", "1d0f0c7cfd1c967c"),
-    "report": Stage(20, "report.build", "fd7fc9c9fb915863"),
+    "export": Stage(11, "export.build", "1d0f0c7cfd1c967c"),
+    "report": Stage(21, "report.build", "fd7fc9c9fb915863"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

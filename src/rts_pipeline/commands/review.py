@@ -80,6 +80,8 @@ def start(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
 def export(round: Round, reviewer: Reviewer, out: Out, role: InRole = "primary", config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Write what a reviewer has to judge as a GeoPackage for QGIS, or as .jsonl the own events for another machine.
 
+    A GeoPackage that is there is never written over: it may hold verdicts.
+
     Example: rts-pipeline review export 01 --reviewer ada --out ada.gpkg
     """
     from rts_pipeline.review.exchange import export_events, export_gpkg
@@ -281,7 +283,8 @@ def finish(round: Round, config: ConfigFile = DEFAULT_CONFIG) -> None:
     signoff = finish(Path(settings.reviews), round, policy=settings.review, grid=settings.grid.grid(), at=now())
     found = f"{signoff.n_new} new slumps, {signoff.n_changed} known ones with another outline"
     waiting = f"; {signoff.n_cut} outlines wait for a later round" if signoff.n_cut else ""
-    typer.echo(f"Round {round} signed off: {signoff.n_candidates} candidates, {found}{waiting}")
+    unseen = f"; nobody looked at {signoff.n_unseen} candidates: no end before they are judged" if signoff.n_unseen else ""
+    typer.echo(f"Round {round} signed off: {signoff.n_candidates} candidates, {found}{waiting}{unseen}")
 
 
 @review.command()

@@ -68,7 +68,11 @@ class Evidence(Years):
 class Review(Section):
     """The policy of a review."""
 
-    allow_unreviewed: bool = Field(False, description="Whether a round may be signed off with unreviewed candidates.")
+    allow_unreviewed: bool = Field(
+        False,
+        description="Whether a round may be signed off with unreviewed candidates; while it leaves any, the rounds don't"
+        " converge.",
+    )
     second_share: float = Field(
         0.0,
         ge=0,

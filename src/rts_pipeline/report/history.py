@@ -102,11 +102,18 @@ def verdict(rounds: pd.DataFrame) -> tuple[bool, str]:
     if len(rounds) == 0:
         return False, "Not converged: no round has been reviewed. This inventory holds the known slumps alone."
     last = rounds.iloc[-1]
-    asked = f"outlines were left for a later round, which nobody was asked about: {last['n_cut']}"
-    if last["n_new"] == 0 and last["n_cut"] == 0:
+    left = ", and ".join(
+        f"{what}: {count}"
+        for what, count in (
+            ("outlines were left for a later round, which nobody was asked about", last["n_cut"]),
+            ("candidates were signed off that nobody looked at", last["unseen"]),
+        )
+        if count
+    )
+    if last["n_new"] == 0 and not left:
         return True, f"Converged: the last round (round {last['round']}) brought no new slump."
     if last["n_new"] == 0:
-        return False, f"Not converged: the last reviewed round (round {last['round']}) brought no new slump, but {asked}."
+        return False, f"Not converged: the last reviewed round (round {last['round']}) brought no new slump, but {left}."
     new = f"{last['n_new']} new slump{'s' if last['n_new'] > 1 else ''}"
-    more = f" Also, {asked}." if last["n_cut"] else ""
+    more = f" Also, {left}." if left else ""
     return False, f"Not converged: the last reviewed round (round {last['round']}) still brought {new}. Expect more.{more}"

@@ -171,7 +171,8 @@ def read_events(path: Path) -> list[Event]:
         raise InputError(path, f"not UTF-8 ({error})", do="restore the file from a backup") from None
     if text and not text.endswith("\n"):
         raise InputError(f"{path}, line {text.count(chr(10)) + 1}", "is cut off", do="restore the file from a backup")
-    return [_parse(path, number, line) for number, line in enumerate(text.splitlines(), 1)]
+    # Not splitlines: it breaks lines at characters that JSON doesn't escape, and a note may hold.
+    return [_parse(path, number, line) for number, line in enumerate(text.split("\n")[:-1], 1)]
 
 
 def _parse(path: Path, number: int, line: str) -> Event:

@@ -11,7 +11,7 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 
-from rts_pipeline.errors import InputError
+from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.io.files import write_text
 from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
@@ -77,15 +77,19 @@ def export_gpkg(
         reviews: the folder of all reviews.
         round: name of the open round.
         reviewer: who judges.
-        out: file to write.
+        out: new file to write.
         role: "primary", "second" or "adjudicator".
         source: what the verdicts are recorded as when they come back.
 
     Raises:
-        RefusedError: the round isn't open.
+        RefusedError: the round isn't open, or `out` is there: it may hold verdicts.
         InputError: a damaged record.
     """
     read_draft(reviews, round)
+    if out.exists():
+        raise RefusedError(
+            out, "is there already, and may hold verdicts", do="import it, then remove it, or choose another file"
+        )
     judged = read_candidates(reviews, round)
     judged = judged[judged["candidate_id"].isin(queue_of(reviews, round, reviewer, role=role))].reset_index(drop=True)
     own = _own(reviews, round, reviewer)
@@ -194,9 +198,17 @@ def export_events(reviews: Path, round: str, reviewer: str, out: Path) -> int:
     """Write a reviewer's exchange file, of an open or a signed-off round, and return the number of events.
 
     Raises:
-        InputError: a damaged record.
+        RefusedError: `out` is there and holds events that would be lost.
+        InputError: a damaged record, or `out` is there and no exchange file.
     """
     events = _own(reviews, round, reviewer)
+    lost = {event.event_id for event in read_events(out)} - {event.event_id for event in events} if out.exists() else ()
+    if lost:
+        raise RefusedError(
+            out,
+            f"holds {len(lost)} events that aren't among {reviewer}'s of round {round}",
+            do="import it first, or choose another file",
+        )
     write_text(out, exchange_text(events))
     return len(events)
 

@@ -114,6 +114,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
             n_new=int((slumps & (rows["known_ids"] == "")).sum()),
             n_changed=int((slumps & (rows["known_ids"] != "")).sum()),
             n_cut=outline_counts(folder / SUMMARY)["cut"],
+            n_unseen=int((rows["decision"] == "unseen").sum()),
             cells=tuple(grid.cells_touching(rows.geometry)) if len(rows) else (),
             at=at,
             reviewers=tuple(sorted({name for names in judging for name in names.split(",") if name})),

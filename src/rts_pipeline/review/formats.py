@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,14 +131,16 @@ def _csv(file: Path) -> pd.DataFrame:
         raise InputError(file, f"can't be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InputError(file, f"not UTF-8 ({error.reason})", do="save it as UTF-8 (Excel: 'CSV UTF-8')") from None
-    heads = [next(csv.reader(text.splitlines()[:1], delimiter=separator), []) for separator in SEPARATORS]
+    # Not splitlines: it breaks lines at characters that a note may hold without quotes.
+    lines = list(StringIO(text, newline=""))
+    heads = [next(csv.reader(lines[:1], delimiter=separator), []) for separator in SEPARATORS]
     head, separator = max(zip(heads, SEPARATORS, strict=True), key=lambda pair: len(pair[0]))
     _check_columns(file, "the first line", head, CANDIDATE_COLUMNS)
     if doubled := sorted({name for name in head if head.count(name) > 1}):
         raise InputError(file, f"has two columns {', '.join(doubled)}", do="keep one of each")
     rows: dict[int, list[str]] = {}
     try:
-        for number, row in enumerate(csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)):
+        for number, row in enumerate(csv.reader(lines, delimiter=separator, strict=True)):
             if row and len(row) != len(head):
                 raise InputError(
                     f"{file}, row {number}", f"has {len(row)} values", expected=f"{len(head)}, as the first line names"

@@ -30,7 +30,7 @@ WINDOW_STYLES = {
 ADDED, KNOWN = ("#009E73", "solid"), ("#CCCCCC", "dot")
 POSSIBILITIES = {"yes (1)": "1", "high (0.75)": "0.75", "medium (0.5)": "0.5", "low (0.25)": "0.25", "no (0)": "0"}
 MEANINGS = {
-    "accept": "accept: a slump, with this outline",
+    "accept": "accept: a slump, with the candidate's outline",
     "reject": "reject: no slump",
     "edit": "edit: a slump, I redrew its outline",
     "unsure": "unsure",

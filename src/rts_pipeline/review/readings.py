@@ -47,7 +47,8 @@ class Draw:
         threshold = _chosen(folder / CHOICE) if self.threshold is None else self.threshold
         scores = dict(zip(*read_columns(folder / CANDIDATES, "candidate_id", "prob_mean", expected=EXPECTED), strict=True))
         order = sorted(scores, key=lambda name: hashlib.sha256(f"{self.seed} {name}".encode()).digest())
-        random = sorted(order[: ceil(self.share * len(order))])
+        # Rounded first: 0.07 * 100 is 7.000000000000001.
+        random = sorted(order[: ceil(round(self.share * len(order), 9))])
         near = sorted(name for name, score in scores.items() if abs(score - threshold) <= self.margin)
         return SecondReadings(self.share, self.seed, threshold, self.margin, tuple(random), tuple(near))
 

@@ -107,6 +107,7 @@ class Signoff(_Record):
         reviewers: sorted names.
         n_changed: known slumps that got another outline.
         n_cut: outlines that were left for a later round.
+        n_unseen: candidates that nobody judged (review.allow_unreviewed).
         audited_sha256: sha256 of `audited.parquet`; None: the round wasn't audited.
     """
 
@@ -121,6 +122,7 @@ class Signoff(_Record):
     reviewers: tuple[str, ...]
     n_changed: int = 0
     n_cut: int = 0
+    n_unseen: int = 0
     audited_sha256: str | None = None
 
 

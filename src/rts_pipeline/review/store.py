@@ -188,10 +188,14 @@ def write_exchange(folder: Path, events: list[Event]) -> None:
         events: all that `read_round` gives.
     """
     for reviewer in sorted({event.reviewer for event in events}):
-        text = exchange_text(event for event in events if event.reviewer == reviewer)
+        own = [event for event in events if event.reviewer == reviewer]
+        text = exchange_text(own)
         if (folder / STORE).exists():
             with _connected(folder / STORE) as connection:
-                _insert(connection, [], taken=hashlib.sha256(text.encode()).hexdigest())
+                # A killed writer may have left it empty: then the files alone are the record.
+                if _version(connection):
+                    # With the events: some may come from a file that nobody took up since it was laid there.
+                    _insert(connection, own, taken=hashlib.sha256(text.encode()).hexdigest())
         write_text(folder / f"{reviewer}.jsonl", text)
 
 

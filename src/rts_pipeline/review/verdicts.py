@@ -17,6 +17,7 @@ from rts_pipeline.review.outlines import plain, problem_of, same
 from rts_pipeline.review.windows import DO, EXPECTED, OUTLINED
 
 REDRAW = "redraw it (a CSV can't hold one: use a GeoPackage, GeoJSON or Shapefile), or decide 'accept'"
+RESTORE = "or restore the outline (the review page accepts the candidate's own)"
 SHOWN = 10
 
 
@@ -62,9 +63,10 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) 
     for column in ("possibility", "note", *(name for name in SEEN if name in filled)):
         given = filled[column].notna() & (filled[column] != "")
         rows.refuse(given & (decision == ""), column, "without a decision", do="decide (at least 'unsure') or clear it")
-    drawn = rows.outlines() if "geometry" in filled else known["drawn"].reindex(ids).to_numpy()
+    shown = "geometry" in filled
+    drawn = rows.outlines() if shown else known["drawn"].reindex(ids).to_numpy()
     outlined = gpd.GeoDataFrame(filled.drop(columns="geometry", errors="ignore"), geometry=drawn)
-    _check_changes(rows, outlined, known)
+    _check_changes(rows, outlined, known, shown=shown)
     rows.tell()
     if whole and (absent := sorted(set(known.index) - set(ids))):
         raise InputError(
@@ -75,16 +77,17 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) 
     return outlined[decision != ""]
 
 
-def _check_changes(rows: _Rows, filled: gpd.GeoDataFrame, known: pd.DataFrame) -> None:
+def _check_changes(rows: _Rows, filled: gpd.GeoDataFrame, known: pd.DataFrame, *, shown: bool) -> None:
+    """Compare outlines and decisions; `shown`: the file holds the outlines, and they aren't just those that are recorded."""
     mine, there = filled.geometry.to_numpy(), known.reindex(filled["candidate_id"])
     as_base, as_drawn = (
         np.array([wrong or same(a, b) for a, b, wrong in zip(mine, there[column], rows.wrong, strict=True)], dtype=bool)
         for column in ("base", "drawn")
     )
-    edit = (filled["decision"] == "edit").to_numpy()
-    rows.refuse(
-        ~edit & ~as_base & ~as_drawn, "decision", "but the outline was redrawn", expected="'edit'", do="or restore the outline"
-    )
+    edit, accept = ((filled["decision"] == said).to_numpy() for said in ("edit", "accept"))
+    # "accept" is about the candidate's outline: where the row shows an own one, that one is what was looked at.
+    redrawn = ~edit & ~as_base & (~as_drawn | (accept & shown))
+    rows.refuse(redrawn, "decision", "but the outline was redrawn", expected="'edit'", do=RESTORE)
     rows.refuse(edit & as_base, "decision", "but the outline is the candidate's own", do=REDRAW)
 
 

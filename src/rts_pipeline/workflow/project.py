@@ -141,11 +141,13 @@ class Project(Images, NamedFiles):
         if rounds.draft == rounds.open:
             return f"Round {rounds.open}: review in progress; next: rts-pipeline review finish {rounds.open}{which}"
         summary = Path(self.config.results, "rounds", rounds.open, SUMMARY)
+        unseen = rounds.signed[-1].n_unseen if rounds.signed else 0
+        missed = f"; nobody looked at {unseen} candidates of round {reviews:02d}" if unseen else ""
         if not summary.exists():
-            return f"Round {rounds.open}: to be computed ({reviews} rounds signed off)."
+            return f"Round {rounds.open}: to be computed ({reviews} rounds signed off{missed})."
         counts = outline_counts(summary)
         waiting = f", {counts['cut']} more wait for a later round (candidates.max_count, candidates.min_precision)"
         return (
             f"Round {rounds.open}: {counts['candidate'] + counts['changed']} candidates ready for review"
-            f"{waiting if counts['cut'] else ''}; next: rts-pipeline review start {rounds.open}{which}"
+            f"{waiting if counts['cut'] else ''}{missed}; next: rts-pipeline review start {rounds.open}{which}"
         )

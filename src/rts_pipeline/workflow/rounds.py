@@ -36,10 +36,10 @@ class Rounds:
 def read_rounds(config: Config) -> Rounds:
     """Read the state of the rounds from the sign-off files: leaves that no rule makes, so finished rounds stay finished.
 
-    The loop ends with a round that brought no new slump, unless it left outlines that nobody was asked about.
+    The loop ends with a round that brought no new slump, unless it left outlines that nobody was asked about or looked at.
     """
     reviews = Path(config.reviews)
     signed = read_signoffs(reviews)
     productive = max((number for number, signoff in enumerate(signed, 1) if signoff.n_new > 0), default=0)
-    converged = len(signed) - productive > config.rounds.extra and signed[-1].n_cut == 0
+    converged = len(signed) - productive > config.rounds.extra and signed[-1].n_cut == signed[-1].n_unseen == 0
     return Rounds(signed, None if converged else round_name(len(signed) + 1), open_draft(reviews))
