@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rts_pipeline.metrics import agreement as metrics
 from rts_pipeline.metrics.bootstrap import MIN_BLOCKS
 from rts_pipeline.review.events import DECISIONS, Event
-from rts_pipeline.review.folding import POSSIBILITY, decision_of, fold
-from rts_pipeline.review.readings import columns_of, readers_of, second_readings
+from rts_pipeline.review.folding import POSSIBILITY, decision_of, fold, is_reading
+from rts_pipeline.review.readings import columns_of, second_readings
 from rts_pipeline.review.store import read_round
 
 CLASSES = ("slump", "unsure", "no slump")
@@ -31,7 +31,9 @@ TITLES = {
 
 
 def agreement(reviews: Path, round: str) -> dict[str, Any]:
-    """Return how far reviewers agree on the candidates that at least two of them judged; an adjudicator doesn't count.
+    """Return how far reviewers agree on the candidates that at least two of them judged.
+
+    What an adjudicator decided doesn't count; what he or she had said as a reader does.
 
     Args:
         reviews: the folder of all reviews.
@@ -63,11 +65,11 @@ def agreement(reviews: Path, round: str) -> dict[str, Any]:
 
 def _pairs(events: list[Event]) -> list[tuple[Event, Event]]:
     """Return each two reviewers' decisions on one candidate: a primary's first, then by name; forks say nothing."""
-    folded = fold(events)
+    folded = fold(events, is_reading)
     forked = set(folded.forks)
     pairs: list[tuple[Event, Event]] = []
     for candidate, readings in folded.heads.items():
-        heads = [readings[name][-1] for name in readers_of(readings) if (candidate, name) not in forked]
+        heads = [standing[-1] for name, standing in readings.items() if (candidate, name) not in forked]
         decided = sorted((e for e in heads if e.decision), key=lambda e: (e.role != "primary", e.reviewer))
         pairs += combinations(decided, 2)
     return pairs

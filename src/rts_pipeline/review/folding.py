@@ -8,7 +8,7 @@ disagreement, which an adjudicator resolves.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -66,14 +66,24 @@ def decision_of(event: Event) -> str:
     return event.decision or "missed"
 
 
-def fold(events: Iterable[Event]) -> Folded:
-    """Fold the events of one round, of any number of reviewers, in any order."""
+def every(event: Event) -> bool:
+    """Count every decision."""
+    return True
+
+
+def is_reading(event: Event) -> bool:
+    """Tell a reading from what an adjudicator, who may have been one of the readers, decided afterwards."""
+    return event.role != "adjudicator"
+
+
+def fold(events: Iterable[Event], counts: Callable[[Event], bool] = every) -> Folded:
+    """Fold the events of one round, of any number of reviewers, in any order; see `standing_of` for `counts`."""
     groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
         groups[event.candidate_id, event.reviewer].append(event)
     heads: dict[str, dict[str, list[Event]]] = defaultdict(dict)
     for (candidate, reviewer), group in sorted(groups.items()):
-        if standing := standing_of(group):
+        if standing := standing_of(group, counts):
             heads[candidate][reviewer] = standing
     verdicts: dict[str, Verdict] = {}
     forks: list[tuple[str, str]] = []
@@ -89,11 +99,17 @@ def fold(events: Iterable[Event]) -> Folded:
     return Folded(verdicts, forks, disagreements, dict(heads))
 
 
-def standing_of(events: Iterable[Event]) -> list[Event]:
-    """Return the standing decisions in one reviewer's events on one candidate, in time: in a fork several that differ."""
+def standing_of(events: Iterable[Event], counts: Callable[[Event], bool] = every) -> list[Event]:
+    """Return the standing decisions in one reviewer's events on one candidate, in time: in a fork several that differ.
+
+    Args:
+        events: all of that reviewer's events on the candidate.
+        counts: which decisions may stand and replace others; one that doesn't count still links those before and after it.
+    """
     group = {event.event_id: event for event in events}
     retracted = {event.parent_event_id for event in group.values() if event.action == "retract"}
-    live = [e for e in group.values() if e.action in ("decide", "add_missed") and e.event_id not in retracted]
+    said = [e for e in group.values() if e.action in ("decide", "add_missed") and counts(e)]
+    live = [event for event in said if event.event_id not in retracted]
     superseded: set[str] = set()
     for event in live:
         parent = event.parent_event_id
