@@ -18,7 +18,7 @@ import shapely
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io.tables import read_geoparquet, read_parquet
 from rts_pipeline.review.events import Role
-from rts_pipeline.review.folding import fold
+from rts_pipeline.review.folding import fold, is_reading, standing_of
 from rts_pipeline.review.given import Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.own import OwnRecord, said_of
@@ -215,11 +215,13 @@ class Desk:
         return {str(key): value for key, value in row.items()}
 
     def _readings(self, name: str) -> list[dict[str, Any]]:
-        """Return what the others say of a candidate by now, to an adjudicator alone."""
+        """Return what the others say of a candidate by now, and what the reviewer read in it, to an adjudicator alone."""
         if self.role != "adjudicator":
             return []
-        by = fold(read_round(self.reviews, self.round, name)).heads.get(name, {})
-        return [{"reviewer": who, **said_of(event)} for who, events in by.items() if who != self.reviewer for event in events]
+        events = read_round(self.reviews, self.round, name)
+        own = standing_of([event for event in events if event.reviewer == self.reviewer], is_reading)
+        by = {**fold(events).heads.get(name, {}), self.reviewer: own}
+        return [{"reviewer": who, **said_of(event)} for who in sorted(by) for event in by[who]]
 
     def _read_change(self) -> pd.DataFrame:
         """Return what the evidence says of the years, by candidate; empty where it isn't here."""

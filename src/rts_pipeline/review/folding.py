@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from rts_pipeline.io.json import canonical_json
-from rts_pipeline.review.events import Event, make_event
+from rts_pipeline.review.events import Event, Role, make_event
 
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
 """Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
@@ -119,6 +119,20 @@ def standing_of(events: Iterable[Event], counts: Callable[[Event], bool] = every
     return sorted((event for event in live if event.event_id not in superseded), key=lambda e: e.order)
 
 
+def standing_as(role: Role, events: Sequence[Event]) -> list[Event]:
+    """Return what stands of one reviewer's events on a candidate for him or her in a role, in time.
+
+    A reading stands for its reader also when he or she adjudicated it since. For an adjudicator nothing stands before there is
+    an adjudication; then what counts beside it does too, so that a fork is seen. An added slump is the reviewer's in any role.
+    """
+    if any(event.action == "add_missed" for event in events):
+        return standing_of(events)
+    if role != "adjudicator":
+        return standing_of(events, is_reading)
+    heads = standing_of(events)
+    return [] if all(is_reading(head) for head in heads) else heads
+
+
 def _content(event: Event) -> tuple[str, str]:
     return decision_of(event), canonical_json(event.geometry) if event.geometry else ""
 
@@ -127,17 +141,17 @@ def _deciding(readings: dict[str, list[Event]]) -> tuple[list[Event], list[str]]
     """Return the decisions that count (the adjudicators', if there are any) and which of those reviewers forked."""
     adjudicated = {name: heads for name, heads in readings.items() if any(e.role == "adjudicator" for e in heads)}
     counted = adjudicated or readings
-    return list(chain(*counted.values())), [name for name, heads in counted.items() if _forked(heads)]
+    return list(chain(*counted.values())), [name for name, heads in counted.items() if is_fork(heads)]
 
 
-def _forked(heads: Sequence[Event]) -> bool:
-    # The same decision twice is no fork: the last one speaks for all.
+def is_fork(heads: Sequence[Event]) -> bool:
+    """Tell whether standing decisions differ. The same one twice is no fork: the last speaks for all."""
     return len({_content(event) for event in heads}) > 1
 
 
 def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list[Event]]) -> Verdict:
     final = _content(deciding[0])
-    opinions = [heads[-1] for heads in readings.values() if not _forked(heads)]
+    opinions = [heads[-1] for heads in readings.values() if not is_fork(heads)]
     agreeing = sorted((event for event in opinions if _content(event) == final), key=lambda e: e.order)
     given = [event.possibility for event in agreeing if event.possibility is not None]
     return Verdict(
@@ -189,15 +203,17 @@ def disputed(folded: Folded) -> dict[str, Verdict]:
     return found
 
 
-def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
+def revise(event: Event, standing: Sequence[Event], told: Sequence[Event] | None = None) -> list[Event]:
     """Return the events that make `event` its reviewer's standing decision: nothing when it says what stands already.
 
     Args:
         event: a decision or an added slump, without parent.
         standing: the reviewer's standing decisions on that candidate. Several get a successor each: retracting all but
             one would let the decisions before them stand again.
+        told: what of it stands in the role of the event (`standing_as`); None: all.
     """
-    if standing and all(_says(head) == _says(event) for head in standing):
+    said = standing if told is None else told
+    if said and all(_says(head) == _says(event) for head in said):
         return []
     parents: list[str | None] = [head.event_id for head in standing] or [None]
     return [make_event(**{**event.plain, "parent_event_id": parent}) for parent in parents]
