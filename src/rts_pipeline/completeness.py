@@ -27,6 +27,7 @@ from rts_pipeline.metrics.stratified import stratified_total
 from rts_pipeline.options import CompletenessOptions
 from rts_pipeline.review.events import Event
 from rts_pipeline.review.folding import fold, is_reading
+from rts_pipeline.review.readings import bases_of
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 from rts_pipeline.review.store import read_round
 from rts_pipeline.review.windows import AUDIT, AUDITED
@@ -213,7 +214,7 @@ def estimate_reviewers(reviews: Path, reviewed: dict[str, gpd.GeoDataFrame]) -> 
         rows = rows[rows["known_ids"] == ""]
         slump = dict(zip(rows["candidate_id"], rows["decision"].isin(POSITIVE), strict=True))
         area = dict(zip(rows["candidate_id"], geodesic_area_perimeter(rows.geometry)[0], strict=True))
-        for candidate, heads in fold(read_round(reviews, name), is_reading).heads.items():
+        for candidate, heads in fold(read_round(reviews, name), is_reading, bases_of(reviews, name)).heads.items():
             taken = {who: _accepts(events) for who, events in heads.items() if candidate in slump and _blind(events)}
             for pair in combinations(sorted(taken), 2):
                 row = (taken[pair[0]], taken[pair[1]], slump[candidate], area[candidate])

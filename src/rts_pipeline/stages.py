@@ -52,10 +52,10 @@ STAGES = {
     "evidence": Stage(6, "evidence.build", "e0c3725dbed406ba"),
     "verify": Stage(1, "review.verify", "3a444372e23d4ca2"),
     "inventory": Stage(8, "inventory.build", "4060955ed5ecc645"),
-    "completeness": Stage(4, "completeness", "6877e13a0fac212f"),
+    "completeness": Stage(4, "completeness", "5578c76b17d793e5"),
     "attributes": Stage(6, "inventory.attributes", "09f19f981032f059"),
     "export": Stage(10, "export.build", "77681ce3776edc59"),
-    "report": Stage(20, "report.build", "467d6e261631958d"),
+    "report": Stage(20, "report.build", "33fd7c13e9603330"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rts_pipeline.metrics import agreement as metrics
 from rts_pipeline.metrics.bootstrap import MIN_BLOCKS
 from rts_pipeline.review.events import DECISIONS, Event
-from rts_pipeline.review.folding import POSSIBILITY, decision_of, fold, is_reading
-from rts_pipeline.review.readings import columns_of, second_readings
+from rts_pipeline.review.folding import POSSIBILITY, Bases, decision_of, fold, is_reading
+from rts_pipeline.review.readings import bases_of, columns_of, second_readings
 from rts_pipeline.review.store import read_round
 
 CLASSES = ("slump", "unsure", "no slump")
@@ -51,7 +51,7 @@ def agreement(reviews: Path, round: str) -> dict[str, Any]:
         InputError: a damaged file.
     """
     cells = dict(zip(*columns_of(reviews, round, "candidate_id", "cell_id"), strict=True))
-    pairs = [pair for pair in _pairs(read_round(reviews, round)) if pair[0].candidate_id in cells]
+    pairs = [pair for pair in _pairs(read_round(reviews, round), bases_of(reviews, round)) if pair[0].candidate_id in cells]
     names = [f"{first.reviewer}, {second.reviewer}" for first, second in pairs]
     drawn = second_readings(reviews, round)
     chosen = None if drawn is None else set(drawn.random)
@@ -63,9 +63,9 @@ def agreement(reviews: Path, round: str) -> dict[str, Any]:
     }
 
 
-def _pairs(events: list[Event]) -> list[tuple[Event, Event]]:
+def _pairs(events: list[Event], bases: Bases) -> list[tuple[Event, Event]]:
     """Return each two reviewers' decisions on one candidate: a primary's first, then by name; forks say nothing."""
-    folded = fold(events, is_reading)
+    folded = fold(events, is_reading, bases)
     forked = set(folded.forks)
     pairs: list[tuple[Event, Event]] = []
     for candidate, readings in folded.heads.items():

@@ -17,7 +17,7 @@ from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
-from rts_pipeline.review.folding import is_fork, renewed, revise, standing_as, standing_of
+from rts_pipeline.review.folding import Bases, is_fork, renewed, revise, standing_as, standing_of
 from rts_pipeline.review.formats import (
     ACTIVE,
     ADDED,
@@ -105,11 +105,11 @@ def _own(reviews: Path, round: str, reviewer: str) -> list[Event]:
 
 def _current(candidates: gpd.GeoDataFrame, own: list[Event], role: Role) -> gpd.GeoDataFrame:
     """Return the candidates with the verdict columns (a fork counts as undecided) and the outlines that the reviewer drew."""
-    known = by_candidate(own)
+    known, bases = by_candidate(own), _bases(candidates)
     rows: list[dict[str, Any]] = []
     outlines = []
     for identifier, outline in zip(candidates["candidate_id"], candidates.geometry, strict=True):
-        head = standing[-1] if (standing := _standing(known.get(identifier, []), role)) else None
+        head = standing[-1] if (standing := _standing(known.get(identifier, []), role, bases)) else None
         rows.append({name: _told(getattr(head, name)) if head else None for name in (*VERDICT, *SEEN)})
         outlines.append(multi(from_geojson(head.geometry) if head and head.geometry else outline))
     names = (*VERDICT, *SEEN)
@@ -122,8 +122,12 @@ def _told(value: Any) -> Any:
     return next(text for text, said in ACTIVE.items() if said == value) if isinstance(value, bool) else value
 
 
-def _standing(known: list[Event], role: Role) -> list[Event]:
-    heads = standing_as(role, known)
+def _bases(candidates: pd.DataFrame) -> Bases:
+    return dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
+
+
+def _standing(known: list[Event], role: Role, bases: Bases) -> list[Event]:
+    heads = standing_as(role, known, bases)
     return [] if is_fork(heads) else heads
 
 
@@ -248,12 +252,12 @@ def _known(candidates: gpd.GeoDataFrame, own: list[Event], role: Role, windows: 
 
 def _decided(rows: gpd.GeoDataFrame, own: list[Event], role: Role, common: dict[str, str]) -> list[list[Event]]:
     """Return the events for each row that carries a decision; none where it says nothing new."""
-    by = by_candidate(own)
+    by, bases = by_candidate(own), _bases(rows)
     made = []
     for row in records(rows):
         known = by.get(row["candidate_id"], [])
-        event = _decide(row, common, _standing(known, role))
-        made.append(renewed(revise(event, standing_of(known), standing_as(role, known)), known))
+        event = _decide(row, common, _standing(known, role, bases))
+        made.append(renewed(revise(event, standing_of(known), standing_as(role, known, bases)), known))
     return made
 
 

@@ -18,6 +18,8 @@ from rts_pipeline.review.events import Event, Role, make_event
 
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
 """Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
+Bases = Mapping[str, str]
+"""candidate_id -> sha256 of the outline (or window) that is under review."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,21 @@ def is_reading(event: Event) -> bool:
     return event.role != "adjudicator"
 
 
-def fold(events: Iterable[Event], counts: Callable[[Event], bool] = every) -> Folded:
-    """Fold the events of one round, of any number of reviewers, in any order; see `standing_of` for `counts`."""
+def fold(events: Iterable[Event], counts: Callable[[Event], bool] = every, bases: Bases | None = None) -> Folded:
+    """Fold the events of one round, of any number of reviewers, in any order.
+
+    Args:
+        events: of the round.
+        counts: which decisions may stand; see `standing_of`.
+        bases: the outlines under review. Whoever judged another one last, before the review was started again on new
+            candidates say, has no decision on what is there now. None: whatever was judged counts.
+    """
     groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
         groups[event.candidate_id, event.reviewer].append(event)
     heads: dict[str, dict[str, list[Event]]] = defaultdict(dict)
     for (candidate, reviewer), group in sorted(groups.items()):
-        if standing := standing_of(group, counts):
+        if standing := of_outlines(standing_of(group, counts), bases):
             heads[candidate][reviewer] = standing
     verdicts: dict[str, Verdict] = {}
     forks: list[tuple[str, str]] = []
@@ -119,7 +128,12 @@ def standing_of(events: Iterable[Event], counts: Callable[[Event], bool] = every
     return sorted((event for event in live if event.event_id not in superseded), key=lambda e: e.order)
 
 
-def standing_as(role: Role, events: Sequence[Event]) -> list[Event]:
+def of_outlines(heads: Iterable[Event], bases: Bases | None) -> list[Event]:
+    """Return the standing decisions that are on the outlines under review, and the added slumps."""
+    return [e for e in heads if bases is None or e.action != "decide" or e.base_sha256 == bases.get(e.candidate_id)]
+
+
+def standing_as(role: Role, events: Sequence[Event], bases: Bases) -> list[Event]:
     """Return what stands of one reviewer's events on a candidate for him or her in a role, in time.
 
     A reading stands for its reader also when he or she adjudicated it since. For an adjudicator nothing stands before there is
@@ -128,8 +142,8 @@ def standing_as(role: Role, events: Sequence[Event]) -> list[Event]:
     if any(event.action == "add_missed" for event in events):
         return standing_of(events)
     if role != "adjudicator":
-        return standing_of(events, is_reading)
-    heads = standing_of(events)
+        return of_outlines(standing_of(events, is_reading), bases)
+    heads = of_outlines(standing_of(events), bases)
     return [] if all(is_reading(head) for head in heads) else heads
 
 

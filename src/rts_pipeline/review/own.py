@@ -12,7 +12,17 @@ from typing import Any
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.review.events import Event, Role, make_event, missed_id
-from rts_pipeline.review.folding import decision_of, is_fork, renewed, retractions, revise, standing_as, standing_of
+from rts_pipeline.review.folding import (
+    Bases,
+    decision_of,
+    is_fork,
+    of_outlines,
+    renewed,
+    retractions,
+    revise,
+    standing_as,
+    standing_of,
+)
 from rts_pipeline.review.store import Store, open_round
 
 WAIT_S = 5.0
@@ -22,8 +32,8 @@ WAIT_S = 5.0
 class OwnRecord:
     """What a reviewer said in a round, as it stands in one role; all that writes to it goes through here, one at a time."""
 
-    def __init__(self, reviews: Path, round: str, reviewer: str, role: Role, guideline_version: str) -> None:
-        """Read the reviewer's events.
+    def __init__(self, reviews: Path, round: str, reviewer: str, role: Role, guideline_version: str, bases: Bases) -> None:
+        """Read the reviewer's events; a verdict on another outline than that of `bases` is told nowhere, and counts as none.
 
         Raises:
             RefusedError: the round isn't open.
@@ -31,7 +41,7 @@ class OwnRecord:
             InputError: a damaged file.
         """
         self._reviews, self._round, self._reviewer, self._role = reviews, round, reviewer, role
-        self._guideline_version = guideline_version
+        self._guideline_version, self._bases = guideline_version, bases
         self._lock = Lock()
         self._events: dict[str, list[Event]] = defaultdict(list)
         with self._opened() as store:
@@ -53,15 +63,15 @@ class OwnRecord:
             return None
         return {**said_of(heads[-1]), "event_id": heads[-1].event_id, "forked": is_fork(heads)}
 
-    def decide(self, name: str, base_sha256: str, said: dict[str, Any]) -> None:
-        """Record a verdict on a candidate whose outline has this sha256; it is on the disk when this returns.
+    def decide(self, name: str, said: dict[str, Any]) -> None:
+        """Record a verdict on a candidate; it is on the disk when this returns.
 
         Raises:
             RefusedError: the round isn't open any more.
             ValidationError: fields that contradict each other.
         """
-        event = make_event(**self._common(name), **said, action="decide", base_sha256=base_sha256)
-        self._write(name, lambda known: revise(event, standing_of(known), standing_as(self._role, known)))
+        event = make_event(**self._common(name), **said, action="decide", base_sha256=self._bases[name])
+        self._write(name, lambda known: revise(event, standing_of(known), standing_as(self._role, known, self._bases)))
 
     def add(self, said: dict[str, Any]) -> str:
         """Record an added slump, or (with its id) a new version of one, and return its id.
@@ -90,8 +100,9 @@ class OwnRecord:
         self._write(name, lambda known: retractions(known, self._common(name), wanted))
 
     def _common(self, name: str) -> dict[str, Any]:
+        said = [event for event in self._events.get(name, []) if event.action != "retract"]
         return {
-            "blind": self._role != "adjudicator" and not self._events.get(name),
+            "blind": self._role != "adjudicator" and not of_outlines(said, self._bases),
             "round": self._round,
             "reviewer": self._reviewer,
             "role": self._role,
@@ -113,7 +124,7 @@ class OwnRecord:
                 known += store.append(new)
 
     def _heads(self, name: str) -> list[Event]:
-        return standing_as(self._role, self._events.get(name, []))
+        return standing_as(self._role, self._events.get(name, []), self._bases)
 
 
 def said_of(event: Event) -> dict[str, Any]:

@@ -88,14 +88,15 @@ def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
 
 def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
     from rts_pipeline.review.folding import fold, is_reading
-    from rts_pipeline.review.readings import asked, judged_ids, missing, readers_of, second_readings
+    from rts_pipeline.review.readings import asked, bases_of, judged_ids, missing, readers_of, second_readings
     from rts_pipeline.review.store import read_round
 
     listed, windows = judged_ids(reviews, round), window_ids(round_folder(reviews, round))
     events, ids, second = read_round(reviews, round), set(listed), second_readings(reviews, round)
-    folded = fold(events)
+    bases = bases_of(reviews, round)
+    folded, readings = fold(events, bases=bases), fold(events, is_reading, bases)
     # who adjudicates what he or she had read says two things of it
-    read = {name: {who: heads[-1].role for who, heads in by.items()} for name, by in fold(events, is_reading).heads.items()}
+    read = {name: {who: heads[-1].role for who, heads in by.items()} for name, by in readings.heads.items()}
     settled = {name: {*by} - {*readers_of(by)} for name, by in folded.heads.items()}
     decided: Counter[tuple[str, Role]] = Counter()
     for name in ids:
