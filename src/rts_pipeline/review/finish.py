@@ -84,7 +84,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
     Raises:
         RefusedError: not open, in use, candidates changed under the review, or candidates that are unreviewed, forked, disputed
             or lack their second reading; all of these are listed.
-        InputError: a damaged file, or an event on something that isn't a candidate of the round.
+        InputError: a damaged file, or a decision since the review's start on something that isn't a candidate of the round.
     """
     folder = round_folder(reviews, round)
     with locked(folder):
