@@ -20,7 +20,7 @@ from rts_pipeline.options import CompletenessOptions, InventoryOptions
 from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.outlines import to_geojson
-from rts_pipeline.review.store import append
+from rts_pipeline.review.store import append, read_round
 
 SECTION = GridSection(crs=CRS, cell_px=128, block_cells=2)
 
@@ -187,6 +187,14 @@ def test_two_reviewers_are_two_searches(project):
     assert reviewers["reviewers"] == ["ann", "bob"]
     assert [reviewers[name] for name in ("candidates", "first", "second", "both")] == [8, 6, 7, 6]
     assert reviewers["total"]["value"] == pytest.approx(7)
+
+
+def test_a_reader_who_adjudicates_searched_all_the_same(tmp_path):
+    case = Project(tmp_path)
+    (reading,) = [e for e in read_round(case.reviews, "01", "r01-0007") if e.reviewer == "ann"]
+    case.decide(6, "accept", "ann", role="adjudicator", parent_event_id=reading.event_id, blind=False)
+    reviewers = case.finish().build()["reviewers"]
+    assert [reviewers[name] for name in ("candidates", "first", "second", "both")] == [8, 6, 7, 6]
 
 
 def test_a_known_slump_is_no_find_of_a_reviewer(tmp_path):

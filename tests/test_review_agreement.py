@@ -7,6 +7,7 @@ import pytest
 from review_case import Case, square
 from rts_pipeline.review.agreement import agreement, lines
 from rts_pipeline.review.readings import Draw, second_readings
+from rts_pipeline.review.store import read_round
 
 
 @pytest.fixture
@@ -43,6 +44,16 @@ def test_two_reviewers(case):
     expected = 36 / 6 + 46 / 6 - 2 * (10 / 6) * (14 / 6)
     assert both["quadratic_kappa"]["value"] == pytest.approx(1 - ((1 + 16 + 1) / 6) / expected)
     assert both["percent"]["low"] is None, "three cells give no interval"
+
+
+def test_a_reader_who_adjudicates_has_read_all_the_same(case):
+    """Else just the pairs that differed would be missing, and the two would agree on all that is left."""
+    before = agreement(case.reviews, "01")
+    readings = {event.candidate_id: event for event in read_round(case.reviews, "01") if event.reviewer == "ann"}
+    for number, decision in ((1, "accept"), (2, "reject")):
+        parent = readings[f"r01-{number + 1:04d}"].event_id
+        case.decide(number, decision, "ann", role="adjudicator", parent_event_id=parent, blind=False)
+    assert agreement(case.reviews, "01") == before
 
 
 def test_the_random_sample_stands_apart(case):

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from review_case import AT, square
 from rts_pipeline.review.events import exchange_text, make_event, read_events
-from rts_pipeline.review.folding import fold, revise
+from rts_pipeline.review.folding import fold, is_reading, revise
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 
 
@@ -153,6 +153,22 @@ def test_reviewers_who_differ_disagree_until_an_adjudicator_decides():
     assert fold([ann, fork, bob, eve]).verdicts["r01-0001"].decision == "reject"
     assert fold([ann, event("accept", reviewer="bob")]).verdicts["r01-0001"].agreement == 1.0
     assert fold([ann]).verdicts["r01-0001"].agreement is None
+
+
+def test_what_was_read_before_an_adjudication_is_still_known():
+    reading = event("accept")
+    settled = event("reject", parent=reading, role="adjudicator")
+    again = event("unsure", parent=settled)
+
+    def read(*events):
+        folded = fold(events, is_reading)
+        return [head.decision for head in folded.heads.get("r01-0001", {}).get("ann", [])]
+
+    assert decision([reading, settled]) == "reject"
+    assert read(reading, settled) == ["accept"]
+    assert read(reading, settled, again) == ["unsure"], "read anew after it was settled: no second reading beside the first"
+    assert read(settled) == []
+    assert read(reading, settled, event("retract", parent=reading, role="adjudicator")) == []
 
 
 def test_two_different_outlines_are_a_disagreement():

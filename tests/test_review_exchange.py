@@ -93,6 +93,25 @@ def test_an_export_shows_what_was_decided_and_imports_to_nothing(case, tmp_path)
     assert back(case, tmp_path / "again.gpkg") == ImportResult(decided=0, missed=0, unchanged=4, undecided=0)
 
 
+def test_a_reader_who_adjudicates_by_file_begins_with_nothing_settled(case, tmp_path):
+    (reading, *_) = case.decide_all()
+    case.decide(0, "reject", "bob")
+    file = tmp_path / "ann.gpkg"
+
+    def read(role):
+        export_gpkg(case.reviews, "01", "ann", file, role=role)
+        return gpd.read_file(file, layer="candidates")
+
+    assert read("adjudicator")[["candidate_id", "decision"]].to_numpy().tolist() == [["r01-0001", None]]
+    assert back(case, file, role="adjudicator") == ImportResult(decided=0, missed=0, unchanged=0, undecided=1)
+    assert fold(read_round(case.reviews, "01")).disagreements == ["r01-0001"], "a file that nobody filled in settles nothing"
+    case.decide(0, "reject", "ann", role="adjudicator", parent_event_id=reading.event_id)
+    file.unlink()
+    assert list(read("primary")["decision"]) == ["accept", "reject", "unsure", "accept"]
+    assert back(case, file) == ImportResult(decided=0, missed=0, unchanged=4, undecided=0)
+    assert fold(read_round(case.reviews, "01")).disagreements == []
+
+
 def test_a_changed_row_becomes_a_later_decision(case, file):
     back(case, fill(file))
     result = back(case, fill(file, lambda f: f.assign(decision=["unsure", "reject", "", ""])))

@@ -10,15 +10,22 @@ import numpy as np
 import pytest
 from shapely import box
 
-from review_case import AT, CRS, GRID, MODEL, STRICT, Case, place, sha, square
+from review_case import AT, CRS, GRID, MODEL, STRICT, Case, place, sha, square, write_candidates
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io import sha256_file
+from rts_pipeline.review.agreement import agreement
+from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import make_event
+from rts_pipeline.review.exchange import export_gpkg
 from rts_pipeline.review.finish import COLUMNS, finish
+from rts_pipeline.review.given import Verdict as Said
 from rts_pipeline.review.outlines import to_geojson
+from rts_pipeline.review.readings import queue_of
 from rts_pipeline.review.rounds import open_draft, read_signoffs
+from rts_pipeline.review.start import start
+from rts_pipeline.review.status import status
 from rts_pipeline.review.store import append, read_round
 
 
@@ -150,8 +157,58 @@ def test_a_verdict_on_another_outline_is_told(case):
     case.decide_all()
     last = read_round(case.reviews, "01")[-1]
     case.decide(3, base_sha256="c" * 64, parent_event_id=last.event_id)
-    with pytest.raises(RefusedError, match="r01-0004 was judged by ann on another outline"):
+    refusal = r"1 of 4 candidates judged on another outline than they have now: r01-0004 \(ann\); judge them again"
+    for policy in (STRICT, Review(allow_unreviewed=True)):
+        with pytest.raises(RefusedError, match=refusal):
+            close(case, policy)
+
+
+def start_again(case, outlines):
+    """Do what a start tells to do where the candidates differ from those of the open review."""
+    write_candidates(case.results, outlines=outlines)
+    (case.folder / "draft.json").unlink()
+    start(case.reviews, case.results, "01", at="2020-09-02T00:00:00Z")
+
+
+def test_after_a_new_start_what_has_another_outline_is_open_everywhere(case, tmp_path):
+    """The names are the same again, the ground is not what anybody saw."""
+    case.decide_all(("reject", "reject", "unsure", "accept"))
+    case.decide_all(("accept", "reject", "reject", "reject"), "bob")
+    missed(case, place(box(0, 900, 50, 950)))
+    start_again(case, [square(0), *(square(number) for number in (7, 8, 9))])
+    (row,) = status(case.reviews)
+    assert (row.undecided, row.disagreements, row.n_missed) == (3, ("r01-0001",), 1)
+    assert row.decided == {("ann", "primary"): 1, ("bob", "primary"): 1}
+    assert row.left == {("ann", "primary"): 3, ("bob", "primary"): 3}
+    assert agreement(case.reviews, "01")["pairs"] == {"ann, bob": 1}
+    assert queue_of(case.reviews, "01", "eve", role="adjudicator") == ["r01-0001"]
+    with pytest.raises(RefusedError, match=r"3 of 4 candidates judged .*: r01-0002 \(ann, bob\), r01-0003 .*, r01-0004 "):
         close(case)
+
+    file = tmp_path / "ann.gpkg"
+    export_gpkg(case.reviews, "01", "ann", file)
+    assert gpd.read_file(file, layer="candidates")["decision"].fillna("").tolist() == ["reject", "", "", ""]
+    desk = Desk(case.reviews, case.results, "01", "ann")
+    assert desk.columns()["decision"] == ["reject", None, None, None]
+    assert (desk.candidate("r01-0002")["mine"], desk.candidate("r01-0002")["numbers"]) == (None, None)
+    judge = Desk(case.reviews, case.results, "01", "eve", "adjudicator")
+    judge.decide(Said(candidate_id="r01-0001", decision="accept"))
+    for number in (2, 3, 4):
+        told = desk.decide(Said(candidate_id=f"r01-000{number}", decision="reject"))
+        assert told["mine"]["decision"] == "reject"
+        assert read_round(case.reviews, "01", told["candidate_id"])[-1].blind, "of this outline nothing was told before"
+    assert status(case.reviews)[0].done
+    close(case)
+    assert rows(case)["reviewers"].tolist() == ["ann,bob,eve", "ann", "ann", "ann", "ann"]
+    assert agreement(case.reviews, "01")["pairs"] == {"ann, bob": 1}
+
+
+def test_after_a_new_start_nobody_waits_for_what_is_no_candidate_any_more(case):
+    case.decide_all()
+    start_again(case, [square(0), square(1)])
+    assert status(case.reviews)[0].done
+    close(case)
+    assert rows(case)["decision"].tolist() == ["accept", "reject"]
 
 
 def test_the_same_missed_slump_of_two_reviewers_is_one(case):

@@ -35,8 +35,8 @@ def judge(browser, project):
     """Open the page of an adjudicator on what each test has let readers say."""
     opened = []
 
-    def open_page():
-        opened.append(Reader(browser, project.serve("cem", role="adjudicator")))
+    def open_page(name="cem"):
+        opened.append(Reader(browser, project.serve(name, role="adjudicator")))
         return opened[-1]
 
     yield open_page
@@ -69,6 +69,24 @@ def test_an_adjudicator_settles_by_keyboard_what_two_readers_differ_on(judge, pr
     (settled,) = project.events("cem")
     assert (settled.candidate_id, settled.decision, settled.role, settled.blind) == (DIFFERED, "reject", "adjudicator", False)
     assert fold(read_round(project.reviews, "02")).disagreements == []
+
+
+def test_a_reader_settles_by_saying_again_what_he_or_she_had_read(judge, project):
+    """Two people are enough: the own reading stands among the readings, and isn't taken for the adjudicator's verdict."""
+    say(project, "ann", "accept", note="a headwall")
+    say(project, "bob", "reject", reject_reason="gully or river bank")
+    reader = judge("ann")
+    reader.shows(DIFFERED)
+    reader.see("progress", "0 of 1")
+    words = [re.compile(r"ann\s+✓ accepted\s+a headwall"), re.compile(r"bob\s+✗ rejected\s+gully or river bank")]
+    expect(reader.page.locator("[data-test=reading]")).to_have_text(words)
+    reader.press("1")
+    reader.see("progress", "1 of 1")
+    reader.saved()
+    assert [event.role for event in project.events("ann")] == ["primary", "adjudicator"]
+    folded = fold(read_round(project.reviews, "02"))
+    assert (folded.disagreements, folded.verdicts[DIFFERED].decision) == ([], "accept")
+    expect(reader.page.locator("[data-test=reading]")).to_have_text(words)
 
 
 def test_all_that_readers_said_is_read_by_keyboard(judge, project):

@@ -7,7 +7,9 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from browser_case import Held, Reader, draw
+from rts_pipeline.review.given import Verdict
 from rts_pipeline.review.rounds import locked
+from server_case import desk
 
 pytest_plugins = ("browser_case",)
 FIRST, SECOND = "r02-0001", "r02-0002"
@@ -144,6 +146,39 @@ def test_over_a_crash_of_server_and_browser(reader, project, browser):
     assert project.decisions() == {FIRST: "reject"}
     assert standing(project).note == "flat"
     assert again.problems == []
+
+
+def test_what_was_said_in_one_role_is_not_sent_in_another(reader, project, browser):
+    """The server of the other role has the same address: a reading that waits must not settle what it is part of."""
+    decide(reader, "1")
+    desk(project, "bob").decide(Verdict(candidate_id=FIRST, decision="reject"))
+    back(reader)
+    reader.server.kill()
+    reader.press("2")
+    reader.see("saved", "not saved")
+    back(reader)
+    reader.press("m")
+    reader.page.keyboard.type("flat")
+    reader.page.close()
+    reader.problems.clear()
+
+    judge = Reader(browser, project.serve(role="adjudicator"), reader.context)
+    assert judge.server.base == reader.server.base
+    judge.shows(FIRST)
+    judge.see("progress", "0 of 1")
+    judge.press("1")
+    judge.see("progress", "1 of 1")
+    judge.saved()
+    said = [(event.role, event.decision, event.note) for event in project.events()]
+    assert said == [("primary", "accept", None), ("adjudicator", "accept", None)]
+    judge.page.close()
+    judge.server.kill()
+
+    again = Reader(browser, project.serve(), reader.context)
+    again.saved()
+    last = project.events()[-1]
+    assert (last.role, last.decision) == ("primary", "reject")
+    assert judge.problems == again.problems == []
 
 
 def test_another_tab_sends_what_this_one_could_not(reader, project, browser):

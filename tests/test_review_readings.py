@@ -9,8 +9,10 @@ from review_case import AT, GRID, Case, square
 from rts_pipeline import io
 from rts_pipeline.config import Review
 from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import revise
+from rts_pipeline.review.given import Verdict as Said
 from rts_pipeline.review.readings import Draw, queue_of, second_readings
 from rts_pipeline.review.rounds import CANDIDATES
 from rts_pipeline.review.status import status
@@ -202,3 +204,39 @@ def test_a_second_reading_taken_back_is_missing_again(case):
     )
     assert status(case.reviews)[0].once == ()
     assert len({event.event_id for event in read_round(case.reviews, "01")}) == len(read_round(case.reviews, "01"))
+
+
+def test_a_reader_who_adjudicates_begins_with_nothing_settled(tmp_path):
+    """His or her reading is one of the readings: said again by an adjudicator it settles the matter."""
+    case = Case(tmp_path)
+    case.decide_all(("accept", "accept", "accept", "reject"))
+    case.decide_all(("accept", "reject", "reject", "reject"), "bob")
+    differed = ["r01-0002", "r01-0003"]
+
+    def desk(role):
+        return Desk(case.reviews, case.results, "01", "ann", role)
+
+    def readings(name):
+        return {(said["reviewer"], said["decision"]) for said in desk("adjudicator").candidate(name)["readings"]}
+
+    judge = desk("adjudicator")
+    assert (judge.columns()["id"], judge.columns()["decision"]) == (differed, [None, None])
+    assert (judge.candidate("r01-0002")["mine"], judge.candidate("r01-0002")["numbers"]) == (None, None)
+    assert readings("r01-0002") == {("ann", "accept"), ("bob", "reject")}
+    assert status(case.reviews)[0].left == {("ann", "primary"): 0, ("bob", "primary"): 0}
+
+    assert judge.decide(Said(candidate_id="r01-0002", decision="accept"))["mine"]["decision"] == "accept"
+    (row,) = status(case.reviews)
+    assert row.disagreements == ("r01-0003",)
+    assert row.decided == {("ann", "primary"): 4, ("ann", "adjudicator"): 1, ("bob", "primary"): 4}
+    assert row.left == {("ann", "primary"): 0, ("ann", "adjudicator"): 1, ("bob", "primary"): 0}
+    judge.decide(Said(candidate_id="r01-0003", decision="reject"))
+    for again in (judge, desk("adjudicator")):
+        assert again.columns()["decision"] == ["accept", "reject"]
+    assert readings("r01-0003") == {("ann", "accept"), ("bob", "reject")}
+
+    reader = desk("primary")
+    assert list(reader.decided().values()) == ["accept", "accept", "accept", "reject"]
+    reader.decide(Said(candidate_id="r01-0003", decision="accept"))
+    assert status(case.reviews)[0].done, "a reading that is said again undoes nothing"
+    close(case)

@@ -26,7 +26,8 @@ from rts_pipeline.metrics.objects import IOUS, SIZE_CLASS_NAMES, match_outlines,
 from rts_pipeline.metrics.stratified import stratified_total
 from rts_pipeline.options import CompletenessOptions
 from rts_pipeline.review.events import Event
-from rts_pipeline.review.folding import fold
+from rts_pipeline.review.folding import fold, is_reading
+from rts_pipeline.review.readings import bases_of
 from rts_pipeline.review.rounds import POSITIVE, REVIEWED, read_signoffs, round_folder
 from rts_pipeline.review.store import read_round
 from rts_pipeline.review.windows import AUDIT, AUDITED
@@ -213,7 +214,7 @@ def estimate_reviewers(reviews: Path, reviewed: dict[str, gpd.GeoDataFrame]) -> 
         rows = rows[rows["known_ids"] == ""]
         slump = dict(zip(rows["candidate_id"], rows["decision"].isin(POSITIVE), strict=True))
         area = dict(zip(rows["candidate_id"], geodesic_area_perimeter(rows.geometry)[0], strict=True))
-        for candidate, heads in fold(read_round(reviews, name)).heads.items():
+        for candidate, heads in fold(read_round(reviews, name), is_reading, bases_of(reviews, name)).heads.items():
             taken = {who: _accepts(events) for who, events in heads.items() if candidate in slump and _blind(events)}
             for pair in combinations(sorted(taken), 2):
                 row = (taken[pair[0]], taken[pair[1]], slump[candidate], area[candidate])
@@ -276,7 +277,7 @@ def _accepts(events: Sequence[Event]) -> bool:
 
 def _blind(events: Sequence[Event]) -> bool:
     """Tell whether these are a reviewer's one decision, taken without seeing another's."""
-    apart = all(event.blind and event.role != "adjudicator" and event.action == "decide" for event in events)
+    apart = all(event.blind and event.action == "decide" for event in events)
     return apart and len({event.decision for event in events}) == 1
 
 

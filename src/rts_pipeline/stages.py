@@ -52,10 +52,10 @@ STAGES = {
     "evidence": Stage(7, "evidence.build", "3181e45a9a84fbaf"),
     "verify": Stage(1, "review.verify", "cda9710145799b5a"),
     "inventory": Stage(8, "inventory.build", "00d86967ad7d24d3"),
-    "completeness": Stage(4, "completeness", "e19fcb70c684e34f"),
+    "completeness": Stage(4, "completeness", "6191bf25f7eddb7a"),
     "attributes": Stage(7, "inventory.attributes", "c82470467979af7f"),
     "export": Stage(11, "export.build", "51e7d68a637d5113"),
-    "report": Stage(21, "report.build", "4f40e4f34861fba4"),
+    "report": Stage(20, "report.build", "f0a4fd3366d6c4aa"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

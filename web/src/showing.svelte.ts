@@ -58,7 +58,8 @@ export abstract class Showing {
     this.look = new Look(info);
     this.chips = new Chips(info.round);
     this.missed = columns.missed.filter(Boolean);
-    this.store = `rts:${info.project}:${info.round}:${info.reviewer}`;
+    // what is held for one role is never sent in another: the address is the same
+    this.store = `rts:${info.project}:${info.round}:${info.reviewer}:${info.role}`;
     this.map = new ReviewMap(info, {
       changed: () => this.drawn(),
       pick: (id) => void this.go(id),

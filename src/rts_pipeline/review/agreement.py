@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rts_pipeline.metrics import agreement as metrics
 from rts_pipeline.metrics.bootstrap import MIN_BLOCKS
 from rts_pipeline.review.events import DECISIONS, Event
-from rts_pipeline.review.folding import POSSIBILITY, decision_of, fold
-from rts_pipeline.review.readings import columns_of, readers_of, second_readings
+from rts_pipeline.review.folding import POSSIBILITY, Bases, decision_of, fold, is_reading
+from rts_pipeline.review.readings import bases_of, columns_of, second_readings
 from rts_pipeline.review.store import read_round
 
 CLASSES = ("slump", "unsure", "no slump")
@@ -31,7 +31,9 @@ TITLES = {
 
 
 def agreement(reviews: Path, round: str) -> dict[str, Any]:
-    """Return how far reviewers agree on the candidates that at least two of them judged; an adjudicator doesn't count.
+    """Return how far reviewers agree on the candidates that at least two of them judged.
+
+    What an adjudicator decided doesn't count; what he or she had said as a reader does.
 
     Args:
         reviews: the folder of all reviews.
@@ -49,7 +51,7 @@ def agreement(reviews: Path, round: str) -> dict[str, Any]:
         InputError: a damaged file.
     """
     cells = dict(zip(*columns_of(reviews, round, "candidate_id", "cell_id"), strict=True))
-    pairs = [pair for pair in _pairs(read_round(reviews, round)) if pair[0].candidate_id in cells]
+    pairs = [pair for pair in _pairs(read_round(reviews, round), bases_of(reviews, round)) if pair[0].candidate_id in cells]
     names = [f"{first.reviewer}, {second.reviewer}" for first, second in pairs]
     drawn = second_readings(reviews, round)
     chosen = None if drawn is None else set(drawn.random)
@@ -61,13 +63,13 @@ def agreement(reviews: Path, round: str) -> dict[str, Any]:
     }
 
 
-def _pairs(events: list[Event]) -> list[tuple[Event, Event]]:
+def _pairs(events: list[Event], bases: Bases) -> list[tuple[Event, Event]]:
     """Return each two reviewers' decisions on one candidate: a primary's first, then by name; forks say nothing."""
-    folded = fold(events)
+    folded = fold(events, is_reading, bases)
     forked = set(folded.forks)
     pairs: list[tuple[Event, Event]] = []
     for candidate, readings in folded.heads.items():
-        heads = [readings[name][-1] for name in readers_of(readings) if (candidate, name) not in forked]
+        heads = [standing[-1] for name, standing in readings.items() if (candidate, name) not in forked]
         decided = sorted((e for e in heads if e.decision), key=lambda e: (e.role != "primary", e.reviewer))
         pairs += combinations(decided, 2)
     return pairs

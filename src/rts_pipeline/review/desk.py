@@ -18,7 +18,7 @@ import shapely
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io.tables import read_geoparquet, read_parquet
 from rts_pipeline.review.events import Role
-from rts_pipeline.review.folding import fold
+from rts_pipeline.review.folding import fold, is_reading
 from rts_pipeline.review.given import Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.own import OwnRecord, said_of
@@ -58,7 +58,8 @@ class Desk:
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
         self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
         self._queue = self._asked(frozenset())
-        self._own = OwnRecord(reviews, round, reviewer, role, self.draft.guideline_version)
+        self._bases = dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
+        self._own = OwnRecord(reviews, round, reviewer, role, self.draft.guideline_version, self._bases)
 
     # What there is
 
@@ -157,11 +158,11 @@ class Desk:
             RefusedError: the round isn't open any more.
             ValidationError: fields that contradict each other.
         """
-        row = self._row(given.candidate_id)
+        self._row(given.candidate_id)
         fields = given.model_dump(exclude_none=True)
         if given.geometry is not None:
             fields["geometry"] = self.checked(Drawn(geometry=given.geometry, candidate_id=given.candidate_id))
-        self._own.decide(given.candidate_id, row["base_sha256"], fields)
+        self._own.decide(given.candidate_id, fields)
         return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
 
     def add_missed(self, given: Given) -> dict[str, Any]:
@@ -215,11 +216,13 @@ class Desk:
         return {str(key): value for key, value in row.items()}
 
     def _readings(self, name: str) -> list[dict[str, Any]]:
-        """Return what the others say of a candidate by now, to an adjudicator alone."""
+        """Return what the others say of a candidate by now, and what the reviewer read in it, to an adjudicator alone."""
         if self.role != "adjudicator":
             return []
-        by = fold(read_round(self.reviews, self.round, name)).heads.get(name, {})
-        return [{"reviewer": who, **said_of(event)} for who, events in by.items() if who != self.reviewer for event in events]
+        events = read_round(self.reviews, self.round, name)
+        by, read = (fold(events, **how, bases=self._bases).heads.get(name, {}) for how in ({}, {"counts": is_reading}))
+        by[self.reviewer] = read.get(self.reviewer, [])
+        return [{"reviewer": who, **said_of(event)} for who in sorted(by) for event in by[who]]
 
     def _read_change(self) -> pd.DataFrame:
         """Return what the evidence says of the years, by candidate; empty where it isn't here."""

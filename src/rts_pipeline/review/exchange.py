@@ -17,7 +17,7 @@ from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
-from rts_pipeline.review.folding import Folded, fold, renewed, revise
+from rts_pipeline.review.folding import Bases, is_fork, renewed, revise, standing_as, standing_of
 from rts_pipeline.review.formats import (
     ACTIVE,
     ADDED,
@@ -95,7 +95,7 @@ def export_gpkg(
     own = _own(reviews, round, reviewer)
     missed, standing = exported_added(own, role, judged.crs)
     layers = {
-        CANDIDATES_LAYER: _current(judged, fold(own), reviewer),
+        CANDIDATES_LAYER: _current(judged, own, role),
         MISSED_LAYER: missed,
         KNOWN_LAYER: known_outlines(judged)[["candidate_id", "geometry"]],
     }
@@ -107,12 +107,13 @@ def _own(reviews: Path, round: str, reviewer: str) -> list[Event]:
     return [event for event in read_round(reviews, round) if event.reviewer == reviewer]
 
 
-def _current(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str) -> gpd.GeoDataFrame:
+def _current(candidates: gpd.GeoDataFrame, own: list[Event], role: Role) -> gpd.GeoDataFrame:
     """Return the candidates with the verdict columns (a fork counts as undecided) and the outlines that the reviewer drew."""
+    known, bases = by_candidate(own), _bases(candidates)
     rows: list[dict[str, Any]] = []
     outlines = []
     for identifier, outline in zip(candidates["candidate_id"], candidates.geometry, strict=True):
-        head = standing[-1] if (standing := _standing(folded, identifier, reviewer)) else None
+        head = standing[-1] if (standing := _standing(known.get(identifier, []), role, bases)) else None
         rows.append({name: _told(getattr(head, name)) if head else None for name in (*VERDICT, *SEEN)})
         outlines.append(multi(from_geojson(head.geometry) if head and head.geometry else outline))
     names = (*VERDICT, *SEEN)
@@ -125,10 +126,13 @@ def _told(value: Any) -> Any:
     return next(text for text, said in ACTIVE.items() if said == value) if isinstance(value, bool) else value
 
 
-def _standing(folded: Folded, candidate: str, reviewer: str) -> list[Event]:
-    if (candidate, reviewer) in folded.forks:
-        return []
-    return folded.heads.get(candidate, {}).get(reviewer, [])
+def _bases(candidates: pd.DataFrame) -> Bases:
+    return dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
+
+
+def _standing(known: list[Event], role: Role, bases: Bases) -> list[Event]:
+    heads = standing_as(role, known, bases)
+    return [] if is_fork(heads) else heads
 
 
 def import_verdicts(
@@ -176,10 +180,10 @@ def import_verdicts(
 
     def make(own: list[Event]) -> list[Event]:
         missed = check_missed(file, said, added_ids(own))
-        known = _known(candidates, fold(own), reviewer, windows)
+        known = _known(candidates, own, role, windows)
         rows = check_filled(file, said, known, whole=said.layered and role == "primary")
         added, taken_back = import_added(missed, said.exported, own, common)
-        new = {"decided": _decided(rows, own, common), "missed": added, "taken_back": taken_back}
+        new = {"decided": _decided(rows, own, role, common), "missed": added, "taken_back": taken_back}
         for kind, events in new.items():
             counts[kind] = sum(map(bool, events))
             counts["unchanged"] += len(events) - counts[kind]
@@ -251,21 +255,21 @@ def import_events(
     return new, len(events) - new
 
 
-def _known(candidates: gpd.GeoDataFrame, folded: Folded, reviewer: str, windows: frozenset[str]) -> pd.DataFrame:
+def _known(candidates: gpd.GeoDataFrame, own: list[Event], role: Role, windows: frozenset[str]) -> pd.DataFrame:
     known = pd.DataFrame({"base_sha256": candidates["base_sha256"], "base": candidates.geometry.to_numpy()})
-    known["drawn"] = _current(candidates, folded, reviewer).geometry.to_numpy()
+    known["drawn"] = _current(candidates, own, role).geometry.to_numpy()
     known["window"] = candidates["candidate_id"].isin(windows)
     return known.set_index(candidates["candidate_id"])
 
 
-def _decided(rows: gpd.GeoDataFrame, own: list[Event], common: dict[str, str]) -> list[list[Event]]:
+def _decided(rows: gpd.GeoDataFrame, own: list[Event], role: Role, common: dict[str, str]) -> list[list[Event]]:
     """Return the events for each row that carries a decision; none where it says nothing new."""
-    folded, known = fold(own), by_candidate(own)
+    by, bases = by_candidate(own), _bases(rows)
     made = []
     for row in records(rows):
-        name, reviewer = row["candidate_id"], common["reviewer"]
-        event = _decide(row, common, _standing(folded, name, reviewer))
-        made.append(renewed(revise(event, folded.heads.get(name, {}).get(reviewer, [])), known.get(name, [])))
+        known = by.get(row["candidate_id"], [])
+        event = _decide(row, common, _standing(known, role, bases))
+        made.append(renewed(revise(event, standing_of(known), standing_as(role, known, bases)), known))
     return made
 
 

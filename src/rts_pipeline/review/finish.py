@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE
 from rts_pipeline.io.files import sha256_file
 from rts_pipeline.io.tables import write_parquet
+from rts_pipeline.review.events import Event
 from rts_pipeline.review.folding import POSSIBILITY, Folded, Verdict, disputed, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
 from rts_pipeline.review.readings import missing, second_readings
@@ -82,7 +84,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
     Raises:
         RefusedError: not open, in use, candidates changed under the review, or candidates that are unreviewed, forked, disputed
             or lack their second reading; all of these are listed.
-        InputError: a damaged file, or an event on something that isn't a candidate of the round.
+        InputError: a damaged file, or a decision since the review's start on something that isn't a candidate of the round.
     """
     folder = round_folder(reviews, round)
     with locked(folder):
@@ -95,7 +97,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
             raise RefusedError(folder, f"round {round} can't be signed off", do=f"finish round {len(signoffs) + 1:02d} first")
         events = read_round(reviews, round)
         judged = read_candidates(reviews, round)
-        verdicts = _verdicts(reviews, round, judged, fold(events), policy)
+        verdicts = _verdicts(reviews, judged, events, draft, policy)
         windows = judged["candidate_id"].isin(window_ids(folder))
         rows = _rows(judged[~windows], verdicts, draft)
         _check_crs(rows, grid, folder)
@@ -132,14 +134,16 @@ def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:
         )
 
 
-def _verdicts(reviews: Path, round: str, judged: gpd.GeoDataFrame, folded: Folded, policy: Review) -> dict[str, Verdict]:
+def _verdicts(reviews: Path, judged: gpd.GeoDataFrame, events: list[Event], draft: Draft, policy: Review) -> dict[str, Verdict]:
     """Return the verdicts on candidates, windows and added slumps, after all checks."""
-    folder = round_folder(reviews, round)
-    once = [] if policy.allow_single else missing(second_readings(reviews, round), folded)
-    _refuse_open_ends(folder, list(judged["candidate_id"]), folded, once, policy)
-    verdicts = disputed(folded) | folded.verdicts
-    _check_ground(folder, judged, verdicts)
-    return verdicts
+    folder = round_folder(reviews, draft.round)
+    bases = dict(zip(judged["candidate_id"], judged["base_sha256"], strict=True))
+    folded, heads = fold(events, bases=bases), fold(events).heads
+    once = [] if policy.allow_single else missing(second_readings(reviews, draft.round), folded)
+    elsewhere = {name: ", ".join(heads[name]) for name in bases if name in heads and name not in folded.heads}
+    _refuse_open_ends(folder, list(bases), folded, elsewhere, once, policy)
+    _refuse_strays(folder, {name: by for name, by in heads.items() if name not in bases}, draft)
+    return disputed(folded) | folded.verdicts
 
 
 def _audited(windows: pd.Series, verdicts: dict[str, Verdict]) -> pd.DataFrame:
@@ -190,15 +194,23 @@ def _row(candidate: dict[str, Any], verdict: Verdict | None, draft: Draft) -> di
     }
 
 
-def _refuse_open_ends(folder: Path, ids: list[str], folded: Folded, once: list[str], policy: Review) -> None:
+def _refuse_open_ends(
+    folder: Path, ids: list[str], folded: Folded, elsewhere: dict[str, str], once: list[str], policy: Review
+) -> None:
     known = set(ids)
-    unreviewed = [] if policy.allow_unreviewed else [name for name in ids if name not in folded.heads]
+    unseen = [name for name in ids if name not in folded.heads and name not in elsewhere]
+    unreviewed = [] if policy.allow_unreviewed else unseen
     # An added slump that is forked can't be left unsure: there would be no outline to be unsure of.
     forked = [fork for fork in folded.forks if not policy.allow_disputed or fork[0] not in known]
     differing = [] if policy.allow_disputed else folded.disagreements
     open_ends = []
     for names, problem, do in (
         (unreviewed, "not reviewed", "review them, or set review.allow_unreviewed"),
+        (
+            [f"{candidate} ({reviewers})" for candidate, reviewers in elsewhere.items()],
+            "judged on another outline than they have now",
+            "judge them again",
+        ),
         (
             [f"{candidate} ({reviewer})" for candidate, reviewer in forked],
             "with two different decisions of one reviewer",
@@ -214,24 +226,18 @@ def _refuse_open_ends(folder: Path, ids: list[str], folded: Folded, once: list[s
         raise RefusedError(folder, "; ".join(open_ends))
 
 
-def _check_ground(folder: Path, candidates: gpd.GeoDataFrame, verdicts: dict[str, Verdict]) -> None:
-    """Check that every decision is about a candidate of the round and about the outline that it has now."""
-    bases = dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
-    for verdict in verdicts.values():
-        if verdict.decision == "missed":
-            continue
-        if verdict.candidate_id not in bases:
-            raise InputError(
-                folder,
-                f"{verdict.candidate_id}, decided by {', '.join(verdict.reviewers)}, is no candidate of this round",
-                do="that reviewer retracts the decision",
-            )
-        if verdict.base_sha256 != bases[verdict.candidate_id]:
-            raise RefusedError(
-                folder,
-                f"{verdict.candidate_id} was judged by {', '.join(verdict.reviewers)} on another outline",
-                do="that reviewer judges it again",
-            )
+def _refuse_strays(folder: Path, heads: dict[str, dict[str, list[Event]]], draft: Draft) -> None:
+    """Check that what isn't under review was added, or decided before the review was started anew without it."""
+    start = datetime.fromisoformat(draft.started_at)
+    strays = [
+        f"{name}, decided by {', '.join(by)}"
+        for name, by in heads.items()
+        if any(event.decision and event.order[0] >= start for events in by.values() for event in events)
+    ]
+    if strays:
+        shown = "; ".join(strays[:SHOWN]) + ("; ..." if len(strays) > SHOWN else "")
+        problem = "is no candidate of this round" if len(strays) == 1 else "are no candidates of this round"
+        raise InputError(folder, f"{shown}, {problem}", do="these reviewers retract their decisions")
 
 
 def merge_missed(missed: list[Verdict]) -> list[Verdict]:

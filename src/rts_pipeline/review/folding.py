@@ -8,16 +8,18 @@ disagreement, which an adjudicator resolves.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from rts_pipeline.io.json import canonical_json
-from rts_pipeline.review.events import Event, make_event
+from rts_pipeline.review.events import Event, Role, make_event
 
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
 """Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
+Bases = Mapping[str, str]
+"""candidate_id -> sha256 of the outline (or window) that is under review."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,31 @@ def decision_of(event: Event) -> str:
     return event.decision or "missed"
 
 
-def fold(events: Iterable[Event]) -> Folded:
-    """Fold the events of one round, of any number of reviewers, in any order."""
+def every(event: Event) -> bool:
+    """Count every decision."""
+    return True
+
+
+def is_reading(event: Event) -> bool:
+    """Tell a reading from what an adjudicator, who may have been one of the readers, decided afterwards."""
+    return event.role != "adjudicator"
+
+
+def fold(events: Iterable[Event], counts: Callable[[Event], bool] = every, bases: Bases | None = None) -> Folded:
+    """Fold the events of one round, of any number of reviewers, in any order.
+
+    Args:
+        events: of the round.
+        counts: which decisions may stand; see `standing_of`.
+        bases: the outlines under review. Whoever judged another one last, before the review was started again on new
+            candidates say, has no decision on what is there now. None: whatever was judged counts.
+    """
     groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in events:
         groups[event.candidate_id, event.reviewer].append(event)
     heads: dict[str, dict[str, list[Event]]] = defaultdict(dict)
     for (candidate, reviewer), group in sorted(groups.items()):
-        if standing := standing_of(group):
+        if standing := of_outlines(standing_of(group, counts), bases):
             heads[candidate][reviewer] = standing
     verdicts: dict[str, Verdict] = {}
     forks: list[tuple[str, str]] = []
@@ -89,11 +108,17 @@ def fold(events: Iterable[Event]) -> Folded:
     return Folded(verdicts, forks, disagreements, dict(heads))
 
 
-def standing_of(events: Iterable[Event]) -> list[Event]:
-    """Return the standing decisions in one reviewer's events on one candidate, in time: in a fork several that differ."""
+def standing_of(events: Iterable[Event], counts: Callable[[Event], bool] = every) -> list[Event]:
+    """Return the standing decisions in one reviewer's events on one candidate, in time: in a fork several that differ.
+
+    Args:
+        events: all of that reviewer's events on the candidate.
+        counts: which decisions may stand and replace others; one that doesn't count still links those before and after it.
+    """
     group = {event.event_id: event for event in events}
     retracted = {event.parent_event_id for event in group.values() if event.action == "retract"}
-    live = [e for e in group.values() if e.action in ("decide", "add_missed") and e.event_id not in retracted]
+    said = [e for e in group.values() if e.action in ("decide", "add_missed") and counts(e)]
+    live = [event for event in said if event.event_id not in retracted]
     superseded: set[str] = set()
     for event in live:
         parent = event.parent_event_id
@@ -101,6 +126,25 @@ def standing_of(events: Iterable[Event]) -> list[Event]:
             superseded.add(parent)
             parent = group[parent].parent_event_id
     return sorted((event for event in live if event.event_id not in superseded), key=lambda e: e.order)
+
+
+def of_outlines(heads: Iterable[Event], bases: Bases | None) -> list[Event]:
+    """Return the standing decisions that are on the outlines under review, and the added slumps."""
+    return [e for e in heads if bases is None or e.action != "decide" or e.base_sha256 == bases.get(e.candidate_id)]
+
+
+def standing_as(role: Role, events: Sequence[Event], bases: Bases) -> list[Event]:
+    """Return what stands of one reviewer's events on a candidate for him or her in a role, in time.
+
+    A reading stands for its reader also when he or she adjudicated it since. For an adjudicator nothing stands before there is
+    an adjudication; then what counts beside it does too, so that a fork is seen. An added slump is the reviewer's in any role.
+    """
+    if any(event.action == "add_missed" for event in events):
+        return standing_of(events)
+    if role != "adjudicator":
+        return of_outlines(standing_of(events, is_reading), bases)
+    heads = of_outlines(standing_of(events), bases)
+    return [] if all(is_reading(head) for head in heads) else heads
 
 
 def _content(event: Event) -> tuple[str, str]:
@@ -111,17 +155,17 @@ def _deciding(readings: dict[str, list[Event]]) -> tuple[list[Event], list[str]]
     """Return the decisions that count (the adjudicators', if there are any) and which of those reviewers forked."""
     adjudicated = {name: heads for name, heads in readings.items() if any(e.role == "adjudicator" for e in heads)}
     counted = adjudicated or readings
-    return list(chain(*counted.values())), [name for name, heads in counted.items() if _forked(heads)]
+    return list(chain(*counted.values())), [name for name, heads in counted.items() if is_fork(heads)]
 
 
-def _forked(heads: Sequence[Event]) -> bool:
-    # The same decision twice is no fork: the last one speaks for all.
+def is_fork(heads: Sequence[Event]) -> bool:
+    """Tell whether standing decisions differ. The same one twice is no fork: the last speaks for all."""
     return len({_content(event) for event in heads}) > 1
 
 
 def _verdict(candidate: str, deciding: Sequence[Event], readings: dict[str, list[Event]]) -> Verdict:
     final = _content(deciding[0])
-    opinions = [heads[-1] for heads in readings.values() if not _forked(heads)]
+    opinions = [heads[-1] for heads in readings.values() if not is_fork(heads)]
     agreeing = sorted((event for event in opinions if _content(event) == final), key=lambda e: e.order)
     given = [event.possibility for event in agreeing if event.possibility is not None]
     return Verdict(
@@ -173,15 +217,17 @@ def disputed(folded: Folded) -> dict[str, Verdict]:
     return found
 
 
-def revise(event: Event, standing: Sequence[Event]) -> list[Event]:
+def revise(event: Event, standing: Sequence[Event], told: Sequence[Event] | None = None) -> list[Event]:
     """Return the events that make `event` its reviewer's standing decision: nothing when it says what stands already.
 
     Args:
         event: a decision or an added slump, without parent.
         standing: the reviewer's standing decisions on that candidate. Several get a successor each: retracting all but
             one would let the decisions before them stand again.
+        told: what of it stands in the role of the event (`standing_as`); None: all.
     """
-    if standing and all(_says(head) == _says(event) for head in standing):
+    said = standing if told is None else told
+    if said and all(_says(head) == _says(event) for head in said):
         return []
     parents: list[str | None] = [head.event_id for head in standing] or [None]
     return [make_event(**{**event.plain, "parent_event_id": parent}) for parent in parents]

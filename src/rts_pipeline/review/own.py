@@ -12,7 +12,17 @@ from typing import Any
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.review.events import Event, Role, make_event, missed_id
-from rts_pipeline.review.folding import decision_of, renewed, retractions, revise, standing_of
+from rts_pipeline.review.folding import (
+    Bases,
+    decision_of,
+    is_fork,
+    of_outlines,
+    renewed,
+    retractions,
+    revise,
+    standing_as,
+    standing_of,
+)
 from rts_pipeline.review.store import Store, open_round
 
 WAIT_S = 5.0
@@ -20,10 +30,10 @@ WAIT_S = 5.0
 
 
 class OwnRecord:
-    """What a reviewer said in a round; all that writes to it goes through here, one at a time."""
+    """What a reviewer said in a round, as it stands in one role; all that writes to it goes through here, one at a time."""
 
-    def __init__(self, reviews: Path, round: str, reviewer: str, role: Role, guideline_version: str) -> None:
-        """Read the reviewer's events.
+    def __init__(self, reviews: Path, round: str, reviewer: str, role: Role, guideline_version: str, bases: Bases) -> None:
+        """Read the reviewer's events; a verdict on another outline than that of `bases` is told nowhere, and counts as none.
 
         Raises:
             RefusedError: the round isn't open.
@@ -31,7 +41,7 @@ class OwnRecord:
             InputError: a damaged file.
         """
         self._reviews, self._round, self._reviewer, self._role = reviews, round, reviewer, role
-        self._guideline_version = guideline_version
+        self._guideline_version, self._bases = guideline_version, bases
         self._lock = Lock()
         self._events: dict[str, list[Event]] = defaultdict(list)
         with self._opened() as store:
@@ -51,18 +61,17 @@ class OwnRecord:
         heads = self._heads(name)
         if not heads:
             return None
-        forked = len({(decision_of(head), str(head.geometry)) for head in heads}) > 1
-        return {**said_of(heads[-1]), "event_id": heads[-1].event_id, "forked": forked}
+        return {**said_of(heads[-1]), "event_id": heads[-1].event_id, "forked": is_fork(heads)}
 
-    def decide(self, name: str, base_sha256: str, said: dict[str, Any]) -> None:
-        """Record a verdict on a candidate whose outline has this sha256; it is on the disk when this returns.
+    def decide(self, name: str, said: dict[str, Any]) -> None:
+        """Record a verdict on a candidate; it is on the disk when this returns.
 
         Raises:
             RefusedError: the round isn't open any more.
             ValidationError: fields that contradict each other.
         """
-        event = make_event(**self._common(name), **said, action="decide", base_sha256=base_sha256)
-        self._write(name, lambda standing: revise(event, standing))
+        event = make_event(**self._common(name), **said, action="decide", base_sha256=self._bases[name])
+        self._write(name, lambda known: revise(event, standing_of(known), standing_as(self._role, known, self._bases)))
 
     def add(self, said: dict[str, Any]) -> str:
         """Record an added slump, or (with its id) a new version of one, and return its id.
@@ -75,7 +84,7 @@ class OwnRecord:
         if "candidate_id" in said and all(event.action != "add_missed" for event in self._events.get(name, [])):
             raise UsageError(name, "is no slump that you added")
         event = make_event(**self._common(name), **{**said, "candidate_id": name}, action="add_missed")
-        self._write(name, lambda standing: revise(event, standing))
+        self._write(name, lambda known: revise(event, standing_of(known)))
         return name
 
     def retract(self, name: str, event_id: str, *, earlier: bool) -> None:
@@ -88,11 +97,12 @@ class OwnRecord:
         if event_id not in {event.event_id for event in self._events.get(name, [])}:
             raise UsageError(name, f"no verdict {event_id[:8]} of yours")
         wanted = None if earlier else event_id
-        self._write(name, lambda _: retractions(self._events[name], self._common(name), wanted))
+        self._write(name, lambda known: retractions(known, self._common(name), wanted))
 
     def _common(self, name: str) -> dict[str, Any]:
+        said = [event for event in self._events.get(name, []) if event.action != "retract"]
         return {
-            "blind": self._role != "adjudicator" and not self._events.get(name),
+            "blind": self._role != "adjudicator" and not of_outlines(said, self._bases),
             "round": self._round,
             "reviewer": self._reviewer,
             "role": self._role,
@@ -106,15 +116,15 @@ class OwnRecord:
         return open_round(self._reviews, self._round, self._reviewer, role=self._role, wait_s=WAIT_S)
 
     def _write(self, name: str, make: Callable[[list[Event]], Sequence[Event]]) -> None:
-        """Append what `make` returns for what stands, as the one writer, so that no two successors of a verdict arise."""
+        """Append what `make` returns for what is known, as the one writer, so that no two successors of a verdict arise."""
         with self._lock, self._opened() as store:
             # another program of this reviewer's, an import say, may have been here meanwhile
             known = self._events[name] = store.events_of(name)
-            if new := renewed(make(standing_of(known)), known):
+            if new := renewed(make(known), known):
                 known += store.append(new)
 
     def _heads(self, name: str) -> list[Event]:
-        return standing_of(self._events.get(name, []))
+        return standing_as(self._role, self._events.get(name, []), self._bases)
 
 
 def said_of(event: Event) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.io.json import read_json
 from rts_pipeline.io.tables import read_columns
 from rts_pipeline.review.events import Event, Role
-from rts_pipeline.review.folding import Folded, fold
+from rts_pipeline.review.folding import Bases, Folded, fold
 from rts_pipeline.review.rounds import CANDIDATES, CHOICE, SECOND, SecondReadings, read_draft, round_folder
 from rts_pipeline.review.store import read_round
-from rts_pipeline.review.windows import window_ids
+from rts_pipeline.review.windows import read_windows, window_ids
 
 EXPECTED = "the candidates of a round"
 
@@ -80,7 +80,8 @@ def queue_of(reviews: Path, round: str, reviewer: str, *, role: Role = "primary"
     ids = judged_ids(reviews, round)
     if role == "primary":
         return ids
-    return asked(ids, fold(read_round(reviews, round)), second_readings(reviews, round), reviewer, role)
+    folded = fold(read_round(reviews, round), bases=bases_of(reviews, round))
+    return asked(ids, folded, second_readings(reviews, round), reviewer, role)
 
 
 def asked(ids: list[str], folded: Folded, second: SecondReadings | None, reviewer: str, role: Role) -> list[str]:
@@ -129,6 +130,17 @@ def readers_of(readings: dict[str, list[Event]]) -> list[str]:
 def judged_ids(reviews: Path, round: str) -> list[str]:
     """Return the sorted ids of all that is judged in a round: its candidates, and the windows of its audit."""
     return sorted({*columns_of(reviews, round, "candidate_id")[0], *window_ids(round_folder(reviews, round))})
+
+
+def bases_of(reviews: Path, round: str) -> Bases:
+    """Return which outline of each of these is under review."""
+    candidates = columns_of(reviews, round, "candidate_id", "base_sha256")
+    bases = dict(zip(*candidates, strict=True))
+    folder = round_folder(reviews, round)
+    if window_ids(folder):
+        windows = read_windows(folder, len(bases))
+        bases |= dict(zip(windows["candidate_id"], windows["base_sha256"], strict=True))
+    return bases
 
 
 def columns_of(reviews: Path, round: str, *names: str) -> list[list[Any]]:

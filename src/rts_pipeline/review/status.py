@@ -87,22 +87,25 @@ def status(reviews: Path, results: Path | None = None) -> list[RoundStatus]:
 
 
 def _reviewed(reviews: Path, round: str, n_new: int | None) -> RoundStatus:
-    from rts_pipeline.review.folding import fold
-    from rts_pipeline.review.readings import asked, judged_ids, missing, second_readings
+    from rts_pipeline.review.folding import fold, is_reading
+    from rts_pipeline.review.readings import asked, bases_of, judged_ids, missing, readers_of, second_readings
     from rts_pipeline.review.store import read_round
 
     listed, windows = judged_ids(reviews, round), window_ids(round_folder(reviews, round))
-    ids, folded, second = set(listed), fold(read_round(reviews, round)), second_readings(reviews, round)
-    decided: Counter[tuple[str, Role]] = Counter(
-        (name, heads[-1].role)
-        for candidate, readings in folded.heads.items()
-        if candidate in ids
-        for name, heads in readings.items()
-    )
+    events, ids, second = read_round(reviews, round), set(listed), second_readings(reviews, round)
+    bases = bases_of(reviews, round)
+    folded, readings = fold(events, bases=bases), fold(events, is_reading, bases)
+    # who adjudicates what he or she had read says two things of it
+    read = {name: {who: heads[-1].role for who, heads in by.items()} for name, by in readings.heads.items()}
+    settled = {name: {*by} - {*readers_of(by)} for name, by in folded.heads.items()}
+    decided: Counter[tuple[str, Role]] = Counter()
+    for name in ids:
+        decided.update(read.get(name, {}).items())
+        decided.update((who, "adjudicator") for who in settled.get(name, ()))
 
     def left(reviewer: str, role: Role) -> list[str]:
-        wanted = asked(listed, folded, second, reviewer, role)
-        return [name for name in wanted if reviewer not in folded.heads.get(name, {})]
+        said = settled if role == "adjudicator" else read
+        return [name for name in asked(listed, folded, second, reviewer, role) if reviewer not in said.get(name, ())]
 
     return RoundStatus(
         round=round,
