@@ -212,6 +212,27 @@ def test_windows_that_can_not_be_shared(world, tmp_path):
         run(world, tmp_path / "model", placement=Placement(workers=0, device="cpu", devices=3))
 
 
+class Interrupted(SlumpTask):
+    """Ends, with an error, when its second epoch begins."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            raise RuntimeError("interrupted")
+
+
+def test_an_interrupted_training_goes_on_on_more_devices(world, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="interrupted"):
+        patch.setattr("rts_pipeline.learning.train.SlumpTask", Interrupted)
+        run(world, tmp_path / "model")
+    begun = pd.read_csv(tmp_path / "model" / "metrics.csv")
+    facts = run(world, tmp_path / "model", placement=HERE.model_copy(update={"devices": 2}))
+    assert "member 1 goes on from its last epoch" in capsys.readouterr().err
+    assert facts["members"][0]["windows_at_once"] == 2
+    rows = pd.read_csv(tmp_path / "model" / "metrics.csv")
+    assert rows[["epoch", "step"]].to_numpy().tolist() == [[1, 1], [2, 2]]
+    pd.testing.assert_frame_equal(rows.iloc[:1], begun)
+
+
 class ShortOfMemory(SlumpTask):
     """As on a device that holds two windows; a class of a module, because a process of its own has to find it."""
 

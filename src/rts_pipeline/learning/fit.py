@@ -6,7 +6,7 @@ from __future__ import annotations
 import gc
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -77,18 +77,20 @@ def fit(
             f"{setting.batch_size} windows can't be shared by {device.number} devices",
             expected=f"a multiple of {device.number} with at least {FEWEST} for each",
         )
-    at_once = min((int(path.name) for path in folder.glob("[0-9]*")), default=share)
+    # an interrupted training's folder says how many fitted into memory; it may have run on another number of devices
+    most = min((int(path.name) for path in folder.glob("[0-9]*")), default=share)
+    at_once = next(_at_once(share, most), share)
     while True:
         seed_everything(data.seed, verbose=False)
         task = make_task()
         try:
-            _run(task, data, setting, device, record, folder / str(at_once), accumulate=share // at_once)
+            _run(task, data, setting, device, record, folder / str(most), accumulate=share // at_once)
             return task, at_once
         except (RuntimeError, ProcessRaisedException) as error:
             if not _out_of_memory(error):
                 raise _told(error) from None
         # outside of the handler: the traceback holds the tensors
-        at_once = _fewer(share, at_once, data)
+        most = at_once = _fewer(share, at_once, data)
         record.rows.clear()
         shutil.rmtree(folder, ignore_errors=True)
         del task
@@ -153,13 +155,18 @@ def _out_of_memory(error: Exception) -> bool:
     return told or isinstance(error, torch.OutOfMemoryError)
 
 
+def _at_once(share: int, most: int) -> Iterator[int]:
+    """Give the numbers of windows at a time, at most so many, that make up a device's share of a step; the largest first."""
+    return (number for number in range(min(share, most), FEWEST - 1, -1) if share % number == 0)
+
+
 def _fewer(share: int, at_once: int, data: ChipModule) -> int:
-    smaller = [number for number in range(at_once // 2, FEWEST - 1, -1) if share % number == 0]
-    if not smaller:
+    smaller = next(_at_once(share, at_once // 2), None)
+    if smaller is None:
         raise UsageError(
             "train.batch_size",
             f"the GPU's memory is too small for {at_once} windows of {int(data.chips.size_px.iloc[0])} px at a time",
             do="lower chips.size_px, choose a smaller train.encoder, or train on another GPU",
         )
-    print(f"train: out of memory with {at_once} windows at a time; trying {smaller[0]}", file=sys.stderr)
-    return smaller[0]
+    print(f"train: out of memory with {at_once} windows at a time; trying {smaller}", file=sys.stderr)
+    return smaller
