@@ -1,9 +1,11 @@
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -17,7 +19,9 @@ from learning_case import make_windows
 from rts_pipeline import io
 from rts_pipeline.config import Inference, Labelling, Learning, Placement, Predict
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io.files import note_written
 from rts_pipeline.learning import calibrate, network, weights
+from rts_pipeline.learning.fit import Checkpoints
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.learning.task import SegmentationLoss, SlumpTask
 from rts_pipeline.learning.train import train
@@ -231,6 +235,35 @@ def test_an_interrupted_training_goes_on_on_more_devices(world, tmp_path, monkey
     rows = pd.read_csv(tmp_path / "model" / "metrics.csv")
     assert rows[["epoch", "step"]].to_numpy().tolist() == [[1, 1], [2, 2]]
     pd.testing.assert_frame_equal(rows.iloc[:1], begun)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_damaged_checkpoint_is_told_and_the_member_starts_anew(world, model, tmp_path, monkeypatch, capsys, name):
+    written = note_written()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="interrupted"):
+        patch.setattr("rts_pipeline.learning.train.SlumpTask", Interrupted)
+        run(world, tmp_path / "model")
+    checkpoint = tmp_path / "model/.training/member_1/4" / name
+    assert checkpoint in written
+    os.truncate(checkpoint, checkpoint.stat().st_size // 2)
+    again = run(world, tmp_path / "model")
+    assert re.search(rf"train: member 1 starts anew: \S+/{name} is damaged \(", capsys.readouterr().err)
+    assert again["sha256"] == io.read_json(model / "model.json")["sha256"]
+
+
+def test_a_checkpoint_that_is_written_halfway_leaves_the_last_whole_one(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    Checkpoints().save_checkpoint({"epoch": 1}, path)
+
+    def killed(checkpoint, place):
+        Path(place).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", killed)
+        Checkpoints().save_checkpoint({"epoch": 2}, path)
+    assert Checkpoints().load_checkpoint(path, weights_only=True) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 class ShortOfMemory(SlumpTask):

@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing import ProcessRaisedException
 
 from rts_pipeline import machine
 from rts_pipeline.config import Learning, Placement
 from rts_pipeline.errors import UsageError, error_of
+from rts_pipeline.io.files import atomic
 from rts_pipeline.learning.datamodule import ChipModule
 from rts_pipeline.learning.record import Record
 from rts_pipeline.learning.task import SlumpTask
@@ -52,6 +55,18 @@ class Device:
         number = min(placement.devices, gpus) if gpus else placement.devices
         fast = kind == "cuda" or machine.has_bf16()
         return cls(kind, number, precision == "bf16" or (precision == "auto" and fast))
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Writes checkpoints as all other files are written: a training that is killed leaves the last whole one.
+
+    Lightning's own copies them from the folder of temporary files, which often lies in another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint to `path`."""
+        with atomic(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 def fit(
@@ -101,6 +116,7 @@ def fit(
 def _run(
     task: SlumpTask, data: ChipModule, setting: Learning, device: Device, record: Record, folder: Path, *, accumulate: int
 ) -> None:
+    last = _last(folder, record.member)
     folder.mkdir(parents=True, exist_ok=True)
     data.at_once = setting.batch_size // (device.number * accumulate)
     best = ModelCheckpoint(
@@ -122,6 +138,7 @@ def _run(
         max_epochs=task.steps // setting.steps_per_epoch,
         callbacks=[record, *_limits(setting), best],
         default_root_dir=folder,
+        plugins=[Checkpoints()],
         logger=TensorBoardLogger(record.path.parent, name="tensorboard", version=f"member_{record.member}"),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
@@ -129,11 +146,29 @@ def _run(
         enable_model_summary=False,
         gradient_clip_val=1.0,
     )
-    last = folder / "last.ckpt"
-    if last.exists():
-        print(f"train: member {record.member} goes on from its last epoch", file=sys.stderr)
-    trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=False)
+    trainer.fit(task, data, ckpt_path=last, weights_only=False)
     task.load_state_dict(torch.load(folder / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"])
+
+
+def _last(folder: Path, member: int) -> Path | None:
+    """Return the checkpoint that a training goes on from, and say so; None: there is none, or one of them is damaged.
+
+    What a damaged one lies among is removed.
+    """
+    last = folder / "last.ckpt"
+    if not last.exists():
+        return None
+    for path in (last, folder / "best.ckpt"):
+        try:
+            torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+        # damaged pickles raise anything
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"train: member {member} starts anew: {path} is damaged ({reason})", file=sys.stderr)
+            shutil.rmtree(folder)
+            return None
+    print(f"train: member {member} goes on from its last epoch", file=sys.stderr)
+    return last
 
 
 def _limits(setting: Learning) -> list[Callback]:
