@@ -211,6 +211,15 @@ def test_two_processes_share_the_windows(world, tmp_path):
     assert pd.read_csv(tmp_path / "model" / "metrics.csv").step.tolist() == [2, 4]
 
 
+@pytest.mark.parametrize(("devices", "tasks"), [(1, 8), (2, 1)])
+def test_a_training_inside_a_job_of_slurm(world, tmp_path, monkeypatch, devices, tasks):
+    job = {"JOB_ID": 123456, "JOB_NAME": "rule_train", "NTASKS": tasks, "NNODES": 1, "NODELIST": "localhost"}
+    for name, value in {**job, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    facts = run(world, tmp_path / "model", epochs=1, placement=HERE.model_copy(update={"devices": devices}))
+    assert facts["members"][0]["windows_at_once"] == 4 // devices
+
+
 def test_windows_that_can_not_be_shared(world, tmp_path):
     with pytest.raises(UsageError, match=r"train\.batch_size: 4 windows can't be shared by 3 devices"):
         run(world, tmp_path / "model", placement=Placement(workers=0, device="cpu", devices=3))

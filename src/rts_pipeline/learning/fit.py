@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing import ProcessRaisedException
 
@@ -138,7 +139,8 @@ def _run(
         max_epochs=task.steps // setting.steps_per_epoch,
         callbacks=[record, *_limits(setting), best],
         default_root_dir=folder,
-        plugins=[Checkpoints()],
+        # in a job of SLURM Lightning takes the job's tasks for its own processes, which we start ourselves
+        plugins=[Checkpoints(), LightningEnvironment()],
         logger=TensorBoardLogger(record.path.parent, name="tensorboard", version=f"member_{record.member}"),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
