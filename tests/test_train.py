@@ -152,20 +152,37 @@ def test_predict_takes_the_model_of_several_members_and_the_ndvi(world, ensemble
     assert values[values != 255].max() <= 250
 
 
-def test_a_killed_training_goes_on_to_the_same_result(world, tmp_path):
-    """kill -9 in the second member, somewhere after its first epoch; the rest is done by the next start."""
-    changes = {"members": 2, "epochs": 4, "steps_per_epoch": 2}
-    options = options_of(world, **changes).model_dump_json()
-    out = tmp_path / "killed"
+def command_of(world, out, **changes):
     command = [sys.executable, "-m", "rts_pipeline.cli", "train", "01", *map(str, world.mosaics)]
     command += ["--chips", f"{world.folder}/chips.parquet", "--labels", f"{world.folder}/labels.parquet", "--out", str(out)]
-    command += ["--workers", "1", "--device", "cpu", "--options", options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    return [*command, "--workers", "1", "--device", "cpu", "--options", options_of(world, **changes).model_dump_json()]
+
+
+def wait_for(path, process):
     end = time.monotonic() + 120
-    while not (out / ".training/member_2/4/last.ckpt").exists():
+    while not path.exists():
         assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_training_that_is_told_to_end_does_not_end_as_if_it_were_done(world, tmp_path):
+    out = tmp_path / "model"
+    process = subprocess.Popen(command_of(world, out, epochs=500), stderr=subprocess.PIPE)
+    wait_for(out / ".training/member_1/4/last.ckpt", process)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == -signal.SIGTERM
+    assert not (out / "model.json").exists()
+
+
+def test_a_killed_training_goes_on_to_the_same_result(world, tmp_path):
+    """kill -9 in the second member, somewhere after its first epoch; the rest is done by the next start."""
+    changes = {"members": 2, "epochs": 4, "steps_per_epoch": 2}
+    out = tmp_path / "killed"
+    command = command_of(world, out, **changes)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for(out / ".training/member_2/4/last.ckpt", process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "model.json").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
@@ -68,6 +69,16 @@ class Checkpoints(TorchCheckpointIO):
         """Write a checkpoint to `path`."""
         with atomic(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+
+class EndAtOnce(Callback):
+    """Lets SIGTERM end a training as it ends any program: Lightning would end it at leisure, and as if all were done."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take Lightning's answer to the signal away, and give the one that it may have swallowed so far."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if trainer.received_sigterm:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def fit(
@@ -137,7 +148,7 @@ def _run(
         accumulate_grad_batches=accumulate,
         precision="bf16-mixed" if device.bf16 else "32-true",
         max_epochs=task.steps // setting.steps_per_epoch,
-        callbacks=[record, *_limits(setting), best],
+        callbacks=[EndAtOnce(), record, *_limits(setting), best],
         default_root_dir=folder,
         # in a job of SLURM Lightning takes the job's tasks for its own processes, which we start ourselves
         plugins=[Checkpoints(), LightningEnvironment()],
