@@ -41,10 +41,11 @@ def read_state(path: Path, key: str) -> State:
     Raises:
         InputError: no such file, or not a file of weights.
     """
+    if not path.is_file():
+        problem = "is no file" if path.exists() else "no such file"
+        raise InputError(path, problem, expected=f"weights ({key})")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(path, "no such file", expected=f"weights ({key})") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(path, f"not a file of weights ({reason})", expected=f"a torch state dict ({key})") from None
@@ -55,6 +56,8 @@ def read_state(path: Path, key: str) -> State:
 def load_weights(module: nn.Module, state: State, source: str | Path, key: str) -> None:
     """Put weights into `module`; names may carry a prefix, and what the module doesn't know is left.
 
+    A batch normalisation's count of batches may be missing, as torch allows: old versions of it wrote none.
+
     Args:
         module: the network, or its encoder.
         state: the weights.
@@ -64,8 +67,10 @@ def load_weights(module: nn.Module, state: State, source: str | Path, key: str) 
     Raises:
         InputError: they don't fit.
     """
-    wanted = {name: value.shape for name, value in module.state_dict().items()}
-    state = _renamed(state, wanted)
+    own = module.state_dict()
+    wanted = {name: value.shape for name, value in own.items()}
+    counts = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
+    state = {**counts, **_renamed(state, wanted)}
     wrong = [name for name, shape in wanted.items() if name not in state or state[name].shape != shape]
     if wrong:
         has = tuple(state[wrong[0]].shape) if wrong[0] in state else "nothing"
