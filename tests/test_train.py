@@ -16,7 +16,7 @@ import rasterio
 import torch
 
 from learning_case import make_windows
-from rts_pipeline import io
+from rts_pipeline import io, stages
 from rts_pipeline.config import Inference, Labelling, Learning, Placement, Predict
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.io.files import note_written
@@ -220,6 +220,29 @@ def test_what_was_begun_with_other_options_is_not_gone_on_with(world, model, tmp
     io.write_json(left / "made_of.json", "something else")
     torch.save({"state": {}, "facts": {}, "rows": []}, left / "member_1.pt")
     assert run(world, tmp_path / "model")["sha256"] == io.read_json(model / "model.json")["sha256"]
+
+
+def test_what_was_begun_with_other_weights_or_code_is_not_gone_on_with(world, tmp_path, monkeypatch):
+    started_from, left = tmp_path / "w.pt", tmp_path / "model/.training/left"
+
+    def killed(*rest):
+        raise KeyboardInterrupt
+
+    def goes_on():
+        with pytest.raises(KeyboardInterrupt):
+            run(world, tmp_path / "model", weights=str(started_from))
+        kept = left.exists()
+        left.touch()
+        return kept
+
+    monkeypatch.setattr("rts_pipeline.learning.train.fit", killed)
+    started_from.write_bytes(b"one")
+    assert [goes_on(), goes_on()] == [False, True]
+    started_from.write_bytes(b"two")
+    assert [goes_on(), goes_on()] == [False, True]
+    now = stages.STAGES["train"]
+    monkeypatch.setitem(stages.STAGES, "train", dataclasses.replace(now, version=now.version + 1))
+    assert [goes_on(), goes_on()] == [False, True]
 
 
 def test_two_processes_share_the_windows(world, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io.files import sha256_file
 
 PREFIXES = ("", "model.", "encoder.", "model.encoder.", "backbone.", "module.")
 """What savers put before the names of an encoder's weights."""
@@ -41,9 +42,7 @@ def read_state(path: Path, key: str) -> State:
     Raises:
         InputError: no such file, or not a file of weights.
     """
-    if not path.is_file():
-        problem = "is no file" if path.exists() else "no such file"
-        raise InputError(path, problem, expected=f"weights ({key})")
+    _check_file(path, key)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -51,6 +50,12 @@ def read_state(path: Path, key: str) -> State:
         raise InputError(path, f"not a file of weights ({reason})", expected=f"a torch state dict ({key})") from None
     state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _check_file(path: Path, key: str) -> None:
+    if not path.is_file():
+        problem = "is no file" if path.exists() else "no such file"
+        raise InputError(path, problem, expected=f"weights ({key})")
 
 
 def load_weights(module: nn.Module, state: State, source: str | Path, key: str) -> None:
@@ -95,7 +100,7 @@ def load_encoder(encoder: nn.Module, weights: str, inputs: Sequence[str]) -> Non
         InputError: no such file, not weights, or weights that don't fit.
         UsageError: torchgeo doesn't know the name, or the file isn't in the cache.
     """
-    path, bands = _from_torchgeo(weights) if "_Weights." in weights else (Path(weights), None)
+    path, bands = _source(weights)
     state = read_state(path, "train.weights")
     wanted = {name: value.shape for name, value in encoder.state_dict().items()}
     state = _renamed(state, wanted)
@@ -103,6 +108,21 @@ def load_encoder(encoder: nn.Module, weights: str, inputs: Sequence[str]) -> Non
     if first in state and state[first].ndim == 4:
         state[first] = adapt(state[first], bands, inputs)
     load_weights(encoder, state, path, "train.weights")
+
+
+def sha256(weights: str) -> str:
+    """Return the checksum of the file of given weights for an encoder.
+
+    Args:
+        weights: as in `load_encoder`.
+
+    Raises:
+        InputError: no such file.
+        UsageError: torchgeo doesn't know the name, or the file isn't in the cache.
+    """
+    path, _ = _source(weights)
+    _check_file(path, "train.weights")
+    return sha256_file(path)
 
 
 def adapt(kernel: Tensor, bands: Sequence[str] | None, inputs: Sequence[str]) -> Tensor:
@@ -134,6 +154,11 @@ def _renamed(state: State, wanted: Mapping[str, Any]) -> State:
 
     options = (renamed(strip, add) for strip, add in product(PREFIXES, ("", "model.")))
     return max(options, key=lambda option: sum(name in wanted for name in option))
+
+
+def _source(weights: str) -> tuple[Path, list[str] | None]:
+    """Return the file of an encoder's weights, and the bands that they were trained on where that is known."""
+    return _from_torchgeo(weights) if "_Weights." in weights else (Path(weights), None)
 
 
 def _from_torchgeo(name: str) -> tuple[Path, list[str]]:
