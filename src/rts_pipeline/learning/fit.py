@@ -28,6 +28,7 @@ from rts_pipeline.io.files import atomic
 from rts_pipeline.learning.datamodule import ChipModule
 from rts_pipeline.learning.record import Record
 from rts_pipeline.learning.task import SlumpTask
+from rts_pipeline.learning.weights import NO_TORCH_FILE
 
 FEWEST = 2
 """Windows at a time: batch normalisation needs two."""
@@ -174,9 +175,8 @@ def _last(folder: Path, member: int) -> Path | None:
     for path in (last, folder / "best.ckpt"):
         try:
             torch.load(path, map_location="cpu", mmap=True, weights_only=False)
-        # damaged pickles raise anything
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        except (FileNotFoundError, *NO_TORCH_FILE) as error:
+            reason = " ".join(str(error).splitlines()[:1])
             print(f"train: member {member} starts anew: {path} is damaged ({reason})", file=sys.stderr)
             shutil.rmtree(folder)
             return None

@@ -31,6 +31,9 @@ BAND_NAMES = {
 
 State = dict[str, Tensor]
 
+NO_TORCH_FILE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError)
+"""What torch raises of a file that it hasn't written, or of which a part is missing."""
+
 
 def read_state(path: Path, key: str) -> State:
     """Return the tensors of a file: a state dict, or a checkpoint with one under "state_dict".
@@ -45,7 +48,7 @@ def read_state(path: Path, key: str) -> State:
     _check_file(path, key)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except NO_TORCH_FILE as error:
         reason = str(error).splitlines()[0]
         raise InputError(path, f"not a file of weights ({reason})", expected=f"a torch state dict ({key})") from None
     state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
