@@ -97,6 +97,9 @@ def test_paths_of_inputs_are_not_options():
         ),
         ({**MINIMAL, "results": "out/{k}"}, "can't be in the path, found '{'"),
         ({**MINIMAL, "reviews": "/data/lab (new)/reviews"}, "key 'reviews' is '/data/lab (new)/reviews'"),
+        (with_value("train", "seed", -1), "key 'train.seed' is -1"),
+        (with_value("train", "seed", 2**32), "seed 4294967296 must be at most 4294967295"),
+        ({**MINIMAL, "train": {"seed": 2**32 - 1, "members": 2}}, "seed 4294967295 must be at most 4294967294"),
         ({**MINIMAL, "tiling": {}}, "unknown key 'tiling'"),
         ({key: value for key, value in MINIMAL.items() if key != "labels"}, "key 'labels' is missing"),
         (

@@ -1,9 +1,11 @@
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -14,10 +16,12 @@ import rasterio
 import torch
 
 from learning_case import make_windows
-from rts_pipeline import io
+from rts_pipeline import io, stages
 from rts_pipeline.config import Inference, Labelling, Learning, Placement, Predict
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io.files import note_written
 from rts_pipeline.learning import calibrate, network, weights
+from rts_pipeline.learning.fit import Checkpoints
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.learning.task import SegmentationLoss, SlumpTask
 from rts_pipeline.learning.train import train
@@ -148,20 +152,37 @@ def test_predict_takes_the_model_of_several_members_and_the_ndvi(world, ensemble
     assert values[values != 255].max() <= 250
 
 
-def test_a_killed_training_goes_on_to_the_same_result(world, tmp_path):
-    """kill -9 in the second member, somewhere after its first epoch; the rest is done by the next start."""
-    changes = {"members": 2, "epochs": 4, "steps_per_epoch": 2}
-    options = options_of(world, **changes).model_dump_json()
-    out = tmp_path / "killed"
+def command_of(world, out, **changes):
     command = [sys.executable, "-m", "rts_pipeline.cli", "train", "01", *map(str, world.mosaics)]
     command += ["--chips", f"{world.folder}/chips.parquet", "--labels", f"{world.folder}/labels.parquet", "--out", str(out)]
-    command += ["--workers", "1", "--device", "cpu", "--options", options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    return [*command, "--workers", "1", "--device", "cpu", "--options", options_of(world, **changes).model_dump_json()]
+
+
+def wait_for(path, process):
     end = time.monotonic() + 120
-    while not (out / ".training/member_2/4/last.ckpt").exists():
+    while not path.exists():
         assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_training_that_is_told_to_end_does_not_end_as_if_it_were_done(world, tmp_path):
+    out = tmp_path / "model"
+    process = subprocess.Popen(command_of(world, out, epochs=500), stderr=subprocess.PIPE)
+    wait_for(out / ".training/member_1/4/last.ckpt", process)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == -signal.SIGTERM
+    assert not (out / "model.json").exists()
+
+
+def test_a_killed_training_goes_on_to_the_same_result(world, tmp_path):
+    """kill -9 in the second member, somewhere after its first epoch; the rest is done by the next start."""
+    changes = {"members": 2, "epochs": 4, "steps_per_epoch": 2}
+    out = tmp_path / "killed"
+    command = command_of(world, out, **changes)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for(out / ".training/member_2/4/last.ckpt", process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "model.json").exists()
@@ -201,15 +222,97 @@ def test_what_was_begun_with_other_options_is_not_gone_on_with(world, model, tmp
     assert run(world, tmp_path / "model")["sha256"] == io.read_json(model / "model.json")["sha256"]
 
 
+def test_what_was_begun_with_other_weights_or_code_is_not_gone_on_with(world, tmp_path, monkeypatch):
+    started_from, left = tmp_path / "w.pt", tmp_path / "model/.training/left"
+
+    def killed(*rest):
+        raise KeyboardInterrupt
+
+    def goes_on():
+        with pytest.raises(KeyboardInterrupt):
+            run(world, tmp_path / "model", weights=str(started_from))
+        kept = left.exists()
+        left.touch()
+        return kept
+
+    monkeypatch.setattr("rts_pipeline.learning.train.fit", killed)
+    started_from.write_bytes(b"one")
+    assert [goes_on(), goes_on()] == [False, True]
+    started_from.write_bytes(b"two")
+    assert [goes_on(), goes_on()] == [False, True]
+    now = stages.STAGES["train"]
+    monkeypatch.setitem(stages.STAGES, "train", dataclasses.replace(now, version=now.version + 1))
+    assert [goes_on(), goes_on()] == [False, True]
+
+
 def test_two_processes_share_the_windows(world, tmp_path):
     facts = run(world, tmp_path / "model", placement=Placement(workers=0, device="cpu", devices=2), steps_per_epoch=2)
     assert facts["members"][0]["windows_at_once"] == 2
     assert pd.read_csv(tmp_path / "model" / "metrics.csv").step.tolist() == [2, 4]
 
 
+@pytest.mark.parametrize(("devices", "tasks"), [(1, 8), (2, 1)])
+def test_a_training_inside_a_job_of_slurm(world, tmp_path, monkeypatch, devices, tasks):
+    job = {"JOB_ID": 123456, "JOB_NAME": "rule_train", "NTASKS": tasks, "NNODES": 1, "NODELIST": "localhost"}
+    for name, value in {**job, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    facts = run(world, tmp_path / "model", epochs=1, placement=HERE.model_copy(update={"devices": devices}))
+    assert facts["members"][0]["windows_at_once"] == 4 // devices
+
+
 def test_windows_that_can_not_be_shared(world, tmp_path):
     with pytest.raises(UsageError, match=r"train\.batch_size: 4 windows can't be shared by 3 devices"):
         run(world, tmp_path / "model", placement=Placement(workers=0, device="cpu", devices=3))
+
+
+class Interrupted(SlumpTask):
+    """Ends, with an error, when its second epoch begins."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            raise RuntimeError("interrupted")
+
+
+def test_an_interrupted_training_goes_on_on_more_devices(world, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="interrupted"):
+        patch.setattr("rts_pipeline.learning.train.SlumpTask", Interrupted)
+        run(world, tmp_path / "model")
+    begun = pd.read_csv(tmp_path / "model" / "metrics.csv")
+    facts = run(world, tmp_path / "model", placement=HERE.model_copy(update={"devices": 2}))
+    assert "member 1 goes on from its last epoch" in capsys.readouterr().err
+    assert facts["members"][0]["windows_at_once"] == 2
+    rows = pd.read_csv(tmp_path / "model" / "metrics.csv")
+    assert rows[["epoch", "step"]].to_numpy().tolist() == [[1, 1], [2, 2]]
+    pd.testing.assert_frame_equal(rows.iloc[:1], begun)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_damaged_checkpoint_is_told_and_the_member_starts_anew(world, model, tmp_path, monkeypatch, capsys, name):
+    written = note_written()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="interrupted"):
+        patch.setattr("rts_pipeline.learning.train.SlumpTask", Interrupted)
+        run(world, tmp_path / "model")
+    checkpoint = tmp_path / "model/.training/member_1/4" / name
+    assert checkpoint in written
+    os.truncate(checkpoint, checkpoint.stat().st_size // 2)
+    again = run(world, tmp_path / "model")
+    assert re.search(rf"train: member 1 starts anew: \S+/{name} is damaged \(", capsys.readouterr().err)
+    assert again["sha256"] == io.read_json(model / "model.json")["sha256"]
+
+
+def test_a_checkpoint_that_is_written_halfway_leaves_the_last_whole_one(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    Checkpoints().save_checkpoint({"epoch": 1}, path)
+
+    def killed(checkpoint, place):
+        Path(place).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, "save", killed)
+        Checkpoints().save_checkpoint({"epoch": 2}, path)
+    assert Checkpoints().load_checkpoint(path, weights_only=True) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 class ShortOfMemory(SlumpTask):

@@ -32,6 +32,16 @@ def test_a_timm_encoder_takes_timm_weights(tmp_path):
         assert torch.equal(next(target.parameters()), source.conv1.weight)
 
 
+def test_weights_of_old_torch_count_no_batches(tmp_path):
+    source, target = encoder(), encoder()
+    state = {name: value for name, value in source.state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert len(state) < len(source.state_dict())
+    torch.save(state, tmp_path / "w.pt")
+    load_encoder(target, str(tmp_path / "w.pt"), BANDS)
+    loaded = target.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in state.items())
+
+
 @pytest.mark.parametrize("name", ["resnet10t", "tu-mobilenetv3_small_100"])
 def test_encoders_of_timm_are_known_by_name(name):
     made = network.build_network("fpn", name, 5).eval()
@@ -90,6 +100,8 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 def test_files_that_are_no_weights_are_named(tmp_path):
     with pytest.raises(InputError, match=r"w\.pt: no such file"):
         read_state(tmp_path / "w.pt", "train.weights")
+    with pytest.raises(InputError, match=r"is no file; expected weights \(train\.weights\)"):
+        read_state(tmp_path, "train.weights")
     (tmp_path / "w.pt").write_bytes(b"no weights")
     with pytest.raises(InputError, match="not a file of weights"):
         read_state(tmp_path / "w.pt", "train.weights")

@@ -89,7 +89,13 @@ class Learning(Network):
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="Arithmetic; auto: bf16 where the device has it.")
     compile: bool = Field(False, description="Compile the network (torch.compile).")
-    seed: int = Field(0, description="Seed of weights, draws and augmentation.")
+    seed: int = Field(0, ge=0, description="Seed of weights, draws and augmentation.")
+
+    @model_validator(mode="after")
+    def _seeds_in_range(self) -> Self:
+        if self.seed + self.members > 2**32:
+            raise ValueError(f"seed {self.seed} must be at most {2**32 - self.members}: members count on from it, below 2^32")
+        return self
 
 
 class Placement(Section):

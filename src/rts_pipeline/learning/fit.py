@@ -5,24 +5,30 @@ from __future__ import annotations
 
 import gc
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing import ProcessRaisedException
 
 from rts_pipeline import machine
 from rts_pipeline.config import Learning, Placement
 from rts_pipeline.errors import UsageError, error_of
+from rts_pipeline.io.files import atomic
 from rts_pipeline.learning.datamodule import ChipModule
 from rts_pipeline.learning.record import Record
 from rts_pipeline.learning.task import SlumpTask
+from rts_pipeline.learning.weights import NO_TORCH_FILE
 
 FEWEST = 2
 """Windows at a time: batch normalisation needs two."""
@@ -54,6 +60,28 @@ class Device:
         return cls(kind, number, precision == "bf16" or (precision == "auto" and fast))
 
 
+class Checkpoints(TorchCheckpointIO):
+    """Writes checkpoints as all other files are written: a training that is killed leaves the last whole one.
+
+    Lightning's own copies them from the folder of temporary files, which often lies in another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint to `path`."""
+        with atomic(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class EndAtOnce(Callback):
+    """Lets SIGTERM end a training as it ends any program: Lightning would end it at leisure, and as if all were done."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take Lightning's answer to the signal away, and give the one that it may have swallowed so far."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if trainer.received_sigterm:
+            signal.raise_signal(signal.SIGTERM)
+
+
 def fit(
     make_task: Callable[[], SlumpTask], data: ChipModule, setting: Learning, device: Device, record: Record, folder: Path
 ) -> tuple[SlumpTask, int]:
@@ -77,18 +105,20 @@ def fit(
             f"{setting.batch_size} windows can't be shared by {device.number} devices",
             expected=f"a multiple of {device.number} with at least {FEWEST} for each",
         )
-    at_once = min((int(path.name) for path in folder.glob("[0-9]*")), default=share)
+    # an interrupted training's folder says how many fitted into memory; it may have run on another number of devices
+    most = min((int(path.name) for path in folder.glob("[0-9]*")), default=share)
+    at_once = next(_at_once(share, most), share)
     while True:
         seed_everything(data.seed, verbose=False)
         task = make_task()
         try:
-            _run(task, data, setting, device, record, folder / str(at_once), accumulate=share // at_once)
+            _run(task, data, setting, device, record, folder / str(most), accumulate=share // at_once)
             return task, at_once
         except (RuntimeError, ProcessRaisedException) as error:
             if not _out_of_memory(error):
                 raise _told(error) from None
         # outside of the handler: the traceback holds the tensors
-        at_once = _fewer(share, at_once, data)
+        most = at_once = _fewer(share, at_once, data)
         record.rows.clear()
         shutil.rmtree(folder, ignore_errors=True)
         del task
@@ -99,6 +129,7 @@ def fit(
 def _run(
     task: SlumpTask, data: ChipModule, setting: Learning, device: Device, record: Record, folder: Path, *, accumulate: int
 ) -> None:
+    last = _last(folder, record.member)
     folder.mkdir(parents=True, exist_ok=True)
     data.at_once = setting.batch_size // (device.number * accumulate)
     best = ModelCheckpoint(
@@ -118,8 +149,10 @@ def _run(
         accumulate_grad_batches=accumulate,
         precision="bf16-mixed" if device.bf16 else "32-true",
         max_epochs=task.steps // setting.steps_per_epoch,
-        callbacks=[record, *_limits(setting), best],
+        callbacks=[EndAtOnce(), record, *_limits(setting), best],
         default_root_dir=folder,
+        # in a job of SLURM Lightning takes the job's tasks for its own processes, which we start ourselves
+        plugins=[Checkpoints(), LightningEnvironment()],
         logger=TensorBoardLogger(record.path.parent, name="tensorboard", version=f"member_{record.member}"),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
@@ -127,11 +160,28 @@ def _run(
         enable_model_summary=False,
         gradient_clip_val=1.0,
     )
-    last = folder / "last.ckpt"
-    if last.exists():
-        print(f"train: member {record.member} goes on from its last epoch", file=sys.stderr)
-    trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=False)
+    trainer.fit(task, data, ckpt_path=last, weights_only=False)
     task.load_state_dict(torch.load(folder / "best.ckpt", map_location="cpu", weights_only=False)["state_dict"])
+
+
+def _last(folder: Path, member: int) -> Path | None:
+    """Return the checkpoint that a training goes on from, and say so; None: there is none, or one of them is damaged.
+
+    What a damaged one lies among is removed.
+    """
+    last = folder / "last.ckpt"
+    if not last.exists():
+        return None
+    for path in (last, folder / "best.ckpt"):
+        try:
+            torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+        except (FileNotFoundError, *NO_TORCH_FILE) as error:
+            reason = " ".join(str(error).splitlines()[:1])
+            print(f"train: member {member} starts anew: {path} is damaged ({reason})", file=sys.stderr)
+            shutil.rmtree(folder)
+            return None
+    print(f"train: member {member} goes on from its last epoch", file=sys.stderr)
+    return last
 
 
 def _limits(setting: Learning) -> list[Callback]:
@@ -153,13 +203,18 @@ def _out_of_memory(error: Exception) -> bool:
     return told or isinstance(error, torch.OutOfMemoryError)
 
 
+def _at_once(share: int, most: int) -> Iterator[int]:
+    """Give the numbers of windows at a time, at most so many, that make up a device's share of a step; the largest first."""
+    return (number for number in range(min(share, most), FEWEST - 1, -1) if share % number == 0)
+
+
 def _fewer(share: int, at_once: int, data: ChipModule) -> int:
-    smaller = [number for number in range(at_once // 2, FEWEST - 1, -1) if share % number == 0]
-    if not smaller:
+    smaller = next(_at_once(share, at_once // 2), None)
+    if smaller is None:
         raise UsageError(
             "train.batch_size",
             f"the GPU's memory is too small for {at_once} windows of {int(data.chips.size_px.iloc[0])} px at a time",
             do="lower chips.size_px, choose a smaller train.encoder, or train on another GPU",
         )
-    print(f"train: out of memory with {at_once} windows at a time; trying {smaller[0]}", file=sys.stderr)
-    return smaller[0]
+    print(f"train: out of memory with {at_once} windows at a time; trying {smaller}", file=sys.stderr)
+    return smaller

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rts_pipeline import machine
+from rts_pipeline import machine, stages
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Learning, Placement
 from rts_pipeline.grid import GeoBox, Grid
@@ -50,7 +50,7 @@ def train(
 ) -> None:
     """Train the network of a round.
 
-    A training that was killed goes on from its last epoch when it is started again with the same inputs.
+    A training that was killed goes on from its last epoch when it is started again with the same inputs and stage version.
 
     Args:
         chips: table of windows.
@@ -74,7 +74,15 @@ def train(
         # Weights that are kept expect the values that they were trained on.
         normalisation = Normalisation(**parent["normalisation"]) if parent else measure(table, reader, grid, ndvi=setting.ndvi)
         example = reader.read(_box(table.iloc[0], grid))[None].astype(np.float32)
-    made_of = [options.model_dump_json(), round, *map(sha256_file, (chips, labels)), *map(_identity, mosaics)]
+    made_of = [
+        stages.code("train"),
+        options.model_dump_json(),
+        round,
+        *map(sha256_file, (chips, labels)),
+        *map(_identity, mosaics),
+    ]
+    if parent is None and setting.weights is not None:
+        made_of.append(weights.sha256(setting.weights))
     with _quiet(), _workshop(out, sha256_json([made_of, parent])) as workshop:
         torch.set_num_threads(machine.threads())
         device = Device.of(placement, setting.precision)

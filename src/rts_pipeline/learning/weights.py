@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.io.files import sha256_file
 
 PREFIXES = ("", "model.", "encoder.", "model.encoder.", "backbone.", "module.")
 """What savers put before the names of an encoder's weights."""
@@ -30,6 +31,9 @@ BAND_NAMES = {
 
 State = dict[str, Tensor]
 
+NO_TORCH_FILE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError)
+"""What torch raises of a file that it hasn't written, or of which a part is missing."""
+
 
 def read_state(path: Path, key: str) -> State:
     """Return the tensors of a file: a state dict, or a checkpoint with one under "state_dict".
@@ -41,19 +45,26 @@ def read_state(path: Path, key: str) -> State:
     Raises:
         InputError: no such file, or not a file of weights.
     """
+    _check_file(path, key)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(path, "no such file", expected=f"weights ({key})") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except NO_TORCH_FILE as error:
         reason = str(error).splitlines()[0]
         raise InputError(path, f"not a file of weights ({reason})", expected=f"a torch state dict ({key})") from None
     state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
+def _check_file(path: Path, key: str) -> None:
+    if not path.is_file():
+        problem = "is no file" if path.exists() else "no such file"
+        raise InputError(path, problem, expected=f"weights ({key})")
+
+
 def load_weights(module: nn.Module, state: State, source: str | Path, key: str) -> None:
     """Put weights into `module`; names may carry a prefix, and what the module doesn't know is left.
+
+    A batch normalisation's count of batches may be missing, as torch allows: old versions of it wrote none.
 
     Args:
         module: the network, or its encoder.
@@ -64,8 +75,10 @@ def load_weights(module: nn.Module, state: State, source: str | Path, key: str) 
     Raises:
         InputError: they don't fit.
     """
-    wanted = {name: value.shape for name, value in module.state_dict().items()}
-    state = _renamed(state, wanted)
+    own = module.state_dict()
+    wanted = {name: value.shape for name, value in own.items()}
+    counts = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
+    state = {**counts, **_renamed(state, wanted)}
     wrong = [name for name, shape in wanted.items() if name not in state or state[name].shape != shape]
     if wrong:
         has = tuple(state[wrong[0]].shape) if wrong[0] in state else "nothing"
@@ -90,7 +103,7 @@ def load_encoder(encoder: nn.Module, weights: str, inputs: Sequence[str]) -> Non
         InputError: no such file, not weights, or weights that don't fit.
         UsageError: torchgeo doesn't know the name, or the file isn't in the cache.
     """
-    path, bands = _from_torchgeo(weights) if "_Weights." in weights else (Path(weights), None)
+    path, bands = _source(weights)
     state = read_state(path, "train.weights")
     wanted = {name: value.shape for name, value in encoder.state_dict().items()}
     state = _renamed(state, wanted)
@@ -98,6 +111,21 @@ def load_encoder(encoder: nn.Module, weights: str, inputs: Sequence[str]) -> Non
     if first in state and state[first].ndim == 4:
         state[first] = adapt(state[first], bands, inputs)
     load_weights(encoder, state, path, "train.weights")
+
+
+def sha256(weights: str) -> str:
+    """Return the checksum of the file of given weights for an encoder.
+
+    Args:
+        weights: as in `load_encoder`.
+
+    Raises:
+        InputError: no such file.
+        UsageError: torchgeo doesn't know the name, or the file isn't in the cache.
+    """
+    path, _ = _source(weights)
+    _check_file(path, "train.weights")
+    return sha256_file(path)
 
 
 def adapt(kernel: Tensor, bands: Sequence[str] | None, inputs: Sequence[str]) -> Tensor:
@@ -129,6 +157,11 @@ def _renamed(state: State, wanted: Mapping[str, Any]) -> State:
 
     options = (renamed(strip, add) for strip, add in product(PREFIXES, ("", "model.")))
     return max(options, key=lambda option: sum(name in wanted for name in option))
+
+
+def _source(weights: str) -> tuple[Path, list[str] | None]:
+    """Return the file of an encoder's weights, and the bands that they were trained on where that is known."""
+    return _from_torchgeo(weights) if "_Weights." in weights else (Path(weights), None)
 
 
 def _from_torchgeo(name: str) -> tuple[Path, list[str]]:
