@@ -223,10 +223,12 @@ def test_checksum_ignores_what_does_not_change_the_outline():
 def test_status_follows_the_labels(tmp_path):
     values = raster(((2, 2, 12, 12), 250), ((2, 20, 12, 30), 250), ((2, 40, 12, 50), 250), ((30, 2, 40, 12), 250))
     labels = [
-        ("positive", (12, 12, 22, 19)),  # touches at a corner
+        ("positive", (8, 8, 22, 19)),
         ("negative", (4, 4, 6, 6)),
-        ("negative", (5, 25, 8, 35)),
+        ("negative", (5, 16, 12, 35)),
         ("ignore", (4, 42, 6, 44)),
+        ("positive", (40, 12, 50, 19)),  # touches at a corner
+        ("negative", (30, 12, 40, 20)),  # along an edge
     ]
     outlines, candidates, _ = build(tmp_path, values, labels=labels)
     assert outlines.status.tolist() == ["known", "rejected", "candidate", "candidate"]
