@@ -37,11 +37,11 @@ class Decided:
         self.folder, self.seeds, self.reviews = folder, folder / "seeds.gpkg", []
         gpd.GeoDataFrame(geometry=list(seeds), crs=CRS).to_file(self.seeds)
 
-    def verdict(self, decision, outline, known_ids="", judged=None):
+    def verdict(self, decision, outline, known_ids="", judged=None, reason=None):
         number = len(self.reviews) + 1
         row = {
             **{"candidate_id": f"r{number:02d}-0001", "round": f"{number:02d}", "decision": decision, "possibility": 1.0},
-            **{"reject_reason": None, "reviewers": "ann", "n_reviews": 1, "agreement": None, "note": None},
+            **{"reject_reason": reason, "reviewers": "ann", "n_reviews": 1, "agreement": None, "note": None},
             **{"reviewed_at": f"2024-01-{number:02d}T00:00:00Z", "base_sha256": f"b{number}", "model_sha256": f"m{number}"},
             **{"prob_mean": 0.5 + number / 100, "prob_max": 0.9, "guideline_version": "1", "known_ids": known_ids},
             "judged_m2": (judged or outline).area,
@@ -75,6 +75,27 @@ def test_an_outline_is_asked_again_when_it_grew_by_more_than_the_share(decided):
     assert frame["known_ids"].tolist() == [*["seed-00001"] * 2, "seed-00002", *["seed-00001,seed-00002"] * 2, ""]
     assert [None if one is None else one.area for one in frame["known"]] == [400, 400, 400, 800, 800, None]
     assert decided.asked(strip(0, 119), strip(-3, 40), growth=0.0)["status"].tolist() == ["changed", "changed"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "statuses"),
+    [
+        ("snow or cloud", ["candidate", "changed"]),
+        ("no-data edge", ["candidate", "changed"]),
+        ("water", ["rejected", "known"]),
+        (None, ["rejected", "known"]),
+    ],
+)
+def test_ground_that_the_image_did_not_show_is_asked_again(decided, reason, statuses):
+    """Until somebody sees it."""
+    alone, grown = strip(200, 240), strip(-40, 40)
+    decided.verdict("reject", alone, reason=reason)
+    decided.verdict("reject", grown, "seed-00001", reason=reason)
+    assert decided.asked(alone, grown)["status"].tolist() == statuses
+    assert decided.inventory()["delineation_id"].tolist() == ["seed-00001", "seed-00002"]
+    decided.verdict("reject", alone, reason="bare ground")
+    decided.verdict("accept", grown, "seed-00001")
+    assert decided.asked(alone, grown)["status"].tolist() == ["rejected", "known"]
 
 
 def rectangle(west, south, east, north):

@@ -15,7 +15,7 @@ import shapely
 from pyproj import Transformer
 
 from rts_pipeline.components import fill_holes, merge
-from rts_pipeline.decided import compare
+from rts_pipeline.decided import asked_in_vain, compare
 from rts_pipeline.errors import InputError
 from rts_pipeline.expected import pixel_areas
 from rts_pipeline.grid import Grid
@@ -124,7 +124,7 @@ def build_candidates(
     left_out = omitted.total([block["left_out"] for block in sums])
     decided = read_geoparquet(labels).to_crs(grid.crs)
     frame = compare(frame.reset_index(drop=True), decided, options.candidates.growth, grid.pixel_m)
-    ranked = rank(frame[frame["status"].isin(ASKED)], decided)
+    ranked = rank(frame[frame["status"].isin(ASKED)], decided, options.candidates.growth)
     waiting = left_for_later(ranked, options.candidates)
     frame.loc[ranked.index[waiting], "status"] = "cut"
     write_parquet(out_outlines, frame[OUTLINE_COLUMNS])
@@ -213,11 +213,17 @@ def _touches(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame) -> NDArray[np.bo
     return hit
 
 
-def rank(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return the outlines with `known_m` and `score`, by score, then area, then place."""
+def rank(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float) -> gpd.GeoDataFrame:
+    """Return the outlines with `known_m` and `score`, by score, then area, then place.
+
+    Those that were asked in vain come after all others, so that they keep none of them from being asked where a round has a
+    largest number of candidates.
+    """
     known_m = known_distance(frame, labels[labels["kind"] == "positive"])
     scored = frame.assign(known_m=known_m, score=score(frame["prob_mean"].to_numpy(), known_m))
-    return scored.sort_values(["score", "area_m2"], ascending=False, kind="stable")
+    scored = scored.assign(again=asked_in_vain(frame, labels, growth))
+    order = {"again": True, "score": False, "area_m2": False}
+    return scored.sort_values(list(order), ascending=list(order.values()), kind="stable").drop(columns="again")
 
 
 def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:

@@ -9,11 +9,13 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.inventory import relations
-from rts_pipeline.lineage import MIN_SHARED_M2, SEPARATOR, common_ground, united
+from rts_pipeline.lineage import MIN_SHARED_M2, SEPARATOR, common_ground, covered_m2, united
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
+
+    Geometries = NDArray[np.object_]
 
 
 def compare(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float, pixel_m: float) -> gpd.GeoDataFrame:
@@ -45,7 +47,7 @@ def compare(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float, pi
     scale = frame["area_m2"].to_numpy() / frame.area.to_numpy()
     known_m2 = np.fmax(shapely.area(outlines) * scale, _judged_m2(frame, labels, pixel_m))
     grown = frame["area_m2"].to_numpy() > (1 + growth) * known_m2
-    rejected = frame.area.to_numpy() <= (1 + growth) * _rejected_m2(frame, labels) + MIN_SHARED_M2
+    rejected = _mostly(frame.geometry.to_numpy(), labels.geometry[labels["kind"] == "negative"], growth)
     status = np.select([is_known & grown, is_known, rejected], ["changed", "known", "rejected"], "candidate")
     names = pd.Series(slumps["label_id"].to_numpy()[slump], dtype="str").groupby(known).agg(SEPARATOR.join)
     return frame.assign(
@@ -53,6 +55,20 @@ def compare(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float, pi
         known_ids=names.reindex(frame.index).fillna("").astype("str"),
         known=gpd.GeoSeries(outlines, index=frame.index, crs=frame.crs),
     )
+
+
+def asked_in_vain(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float) -> NDArray[np.bool_]:
+    """Return which outlines show, beyond what is known, mostly ground that reviewers looked at and couldn't tell.
+
+    Args:
+        frame: outlines as `compare` returns them.
+        labels: labels of the round.
+        growth: share of that ground that the rest may have.
+    """
+    outlines, known = frame.geometry.to_numpy().copy(), frame["known"].to_numpy()
+    there = ~shapely.is_missing(known)
+    outlines[there] = shapely.difference(outlines[there], known[there])
+    return _mostly(outlines, labels.geometry[(labels["kind"] == "ignore") & (labels["reviewers"] != "")], growth)
 
 
 def _over(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame, pixel_m: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -65,12 +81,10 @@ def _over(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame, pixel_m: float) -> 
     return one[over], other[over]
 
 
-def _rejected_m2(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> NDArray[np.float64]:
-    """Return the area of each outline, in its CRS, that reviewers rejected."""
-    refused = labels.geometry[labels["kind"] == "negative"]
-    place, label = frame.sindex.query(refused, predicate="intersects")[::-1]
-    ground = united(refused.to_numpy()[label], place, len(frame))
-    return np.nan_to_num(shapely.area(shapely.intersection(frame.geometry.to_numpy(), ground)))
+def _mostly(outlines: Geometries, ground: gpd.GeoSeries, growth: float) -> NDArray[np.bool_]:
+    """Return which outlines lie on some ground, but for a rest that is at most the share `growth` of what lies there."""
+    most: NDArray[np.bool_] = shapely.area(outlines) <= (1 + growth) * covered_m2(outlines, ground.to_numpy()) + MIN_SHARED_M2
+    return most
 
 
 def _judged_m2(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, pixel_m: float) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from rts_pipeline.inventory.dictionary import HISTORY, INVENTORY
 from rts_pipeline.inventory.relations import ASKED, MOSTLY, PROPOSED, SAME_IOU, UNOBSERVED
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, united
+from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, covered_m2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +39,6 @@ OF_ITS_PROJECT = ("delineation_id", "source", "iteration", "decision", "parts", 
 """Columns that name rounds and candidates of the project that made the earlier inventory, or that are made anew."""
 STABLE_SCAR = "stable scar"
 """The reason with which reviewers reject an outline that shows where a slump once was."""
-NOT_SEEN = ("snow or cloud", "no-data edge")
-"""Reasons that tell nothing of the ground."""
 REJECTED = "rejected"
 """Stands for any other reason."""
 
@@ -236,16 +234,8 @@ def known_before(places: Sequence[Any], earlier: gpd.GeoDataFrame) -> NDArray[np
 def _rejections(outlines: Geometries, rejected: gpd.GeoDataFrame) -> list[str]:
     """Return what reviewers said of most of each outline's ground: `STABLE_SCAR`, `REJECTED` or nothing ("")."""
     everything, scars = rejected.geometry.to_numpy(), (rejected["reject_reason"] == STABLE_SCAR).to_numpy(bool)
-    as_scar, at_all = (_covered(outlines, by) >= MOSTLY for by in (everything[scars], everything))
+    as_scar, at_all = (covered_m2(outlines, by) >= MOSTLY * shapely.area(outlines) for by in (everything[scars], everything))
     return np.select([as_scar, at_all], [STABLE_SCAR, REJECTED], "").tolist()
-
-
-def _covered(outlines: Geometries, by: Geometries) -> NDArray[np.float64]:
-    """Return the share of each outline's area that others, which may overlap each other, cover."""
-    other, one = shapely.STRtree(outlines).query(by, predicate="intersects")
-    shared = shapely.area(shapely.intersection(outlines, united(by[other], one, len(outlines))))
-    share: NDArray[np.float64] = np.nan_to_num(shared) / shapely.area(outlines)
-    return share
 
 
 def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) -> pd.DataFrame:
