@@ -77,6 +77,7 @@ def build(
     choice, label_file, aoi_file = tmp_path / "validation.json", tmp_path / "labels.parquet", tmp_path / "aoi.gpkg"
     choice.write_text(json.dumps({**CHOSEN, "weights_sha256": "ab" * 32}))
     decided = pd.DataFrame({"kind": pd.Series([kind for kind, _ in labels], dtype="str"), "known_ids": "", "judged_m2": np.nan})
+    decided["reviewers"] = "ann"
     decided["label_id"] = [f"seed-{number:05d}" for number in range(1, len(labels) + 1)]
     gpd.GeoDataFrame(decided, geometry=[place(*at) for _, at in labels], crs=CRS).to_parquet(label_file)
     gpd.GeoSeries([place(*aoi)], crs=CRS).to_crs("EPSG:4326").to_file(aoi_file)
@@ -223,10 +224,12 @@ def test_checksum_ignores_what_does_not_change_the_outline():
 def test_status_follows_the_labels(tmp_path):
     values = raster(((2, 2, 12, 12), 250), ((2, 20, 12, 30), 250), ((2, 40, 12, 50), 250), ((30, 2, 40, 12), 250))
     labels = [
-        ("positive", (12, 12, 22, 19)),  # touches at a corner
+        ("positive", (8, 8, 22, 19)),
         ("negative", (4, 4, 6, 6)),
-        ("negative", (5, 25, 8, 35)),
+        ("negative", (5, 16, 12, 35)),
         ("ignore", (4, 42, 6, 44)),
+        ("positive", (40, 12, 50, 19)),  # touches at a corner
+        ("negative", (30, 12, 40, 20)),  # along an edge
     ]
     outlines, candidates, _ = build(tmp_path, values, labels=labels)
     assert outlines.status.tolist() == ["known", "rejected", "candidate", "candidate"]
@@ -283,6 +286,17 @@ def test_what_is_cut_waits_and_is_counted(tmp_path, capsys):
     capsys.readouterr()
     assert len(build(tmp_path, values)[1]) == 4
     assert capsys.readouterr().err == ""
+
+
+def test_what_was_asked_in_vain_keeps_nothing_new_from_being_asked(tmp_path):
+    values = raster(((2, 2, 12, 12), 250), ((2, 30, 12, 40), 230), ((40, 2, 50, 12), 200), ((40, 30, 50, 40), 150))
+    labels = [("ignore", (2, 2, 12, 12)), ("ignore", (2, 30, 12, 38)), ("ignore", (40, 2, 44, 12))]
+    _, candidates, _ = build(tmp_path, values, labels=labels)
+    assert candidates.prob_mean.tolist() == [0.8, 0.6, 1.0, 0.92], "most of the last two was looked at before"
+    outlines, candidates, _ = build(tmp_path, values, labels=labels, asked={"max_count": 2})
+    assert outlines.status.tolist() == ["cut", "cut", "candidate", "candidate"]
+    changed = [("positive", (2, 30, 6, 40)), ("ignore", (6, 30, 12, 40))]
+    assert build(tmp_path, values, labels=changed)[1].prob_mean.tolist() == [1.0, 0.8, 0.6, 0.92]
 
 
 def test_a_cut_change_is_asked_when_its_turn_comes(tmp_path):

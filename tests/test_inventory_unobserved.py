@@ -116,6 +116,15 @@ def test_reviewers_who_saw_something_else_take_it_out(tmp_path, reason, stays):
     assert one(relations)[["relation", "status"]].tolist() == ["unknown", "asked"]
 
 
+def test_ground_that_was_rejected_twice_counts_once(tmp_path):
+    """An outline that is much larger than one that was rejected is asked again, and may be rejected too."""
+    project = Project(tmp_path)
+    project.round(("reject", square(0, 0, 20), {"reject_reason": "water"}))
+    project.round(("reject", square(0, 0, 25), {"reject_reason": "water"}))
+    slumps, _ = project.build(earlier(tmp_path))
+    assert slumps["rts_uid"].tolist() == ["old"], "less than half of it was rejected"
+
+
 def test_it_takes_no_ground_of_another_slump(tmp_path):
     """A neighbour overlaps by accident; a slump that was found there and is said to be another takes all."""
     project = Project(tmp_path)

@@ -9,6 +9,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.labels import COLUMNS, LabelRaster, build_labels
 from rts_pipeline.options import LabelsOptions
+from rts_pipeline.review.events import REJECT_REASONS
 
 OPTIONS = LabelsOptions(grid=GridSection(crs=CRS))
 SQUARE = shapely.box(400000, 3800000, 400100, 3800100)
@@ -48,6 +49,17 @@ def test_decisions_become_kinds(tmp_path, seeds):
         "bare ground",
         "2024-01-01T00:00:00Z",
     ]
+
+
+@pytest.mark.parametrize("known_ids", ["", "seed-00001"])
+@pytest.mark.parametrize("reason", [None, *REJECT_REASONS])
+def test_what_the_image_did_not_show_is_not_judged(tmp_path, seeds, reason, known_ids):
+    outline = SQUARE.buffer(30)
+    row = review_row("r01-0001", "reject", outline) | {"reject_reason": reason, "known_ids": known_ids, "judged_m2": 100.0}
+    label = build(tmp_path, seeds, write_review(tmp_path / "reviewed.parquet", [row])).set_index("label_id").loc["r01-0001"]
+    seen = reason not in {"snow or cloud", "no-data edge"}
+    assert (label["kind"], label["reason"]) == ("negative" if seen else "ignore", reason or "")
+    assert np.isnan(label["judged_m2"]) == (not seen)
 
 
 def test_all_rounds_count(tmp_path, seeds):

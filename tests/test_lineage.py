@@ -8,8 +8,8 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rts_pipeline.candidates import compare
 from rts_pipeline.config import GridSection, Place, Time
+from rts_pipeline.decided import compare
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import canonical_json
 from rts_pipeline.labels import build_labels
@@ -37,11 +37,11 @@ class Decided:
         self.folder, self.seeds, self.reviews = folder, folder / "seeds.gpkg", []
         gpd.GeoDataFrame(geometry=list(seeds), crs=CRS).to_file(self.seeds)
 
-    def verdict(self, decision, outline, known_ids="", judged=None):
+    def verdict(self, decision, outline, known_ids="", judged=None, reason=None):
         number = len(self.reviews) + 1
         row = {
             **{"candidate_id": f"r{number:02d}-0001", "round": f"{number:02d}", "decision": decision, "possibility": 1.0},
-            **{"reject_reason": None, "reviewers": "ann", "n_reviews": 1, "agreement": None, "note": None},
+            **{"reject_reason": reason, "reviewers": "ann", "n_reviews": 1, "agreement": None, "note": None},
             **{"reviewed_at": f"2024-01-{number:02d}T00:00:00Z", "base_sha256": f"b{number}", "model_sha256": f"m{number}"},
             **{"prob_mean": 0.5 + number / 100, "prob_max": 0.9, "guideline_version": "1", "known_ids": known_ids},
             "judged_m2": (judged or outline).area,
@@ -57,11 +57,11 @@ class Decided:
         build_inventory(self.seeds, self.reviews, self.folder / "inventory.parquet", INVENTORY)
         return gpd.read_parquet(self.folder / "inventory.parquet")
 
-    def asked(self, *outlines, growth=0.5):
-        """Compare outlines in the next round."""
+    def asked(self, *outlines, growth=0.5, labels=None):
+        """Compare outlines in the next round, with its labels."""
         area = [outline.area for outline in outlines]
         frame = gpd.GeoDataFrame({"area_m2": area}, geometry=list(outlines), crs=CRS)
-        return compare(frame, self.labels(), growth)
+        return compare(frame, self.labels() if labels is None else labels, growth, 3.0)
 
 
 @pytest.fixture
@@ -75,6 +75,78 @@ def test_an_outline_is_asked_again_when_it_grew_by_more_than_the_share(decided):
     assert frame["known_ids"].tolist() == [*["seed-00001"] * 2, "seed-00002", *["seed-00001,seed-00002"] * 2, ""]
     assert [None if one is None else one.area for one in frame["known"]] == [400, 400, 400, 800, 800, None]
     assert decided.asked(strip(0, 119), strip(-3, 40), growth=0.0)["status"].tolist() == ["changed", "changed"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "statuses"),
+    [
+        ("snow or cloud", ["candidate", "changed"]),
+        ("no-data edge", ["candidate", "changed"]),
+        ("water", ["rejected", "known"]),
+        (None, ["rejected", "known"]),
+    ],
+)
+def test_ground_that_the_image_did_not_show_is_asked_again(decided, reason, statuses):
+    """Until somebody sees it."""
+    alone, grown = strip(200, 240), strip(-40, 40)
+    decided.verdict("reject", alone, reason=reason)
+    decided.verdict("reject", grown, "seed-00001", reason=reason)
+    assert decided.asked(alone, grown)["status"].tolist() == statuses
+    assert decided.inventory()["delineation_id"].tolist() == ["seed-00001", "seed-00002"]
+    decided.verdict("reject", alone, reason="bare ground")
+    decided.verdict("accept", grown, "seed-00001")
+    assert decided.asked(alone, grown)["status"].tolist() == ["rejected", "known"]
+
+
+def rectangle(west, south, east, north):
+    return shapely.box(500_000 + west, 3_900_000 + south, 500_000 + east, 3_900_000 + north)
+
+
+KNOWN, REFUSED = rectangle(0, 0, 200, 100), rectangle(1000, 0, 1020, 15)
+NEXT_TO_DECIDED = {
+    "half a metre of a known slump": (rectangle(199.5, 0, 300, 100), "candidate"),
+    "its edge": (rectangle(200, 0, 300, 100), "candidate"),
+    "its corner": (rectangle(200, 100, 300, 200), "candidate"),
+    "a twentieth of it": (rectangle(190, 0, 390, 100), "candidate"),
+    "a quarter of it": (rectangle(150, 0, 350, 100), "known"),
+    "a strip of it that is most of a narrow outline": (rectangle(198, 0, 201, 100), "known"),
+    "all of it and much more": (rectangle(0, 0, 400, 100), "changed"),
+    "around what was rejected": (rectangle(900, 0, 1100, 150), "candidate"),
+    "beside what was rejected": (rectangle(1020, 0, 1200, 150), "candidate"),
+    "half a metre of what was rejected": (rectangle(1019.5, 0, 1200, 150), "candidate"),
+    "what was rejected": (REFUSED, "rejected"),
+    "in what was rejected": (rectangle(1005, 5, 1010, 10), "rejected"),
+    "what was rejected, and a pixel's ring but for a side": (rectangle(997, 0, 1023, 15), "rejected"),
+    "what was rejected, and half as much": (rectangle(1000, 0, 1030, 15), "rejected"),
+    "what was rejected, and more than half as much": (rectangle(1000, 0, 1030.1, 15), "candidate"),
+    "half of what was rejected, and as much beside it": (rectangle(1010, 0, 1030, 15), "candidate"),
+}
+
+
+@pytest.mark.parametrize(("outline", "status"), NEXT_TO_DECIDED.values(), ids=NEXT_TO_DECIDED)
+def test_a_neighbour_of_what_was_decided_is_asked(tmp_path, outline, status):
+    decided = Decided(tmp_path, [KNOWN])
+    decided.verdict("reject", REFUSED)
+    frame = decided.asked(outline)
+    assert frame["status"].tolist() == [status]
+    assert frame["known_ids"].tolist() == ["seed-00001" if status in {"known", "changed"} else ""]
+
+
+def test_what_was_judged_of_a_neighbour_says_nothing_of_a_slump_that_grew(tmp_path):
+    decided = Decided(tmp_path, [rectangle(0, 0, 20, 50)])
+    decided.verdict("accept", rectangle(60, 0, 260, 100))
+    assert decided.asked(rectangle(0, 0, 60, 50))["status"].tolist() == ["changed"], "though it touches a larger one"
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.2, 0.5])
+def test_what_was_rejected_is_not_asked_again(decided, growth):
+    """Nor the same ground in other outlines, in any later round."""
+    outlines = [strip(200, 240), strip(238, 290), strip(195, 400), strip(120, 515)]
+    for number, outline in enumerate(outlines, 1):
+        assert decided.asked(outline, growth=growth)["status"].tolist() == ["candidate"]
+        decided.verdict("reject", outline)
+        assert decided.asked(*outlines[:number], growth=growth)["status"].tolist() == ["rejected"] * number
+    assert decided.asked(strip(198, 236), strip(204, 244), strip(130, 510), growth=growth)["status"].eq("rejected").all()
 
 
 @pytest.mark.parametrize("decision", ["accept", "edit"])
@@ -193,6 +265,34 @@ def test_no_verdict_disappears(tmp_path, rounds):
         shapely.area(shapely.intersection(*[slumps.geometry.to_numpy()[i] for i in np.triu_indices(len(slumps), 1)])).sum()
         < 1e-6
     )
+
+
+judged = st.lists(
+    st.tuples(st.sampled_from(["accept", "edit", "reject"]), st.integers(-30, 30), st.integers(1, 25), st.booleans()),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(judged)
+def test_only_new_ground_is_asked(tmp_path, rounds):
+    """What was judged isn't asked in the next round, what was rejected in no later one; what touches nothing always is."""
+    decided, refused = Decided(tmp_path), []
+    labels = decided.labels()
+    for decision, start, length, on_edge in rounds:
+        outline = strip(5 * start, 5 * (start + length)) if on_edge else strip(5 * start + 1.3, 5 * (start + length) - 1.3)
+        row = decided.asked(outline, labels=labels).iloc[0]
+        if row["status"] in {"candidate", "changed"}:
+            drawn = outline if decision != "edit" else shapely.affinity.scale(outline, 0.6, 1.0)
+            decided.verdict(decision, drawn, row["known_ids"], judged=outline)
+            refused += [outline] if decision == "reject" else []
+            labels = decided.labels()
+        again = [outline, *refused, *(one.buffer(-0.5, join_style="mitre") for one in refused)]
+        assert decided.asked(*again, labels=labels)["status"].isin(["known", "rejected"]).all()
+        east = labels.total_bounds[2] - 500_000
+        clear = decided.asked(strip(east, east + 30), strip(east - 0.5, east + 30), labels=labels)
+        assert clear["status"].tolist() == ["candidate"] * 2
 
 
 def test_places_need_shared_ground():

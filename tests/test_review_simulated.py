@@ -8,6 +8,7 @@ from shapely.affinity import translate
 
 from review_case import AT, CRS, GRID, STRICT, Case, place, square
 from rts_pipeline.errors import InputError
+from rts_pipeline.review.events import REJECT_REASONS
 from rts_pipeline.review.finish import finish
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson
@@ -77,6 +78,12 @@ def test_errors_depend_on_seed_and_place_alone():
     assert (other != rejected).any()
     accepted = np.array(decisions(candidates, [], false_accept_rate=0.1, seed=1)) == "accept"
     assert 0.06 < accepted.mean() < 0.14
+
+
+def test_the_reasons_are_of_the_ground():
+    """Who is told the truth saw it: none says that the images didn't show it, which would leave the outline undecided."""
+    decided = judge(np.array([square(i) for i in range(100)]), np.array([translate(square(0), 0, 90_000)]), Errors())
+    assert {verdict["reject_reason"] for verdict in decided} == set(REJECT_REASONS) - {"snow or cloud", "no-data edge"}
 
 
 def test_a_whole_review(tmp_path):

@@ -15,6 +15,7 @@ import shapely
 from pyproj import Transformer
 
 from rts_pipeline.components import fill_holes, merge
+from rts_pipeline.decided import asked_in_vain, compare
 from rts_pipeline.errors import InputError
 from rts_pipeline.expected import pixel_areas
 from rts_pipeline.grid import Grid
@@ -23,7 +24,7 @@ from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.io.vectors import read_outlines, write_gpkg
-from rts_pipeline.lineage import SEPARATOR, known_outlines, united
+from rts_pipeline.lineage import known_outlines
 from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.necks import Probabilities, Read, cut_necks
 from rts_pipeline.omitted import Counts, Omitted, tell
@@ -58,8 +59,8 @@ CANDIDATE_COLUMNS = [
     "geometry",
 ]
 STATUSES = ("candidate", "changed", "cut", "known", "rejected")
-"""New; over known slumps, but much larger than they are; either of these, but left for a later round; over known slumps; over
-what was rejected."""
+"""New; over known slumps, but much larger than they are; either of these, but left for a later round; over known slumps; mostly
+over what was rejected."""
 ASKED = ("candidate", "changed")
 
 
@@ -122,8 +123,8 @@ def build_candidates(
     frame = omitted.rows_without(frame, "outside_aoi", ~_touches(frame, area))
     left_out = omitted.total([block["left_out"] for block in sums])
     decided = read_geoparquet(labels).to_crs(grid.crs)
-    frame = compare(frame.reset_index(drop=True), decided, options.candidates.growth)
-    ranked = rank(frame[frame["status"].isin(ASKED)], decided)
+    frame = compare(frame.reset_index(drop=True), decided, options.candidates.growth, grid.pixel_m)
+    ranked = rank(frame[frame["status"].isin(ASKED)], decided, options.candidates.growth)
     waiting = left_for_later(ranked, options.candidates)
     frame.loc[ranked.index[waiting], "status"] = "cut"
     write_parquet(out_outlines, frame[OUTLINE_COLUMNS])
@@ -212,55 +213,17 @@ def _touches(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame) -> NDArray[np.bo
     return hit
 
 
-def compare(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float) -> gpd.GeoDataFrame:
-    """Compare outlines with everything that was decided before.
+def rank(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float) -> gpd.GeoDataFrame:
+    """Return the outlines with `known_m` and `score`, by score, then area, then place.
 
-    Args:
-        frame: outlines, index 0..n-1, in the CRS of the labels.
-        labels: labels of the round.
-        growth: share above the area of what is known there, and of what reviewers saw there, from which on it is asked again.
-
-    Returns:
-        The outlines with `status` (one of `STATUSES`), `known_ids` (labels of the known slumps that it lies over, joined by
-        commas) and `known` (their union, None where there is none).
+    Those that were asked in vain come after all others, so that they keep none of them from being asked where a round has a
+    largest number of candidates.
     """
-    import geopandas as gpd
-
-    slumps = labels[labels["kind"] == "positive"]
-    known, slump = frame.sindex.query(slumps.geometry, predicate="intersects")[::-1]
-    order = np.lexsort([slump, known])
-    known, slump = known[order], slump[order]
-    outlines = united(slumps.geometry.to_numpy()[slump], known, len(frame))
-    is_known = ~shapely.is_missing(outlines)
-    scale = frame["area_m2"].to_numpy() / frame.area.to_numpy()
-    known_m2 = np.fmax(shapely.area(outlines) * scale, _judged_m2(frame, labels))
-    grown = frame["area_m2"].to_numpy() > (1 + growth) * known_m2
-    rejected = _touches(frame, labels[labels["kind"] == "negative"])
-    status = np.select([is_known & grown, is_known, rejected], ["changed", "known", "rejected"], "candidate")
-    names = pd.Series(slumps["label_id"].to_numpy()[slump], dtype="str").groupby(known).agg(SEPARATOR.join)
-    return frame.assign(
-        status=pd.Series(status, dtype="str"),
-        known_ids=names.reindex(frame.index).fillna("").astype("str"),
-        known=gpd.GeoSeries(outlines, index=frame.index, crs=frame.crs),
-    )
-
-
-def _judged_m2(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> NDArray[np.float64]:
-    """Return the area of the largest outline that reviewers saw where each lies, and either took for a slump (perhaps redrawn
-    smaller) or refused to put in the place of a known one; 0 where there was none.
-    """
-    seen = labels[((labels["kind"] == "positive") | (labels["known_ids"] != "")) & labels["judged_m2"].notna()]
-    place, label = frame.sindex.query(seen.geometry, predicate="intersects")[::-1]
-    judged = np.zeros(len(frame))
-    np.maximum.at(judged, place, seen["judged_m2"].to_numpy()[label])
-    return judged
-
-
-def rank(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return the outlines with `known_m` and `score`, by score, then area, then place."""
     known_m = known_distance(frame, labels[labels["kind"] == "positive"])
     scored = frame.assign(known_m=known_m, score=score(frame["prob_mean"].to_numpy(), known_m))
-    return scored.sort_values(["score", "area_m2"], ascending=False, kind="stable")
+    scored = scored.assign(again=asked_in_vain(frame, labels, growth))
+    order = {"again": True, "score": False, "area_m2": False}
+    return scored.sort_values(list(order), ascending=list(order.values()), kind="stable").drop(columns="again")
 
 
 def layers(candidates: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:

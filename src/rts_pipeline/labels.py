@@ -18,6 +18,7 @@ from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.lineage import MIN_SHARED_M2, SEED, replacements, seed_ids, united, with_lineage
 from rts_pipeline.options import LabelsOptions
+from rts_pipeline.review.events import NOT_SEEN
 
 KINDS = {
     "accept": "positive",
@@ -27,7 +28,7 @@ KINDS = {
     "unsure": "ignore",
     "unseen": "ignore",
 }
-"""Kind of label that each decision of a review becomes."""
+"""Kind of label that each decision of a review becomes; a "reject" for one of `NOT_SEEN` is ignored, as what nobody judged."""
 
 PRIORITY = ("ignore", "negative", "positive")
 """Where labels overlap the later kind wins."""
@@ -194,10 +195,11 @@ def _from_review(path: Path, crs: str) -> gpd.GeoDataFrame:
     if len(unknown):
         raise InputError(path, f"unknown decision '{unknown.iloc[0]}'", expected=", ".join(KINDS))
     rows = with_lineage(rows.to_crs(crs))
+    not_seen = (rows.decision == "reject") & rows.reject_reason.isin(NOT_SEEN)
     return gpd.GeoDataFrame(
         {
             "label_id": rows.candidate_id.astype("string"),
-            "kind": rows.decision.map(KINDS),
+            "kind": rows.decision.map(KINDS).mask(not_seen, "ignore"),
             "source": "round " + rows["round"].astype(int).astype(str).str.zfill(2),
             "candidate_id": rows.candidate_id.astype("string"),
             "reviewers": rows.reviewers.fillna("").astype(str),
@@ -205,8 +207,8 @@ def _from_review(path: Path, crs: str) -> gpd.GeoDataFrame:
             "reason": rows.reject_reason.fillna("").astype(str),
             "possibility": rows.possibility.astype("float64"),
             "known_ids": rows.known_ids,
-            # nobody judged what nobody looked at: a known slump that changed there is asked again
-            "judged_m2": rows.judged_m2.where(rows.decision != "unseen"),
+            # nobody judged what nobody looked at, or what no image showed: a known slump that changed there is asked again
+            "judged_m2": rows.judged_m2.mask(not_seen | (rows.decision == "unseen")),
         },
         geometry=_clean(rows),
         crs=crs,

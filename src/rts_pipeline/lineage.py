@@ -90,3 +90,11 @@ def united(outlines: Geometries, owner: NDArray[Any], count: int) -> Geometries:
         result[owners[~several]] = shapely.get_geometry(collections[~several], 0)
         result[owners[several]] = shapely.union_all(collections[several][:, None], axis=1)
     return result
+
+
+def covered_m2(outlines: Geometries, by: Geometries) -> NDArray[np.float64]:
+    """Return the area of each of n outlines that others, which may overlap each other, cover, in the unit of their CRS."""
+    other, one = shapely.STRtree(outlines).query(by, predicate="intersects")
+    ground = shapely.intersection(outlines, united(by[other], one, len(outlines)))
+    area: NDArray[np.float64] = np.nan_to_num(shapely.area(ground))
+    return area

@@ -89,7 +89,8 @@ class Candidates(Section):
         0.5,
         ge=0,
         description="An outline over known slumps is asked about again when its area is by more than this share above theirs,"
-        " and above that of every outline that was judged there before.",
+        " and above that of every outline that was judged there before; one on rejected ground when the rest of it exceeds this"
+        " share of that ground.",
     )
     max_count: Count | None = Field(
         None, description="Most outlines that a round asks about, those worth most first; the others wait. null: all."

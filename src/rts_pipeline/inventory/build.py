@@ -17,7 +17,7 @@ from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.change import STATED, change_of, read_change
 from rts_pipeline.inventory.decisions import Decisions
 from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE, conform
-from rts_pipeline.inventory.earlier import NOT_SEEN, known_before, match_earlier, read_earlier
+from rts_pipeline.inventory.earlier import known_before, match_earlier, read_earlier
 from rts_pipeline.inventory.identity import arts_uid, distinct, possibility_class
 from rts_pipeline.inventory.observed import acquisitions
 from rts_pipeline.inventory.relations import ASKED, pairs_of, stated, table
@@ -27,6 +27,7 @@ from rts_pipeline.io.tables import read_geoparquet, write_csv, write_parquet
 from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.lineage import SEED, seed_ids, with_lineage
 from rts_pipeline.options import InventoryOptions
+from rts_pipeline.review.events import NOT_SEEN
 from rts_pipeline.review.rounds import POSITIVE
 
 if TYPE_CHECKING:

@@ -20,11 +20,10 @@ import shapely
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.dictionary import HISTORY, INVENTORY
-from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU, UNOBSERVED
+from rts_pipeline.inventory.relations import ASKED, MOSTLY, PROPOSED, SAME_IOU, UNOBSERVED
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.inventory.unite import MOSTLY, NARROW_PX
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2, common_ground
+from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, covered_m2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,12 +37,8 @@ EARLIER = "earlier"
 """Source and decision of a slump that is carried along."""
 OF_ITS_PROJECT = ("delineation_id", "source", "iteration", "decision", "parts", "change_of", "relation", "related_uids")
 """Columns that name rounds and candidates of the project that made the earlier inventory, or that are made anew."""
-LITTLE = 0.1
-"""Outlines of which neither shares more than this share of its area are neighbours that overlap by accident."""
 STABLE_SCAR = "stable scar"
 """The reason with which reviewers reject an outline that shows where a slump once was."""
-NOT_SEEN = ("snow or cloud", "no-data edge")
-"""Reasons that tell nothing of the ground."""
 REJECTED = "rejected"
 """Stands for any other reason."""
 
@@ -239,16 +234,8 @@ def known_before(places: Sequence[Any], earlier: gpd.GeoDataFrame) -> NDArray[np
 def _rejections(outlines: Geometries, rejected: gpd.GeoDataFrame) -> list[str]:
     """Return what reviewers said of most of each outline's ground: `STABLE_SCAR`, `REJECTED` or nothing ("")."""
     everything, scars = rejected.geometry.to_numpy(), (rejected["reject_reason"] == STABLE_SCAR).to_numpy(bool)
-    as_scar, at_all = (_covered(outlines, by) >= MOSTLY for by in (everything[scars], everything))
+    as_scar, at_all = (covered_m2(outlines, by) >= MOSTLY * shapely.area(outlines) for by in (everything[scars], everything))
     return np.select([as_scar, at_all], [STABLE_SCAR, REJECTED], "").tolist()
-
-
-def _covered(outlines: Geometries, by: Geometries) -> NDArray[np.float64]:
-    """Return the share of each outline's area that others, which overlap each other nowhere, cover."""
-    other, one = shapely.STRtree(outlines).query(by, predicate="intersects")
-    shared = shapely.area(shapely.intersection(outlines[one], by[other]))
-    share: NDArray[np.float64] = np.bincount(one, shared, minlength=len(outlines)) / shapely.area(outlines)
-    return share
 
 
 def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) -> pd.DataFrame:
@@ -260,8 +247,8 @@ def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) 
     keep = shared > MIN_SHARED_M2
     new, old, ground, shared = new[keep], old[keep], ground[keep], shared[keep]
     pairs = relations.pair_numbers(outlines[new], before[old], shared)
-    most = pairs[["share", "related_share"]].max(axis=1)
-    slight = (most < LITTLE) | relations.narrow(ground, NARROW_PX * pixel_m, (most < MOSTLY).to_numpy())
+    most = pairs[["share", "related_share"]].max(axis=1).to_numpy()
+    slight = relations.slight(most, ground, pixel_m)
     years = earlier_years(earlier)
     pairs = pairs.assign(
         **{"new": new, "old": old, "ground": ground, "slight": slight, "close": ~slight & (most >= MOSTLY)},

@@ -18,7 +18,7 @@ from rts_pipeline.errors import RefusedError
 from rts_pipeline.graph import components
 from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.merge import merged
-from rts_pipeline.inventory.relations import ASKED, DECIDED, PROPOSED, SAME_IOU
+from rts_pipeline.inventory.relations import ASKED, DECIDED, MOSTLY, NARROW_PX, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, replacements, united
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     Geometries = NDArray[np.object_]
     Positions = NDArray[np.intp]
 
-NARROW_PX = 0.9
-"""Overlaps nowhere as wide as this are no more than how sure a hand is: outlines are drawn to about a pixel."""
-MOSTLY = 0.5
-"""Of an outline that shares more than this share of its area the overlap is never by accident."""
 SURE = 0.2
 """Where the smaller of two outlines shares less than this share of its area, the lab is asked whether they are one slump."""
 

@@ -33,6 +33,8 @@ REJECT_REASONS: tuple[RejectReason, ...] = (
     "stable scar",
     "other",
 )
+NOT_SEEN: tuple[RejectReason, ...] = ("snow or cloud", "no-data edge")
+"""Reasons that tell nothing of the ground: the image didn't show it."""
 OutlineScope = Literal["active part", "active part and debris tongue", "whole scar"]
 OUTLINE_SCOPES: tuple[OutlineScope, ...] = ("active part", "active part and debris tongue", "whole scar")
 REVIEWER = re.compile(r"^\w(?:[\w .-]{0,62}\w)?$")

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.review.events import REJECT_REASONS, Event, Role, make_event, missed_id
+from rts_pipeline.review.events import NOT_SEEN, REJECT_REASONS, Event, Role, make_event, missed_id
 from rts_pipeline.review.folding import fold, revise
 from rts_pipeline.review.outlines import overlaps, to_geojson
 from rts_pipeline.review.readings import queue_of
@@ -25,6 +25,9 @@ from rts_pipeline.review.windows import window_ids
 
 NO_OVERLAP = 0.1
 """A candidate that truth covers less than this, and with a smaller IoU, has nothing to do with a slump."""
+
+REASONS = tuple(reason for reason in REJECT_REASONS if reason not in NOT_SEEN)
+"""What the scripted reviewer, who is told the truth, gives as a reason: that images didn't show the ground isn't among it."""
 
 NOTHING_MORE = {"decision": "reject", "seconds": 15.0}
 """What is said of a window that was looked through."""
@@ -198,7 +201,7 @@ def _verdict(decision: str, iou: float, truth: BaseGeometry | None, draw: tuple[
     return {
         "decision": decision,
         "possibility": sure[decision],
-        "reject_reason": REJECT_REASONS[int(draw[1] * len(REJECT_REASONS))] if decision == "reject" else None,
+        "reject_reason": REASONS[int(draw[1] * len(REASONS))] if decision == "reject" else None,
         "geometry": to_geojson(truth) if decision == "edit" and truth is not None else None,
         "note": "the outline doesn't fit the slump" if decision == "unsure" else None,
         "seconds": float(np.round(seconds, 1)),
