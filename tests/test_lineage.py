@@ -194,12 +194,46 @@ def test_no_verdict_disappears(tmp_path, rounds):
     )
 
 
-def test_places_need_shared_ground():
-    names, outlines = pd.Series(["a", "b", "c"]), np.array([FIRST, SECOND, strip(40, 60)])
-    new, old = replacements(names, pd.Series(["", "a", "a,b,d"]), outlines)
-    assert (len(new), len(old)) == (0, 0)
-    new, old = replacements(names, pd.Series(["", "a", "a,b,d"]), np.array([FIRST, SECOND, strip(39, 60)]))
-    assert (new.tolist(), old.tolist()) == ([2], [0])
+@pytest.mark.parametrize(
+    ("outline", "taken"),
+    [
+        (strip(40, 60), []),  # a common edge
+        (strip(38, 60), []),  # less than a pixel (3 m) of the first
+        (strip(37, 60), [0]),
+        (strip(38, 62), []),  # of both
+        (strip(0, 62), [0]),
+        (strip(38, 40), [0]),  # narrower than a pixel, but nowhere else
+    ],
+)
+def test_places_need_shared_ground_of_a_pixel_s_width(outline, taken):
+    names, known = pd.Series(["a", "b", "c"]), pd.Series(["", "a", "a,b,d"])
+    new, old = replacements(names, known, np.array([FIRST, SECOND, outline]), 3.0)
+    assert (new.tolist(), old.tolist()) == ([2] * len(taken), taken)
+
+
+@pytest.mark.parametrize("decision", ["accept", "edit"])
+def test_a_known_slump_that_an_outline_touches_by_accident_stays(decided, decision):
+    decided.verdict(decision, strip(0, 60.5), "seed-00001,seed-00002")
+    assert decided.labels()["label_id"].tolist() == ["seed-00002", "r01-0001"]
+    slumps = decided.inventory()
+    assert sorted(slumps["delineation_id"]) == ["seed-00001+r01-0001", "seed-00002"]
+    assert slumps.area.sum() == pytest.approx(1000), "the ground of both, once"
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(-50, 110), st.integers(1, 90), st.sampled_from(["accept", "edit"]))
+def test_no_known_slump_is_lost(tmp_path, start, length, decision):
+    """It is a row of its own, or its ground is shared with the outline that took its place by no less than a pixel."""
+    decided, outline = Decided(tmp_path), strip(start, start + length)
+    decided.verdict(decision, outline, "seed-00001,seed-00002")
+    labels, slumps = decided.labels()["label_id"].tolist(), decided.inventory()
+    for name, seed in (("seed-00001", FIRST), ("seed-00002", SECOND)):
+        shared = seed.intersection(outline).area / 10
+        replaced = shared >= 3 or shared >= length / 2
+        assert (name in labels) != replaced
+        if not replaced:
+            covered = slumps[slumps.intersects(seed.centroid)]
+            assert covered["delineation_id"].str.contains(name).all() and len(covered) == 1
 
 
 def test_unions():

@@ -125,13 +125,13 @@ def build_labels(seeds: Path | None, reviewed: Sequence[Path], out: Path, option
     twice = labels.label_id[labels.label_id.duplicated()]
     if len(twice):
         raise InputError(out.name, f"label {twice.iloc[0]} comes twice", expected="each candidate in one review only")
-    write_parquet(out, _settled(gpd.GeoDataFrame(labels, geometry="geometry", crs=crs)))
+    write_parquet(out, _settled(gpd.GeoDataFrame(labels, geometry="geometry", crs=crs), options.grid.pixel_m))
 
 
-def _settled(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def _settled(labels: gpd.GeoDataFrame, pixel_m: float) -> gpd.GeoDataFrame:
     """Leave out the slumps whose place others took, and take the known ground out of what was refused there."""
     slumps = labels[labels.kind == "positive"]
-    _, old = replacements(slumps.label_id, slumps.known_ids, slumps.geometry.to_numpy())
+    _, old = replacements(slumps.label_id, slumps.known_ids, slumps.geometry.to_numpy(), pixel_m)
     labels = labels.drop(index=slumps.index[old]).reset_index(drop=True)
     slumps = labels[labels.kind == "positive"]
     refused = labels[(labels.kind != "positive") & (labels.known_ids != "")]

@@ -22,9 +22,8 @@ from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.dictionary import HISTORY, INVENTORY
 from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU, UNOBSERVED
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.inventory.unite import MOSTLY, NARROW_PX
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2, common_ground
+from rts_pipeline.lineage import MIN_SHARED_M2, MOSTLY, by_accident, common_ground
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -261,7 +260,7 @@ def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) 
     new, old, ground, shared = new[keep], old[keep], ground[keep], shared[keep]
     pairs = relations.pair_numbers(outlines[new], before[old], shared)
     most = pairs[["share", "related_share"]].max(axis=1)
-    slight = (most < LITTLE) | relations.narrow(ground, NARROW_PX * pixel_m, (most < MOSTLY).to_numpy())
+    slight = (most < LITTLE) | by_accident(ground, outlines[new], before[old], pixel_m)
     years = earlier_years(earlier)
     pairs = pairs.assign(
         **{"new": new, "old": old, "ground": ground, "slight": slight, "close": ~slight & (most >= MOSTLY)},

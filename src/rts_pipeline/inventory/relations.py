@@ -63,13 +63,6 @@ def pair_numbers(first: Geometries, second: Geometries, shared_m2: NDArray[np.fl
     return pd.DataFrame({**numbers, "shared_m2": shared_m2})
 
 
-def narrow(shared: Geometries, width_m: float, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of n grounds are nowhere as wide as `width_m`; those that aren't `among` the asked are not."""
-    inside = np.zeros(len(shared), dtype=bool)
-    inside[among] = shapely.is_empty(shapely.buffer(shared[among], -width_m / 2))
-    return inside
-
-
 def said(decision: Decision | None, relation: str, status: str) -> dict[str, str]:
     """Return relation, status, decision, decided_by and note: the lab's where it decided, else the software's."""
     if decision is None:

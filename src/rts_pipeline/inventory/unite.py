@@ -20,7 +20,7 @@ from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.merge import merged
 from rts_pipeline.inventory.relations import ASKED, DECIDED, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, replacements, united
+from rts_pipeline.lineage import MIN_SHARED_M2, by_accident, common_ground, replacements, united
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     Geometries = NDArray[np.object_]
     Positions = NDArray[np.intp]
 
-NARROW_PX = 0.9
-"""Overlaps nowhere as wide as this are no more than how sure a hand is: outlines are drawn to about a pixel."""
-MOSTLY = 0.5
-"""Of an outline that shares more than this share of its area the overlap is never by accident."""
 SURE = 0.2
 """Where the smaller of two outlines shares less than this share of its area, the lab is asked whether they are one slump."""
 
@@ -106,7 +102,7 @@ def unite_overlapping(parts: gpd.GeoDataFrame, pixel_m: float, decisions: Decisi
     if len(parts) == 0:
         slumps = parts.drop(columns=["known_ids", "own_uid"]).assign(parts=pd.Series([], dtype="str"), rts_uid=parts["own_uid"])
         return United(slumps, [], [], np.zeros(0, np.int64), np.zeros(0, bool))
-    lineage = _lineage(parts)
+    lineage = _lineage(parts, pixel_m)
     links = _links(parts, lineage, pixel_m, decisions)
     joined = links["relation"] != "overlap"
     first = np.concatenate([links.loc[joined, "left"], np.arange(len(parts))])
@@ -126,9 +122,9 @@ def unite_overlapping(parts: gpd.GeoDataFrame, pixel_m: float, decisions: Decisi
     return United(slumps, [row for row, _ in once.values()], [ground for _, ground in once.values()], group, lineage.gone)
 
 
-def _lineage(parts: gpd.GeoDataFrame) -> _Lineage:
+def _lineage(parts: gpd.GeoDataFrame, pixel_m: float) -> _Lineage:
     outlines, count = parts.geometry.to_numpy(), len(parts)
-    new, old = replacements(parts["delineation_id"], parts["known_ids"], outlines)
+    new, old = replacements(parts["delineation_id"], parts["known_ids"], outlines, pixel_m)
     iteration = parts["iteration"].to_numpy()
     later = iteration[new] > iteration[old]  # a round knows what earlier ones brought, and nothing else
     new, old = new[later], old[later]
@@ -158,12 +154,12 @@ def _links(parts: gpd.GeoDataFrame, lineage: _Lineage, pixel_m: float, decisions
     a, b = outlines[links["left"]], outlines[links["right"]]
     links = pd.concat([links, relations.pair_numbers(a, b, shapely.area(ground))], axis=1)
     most = links[["share", "related_share"]].max(axis=1)
-    accident = relations.narrow(ground, NARROW_PX * pixel_m, (most < MOSTLY).to_numpy())
+    accident = by_accident(ground, a, b, pixel_m)
     asked = ~accident & (most < SURE)
     told = []
-    for name, by_accident, open_ in zip(relations.question_ids(a, b), accident, asked, strict=True):
+    for name, slight, open_ in zip(relations.question_ids(a, b), accident, asked, strict=True):
         decision = decisions.take(name, relations.TOGETHER)
-        proposed = "overlap" if by_accident else "merged"
+        proposed = "overlap" if slight else "merged"
         told.append({"relation_id": name, **relations.said(decision, proposed, ASKED if open_ else PROPOSED)})
     names = ("relation_id", "relation", "status", "decision", "decided_by", "note")
     return pd.concat([links, pd.DataFrame(told, columns=list(names))], axis=1)
