@@ -71,6 +71,49 @@ def test_a_slump_with_two_outlines_was_split(project):
     assert (row["relation"], row["related_uids"], row["source"]) == ("split", kept, "round 01")
 
 
+SPLIT = (("accept", square(0, 0, 24), KNOWN), ("accept", square(30, 0, 21), KNOWN))
+"""The first seed was split: most of it goes on in the first outline."""
+
+
+def split_project(tmp_path):
+    """Return a project whose slump was split, and the uids of both."""
+    project = Project(tmp_path, [square(0)])
+    project.round(*SPLIT)
+    slumps, _ = project.build()
+    return project, uid_at(slumps, 10), uid_at(slumps, 40)
+
+
+def test_what_becomes_of_one_part_of_a_split_slump_moves_no_other_uid(tmp_path):
+    project, a, b = split_project(tmp_path)
+    project.round(("edit", square(30, 0, 30), {"known_ids": "r01-0002"}))
+    slumps, relations = project.build()
+    assert (uid_at(slumps, 10), uid_at(slumps, 55)) == (a, b), "also where the other one shares more with the first outline now"
+    assert told(relations, "rts_uid", "related_uid", "relation") == [(b, a, "split")]
+    project.round(("edit", square(0, 0, 9), {"known_ids": "r01-0001"}), ("edit", square(12, 0, 12), {"known_ids": "r01-0001"}))
+    slumps, relations = project.build()
+    assert (uid_at(slumps, 15), uid_at(slumps, 55)) == (a, b)
+    c = uid_at(slumps, 5)
+    assert told(relations, "rts_uid", "related_uid", "relation") == sorted([(b, a, "split"), (c, a, "split")])
+
+
+def test_a_slump_that_was_split_off_keeps_its_uid_where_a_new_one_reaches_into_it(tmp_path):
+    project, a, b = split_project(tmp_path)
+    project.round(("missed", square(36, 0, 60), {}))
+    slumps, relations = project.build()
+    assert (uid_at(slumps, 10), uid_at(slumps, 80)) == (a, b)
+    assert len(relations) == 2 and set(relations["relation"]) == {"split", "merged"}
+
+
+def test_a_slump_that_was_split_off_and_merged_again_is_told_and_gets_its_uid_back(tmp_path):
+    project, a, b = split_project(tmp_path)
+    project.round(("edit", square(0, 0, 51), {"known_ids": "r01-0001,r01-0002"}))
+    slumps, _ = project.build()
+    assert slumps[["rts_uid", "relation", "related_uids"]].iloc[0].tolist() == [a, "merged", b]
+    project.round(*(("edit", outline, {"known_ids": "r02-0001"}) for _, outline, _ in SPLIT))
+    slumps, _ = project.build()
+    assert (uid_at(slumps, 10), uid_at(slumps, 40)) == (a, b)
+
+
 def test_slumps_that_share_ground_are_one_and_said_to_be_merged(tmp_path):
     project = Project(tmp_path, [square(0), square(40), square(300)])
     slumps, relations = project.build()
@@ -521,6 +564,54 @@ def test_no_slump_is_lost_and_no_uid_moves(tmp_path_factory, seeds, added, rando
     gone = set(first["rts_uid"]) - set(second["rts_uid"])
     merged = {uid for row in second["related_uids"].dropna() for uid in row.split(",")}
     assert gone <= merged, "a uid that is gone is named by the row that its slump became part of"
+
+
+def parts_of(slumps):
+    """Return the uid of the slump of each outline, and whether another took its place."""
+    found = {}
+    for row in slumps.itertuples():
+        parts = json.loads(row.parts) if isinstance(row.parts, str) else [{"delineation_id": row.delineation_id}]
+        found |= {part["delineation_id"]: (row.rts_uid, part.get("replaced", False)) for part in parts}
+    return found
+
+
+def strips(first, last):
+    return st.builds(
+        lambda start, width: square(6.0 * start, 0, 6.0 * width), st.integers(first, last), st.integers(1, last - first)
+    )
+
+
+rounds = st.lists(st.lists(st.tuples(strips(0, 12), st.booleans()), min_size=1, max_size=3), min_size=2, max_size=4)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(strips(0, 12), min_size=1, max_size=2), rounds)
+def test_a_uid_stays_while_the_outlines_of_its_slump_stand(tmp_path_factory, seeds, verdicts):
+    """Round by round, with outlines that take the place of whatever they share ground with, or of nothing."""
+    project = Project(tmp_path_factory.mktemp("project"), seeds)
+    known = {f"seed-{number:05d}": outline for number, outline in enumerate(seeds, 1)}
+    before = parts_of(project.build()[0])
+    for number, drawn in enumerate(verdicts, 1):
+        present = [name for name, (_, replaced) in before.items() if not replaced]
+        asked = [",".join(name for name in present if known[name].intersects(outline)) for outline, _ in drawn]
+        project.round(
+            *(
+                ("edit", outline, {"known_ids": names if takes else ""})
+                for (outline, takes), names in zip(drawn, asked, strict=True)
+            )
+        )
+        known |= {f"r{number:02d}-{index:04d}": outline for index, (outline, _) in enumerate(drawn, 1)}
+        slumps, relations = project.build()
+        after = parts_of(slumps)
+        merged = relations[relations["relation"].isin(["merged", "repeat"])]
+        told_of = set(zip(merged["rts_uid"], merged["related_uid"], strict=True))
+        for uid in {uid for uid, _ in before.values()}:
+            assert uid in set(slumps["rts_uid"]) | set(merged["related_uid"]), "no uid is lost"
+            stood = [name for name, (owner, replaced) in before.items() if owner == uid and not replaced]
+            if not any(after[name][1] for name in stood):
+                (now,) = {after[name][0] for name in stood}
+                assert now == uid or (now, uid) in told_of
+        before = after
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
