@@ -1,5 +1,6 @@
 """One slump, one row, one uid: over rounds, over overlaps, and from one inventory to the next."""
 
+import itertools
 import json
 
 import geopandas as gpd
@@ -192,6 +193,45 @@ def test_a_small_overlap_is_asked_and_the_lab_decides(tmp_path, capsys):
     path = project.decisions(f"{asked['relation_id']},merged,eve,")
     together, relations = project.build(decisions=path)
     assert (len(together), relations["status"].tolist()) == (1, ["decided"])
+
+
+@pytest.mark.parametrize("widths", [(300, 290, 280), (300, 280, 290), (290, 300, 280)])
+def test_each_small_overlap_of_a_chain_is_asked(tmp_path, widths):
+    """Each shares 10 m with the next; the largest is the first, the last or in the middle."""
+    starts = [sum(widths[:number]) - 10 * number for number in range(3)]
+    chain = [square(start, 0, width) for start, width in zip(starts, widths, strict=True)]
+    project = Project(tmp_path, chain)
+    slumps, relations = project.build()
+    kept = slumps["rts_uid"][0]
+    assert len(slumps) == 1
+    assert set(relations["relation_id"]) == {question_id(*chain[:2]), question_id(*chain[1:])}
+    assert set(relations["status"]) == {"asked"}, "nothing else is told"
+    assert set(relations["rts_uid"]) == {kept}
+    assert relations["related_uid"].is_unique and kept not in set(relations["related_uid"])
+    assert (relations["shared_m2"] == 600).all()
+    area = relations["delineation_id"].map(lambda name: 60 * widths[int(name.removeprefix("seed-")) - 1])
+    assert (relations["share"] * area).round(6).eq(600).all(), "shares belong to the outlines that are named"
+    for question in relations["relation_id"]:
+        apart, relations_then = project.build(decisions=project.decisions(f"{question},overlap,eve,"))
+        assert len(apart) == 2
+        assert set(relations_then["status"]) == {"asked", "decided"}
+    path = project.decisions(*(f"{question},overlap,eve," for question in relations["relation_id"]))
+    assert len(project.build(decisions=path)[0]) == 3
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(10, 30)), min_size=2, max_size=6, unique=True))
+def test_no_question_is_lost(tmp_path_factory, places):
+    found = [square(6.0 * start, 0, 6.0 * width) for start, width in places]
+    slumps, relations = Project(tmp_path_factory.mktemp("project"), found).build()
+    asked = {
+        question_id(one, other)
+        for one, other in itertools.combinations(found, 2)
+        if 0 < one.intersection(other).area < 0.2 * min(one.area, other.area)
+    }
+    assert set(relations.loc[relations["status"] == "asked", "relation_id"]) == asked
+    assert relations["relation_id"].is_unique
+    check(slumps, relations, found)
 
 
 def test_relations_csv_can_be_filled_in_and_given_back(tmp_path):

@@ -15,7 +15,7 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.errors import RefusedError
-from rts_pipeline.graph import components
+from rts_pipeline.graph import components, steps
 from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.descent import Descent, descend
 from rts_pipeline.inventory.merge import merged
@@ -110,8 +110,8 @@ def unite_overlapping(parts: gpd.GeoDataFrame, pixel_m: float, decisions: Decisi
         *_told_merged(parts, lineage, group, uids),
         *_told_splits(parts, lineage, group, uids),
     ]
-    once = {(row["rts_uid"], row["related_uid"]): (row, ground) for row, ground in reversed(told)}
-    return United(slumps, [row for row, _ in once.values()], [ground for _, ground in once.values()], group, lineage.gone)
+    told = _once(told)
+    return United(slumps, [row for row, _ in told], [place for _, place in told], group, lineage.gone)
 
 
 def _links(parts: gpd.GeoDataFrame, lineage: Descent, pixel_m: float, decisions: Decisions) -> pd.DataFrame:
@@ -173,19 +173,33 @@ def _cut(outlines: Geometries, first: Positions, group: NDArray[np.int64], apart
 Told = list[tuple[dict[str, Any], Any]]
 
 
+def _once(told: Told) -> Told:
+    """Return each question of the lab's once, and of what is settled of two slumps what is told first."""
+    kept: Told = []
+    seen: set[Any] = set()
+    for row, place in told:
+        pair = (row["rts_uid"], row["related_uid"])
+        name = row["relation_id"] if row["status"] == ASKED or row.get("decision") else pair
+        if name not in seen:
+            kept.append((row, place))
+        seen |= {name, pair}
+    return kept
+
+
 def _told_links(
     parts: gpd.GeoDataFrame, links: pd.DataFrame, lineage: Descent, group: NDArray[np.int64], uids: NDArray[np.object_]
 ) -> Told:
     """Tell of the overlaps that were by accident, are asked, or were decided by the lab; `_told_merged` tells of the others."""
     names, own = parts["delineation_id"].to_numpy(), parts["own_uid"].to_numpy()
     told = []
+    links = _outwards(links, lineage, group)
     for link in links[(links["relation"] == "overlap") | (links["status"] != PROPOSED)].to_dict("records"):
         left, right = link["left"], link["right"]
         one, other = uids[group[left]], uids[group[right]]
         if one == other and link["relation"] == "overlap":  # one slump all the same, over others
             continue
-        if one == other:  # the one that is not named by the row
-            other = next(uid for uid in own[lineage.owner[[left, right]]] if uid != one)
+        if one == other:  # of one slump: the uid that the part beyond the link has without it
+            other = own[lineage.owner[right]]
         row = {
             **{key: link[key] for key in links.columns if key not in {"left", "right", "ground"}},
             **{"rts_uid": one, "related_uid": other, "delineation_id": names[left], "related_id": names[right]},
@@ -194,6 +208,17 @@ def _told_links(
         }
         told.append((row, link["ground"]))
     return told
+
+
+def _outwards(links: pd.DataFrame, lineage: Descent, group: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the links with the end in front that fewer others join to the part in which the slump's uid goes on."""
+    joined = links[links["relation"] != "overlap"]
+    keepers = lineage.holder[_first(group, lineage.origin)]
+    away = steps(len(group), joined["left"].to_numpy(), joined["right"].to_numpy(), keepers)
+    turned = joined.index[away[joined["left"]] > away[joined["right"]]]
+    ends = ["left", "right", "share", "related_share"]
+    there_and_back = links.loc[turned, ["right", "left", "related_share", "share"]].set_axis(ends, axis=1)
+    return pd.concat([links.drop(index=turned), links.loc[turned].assign(**there_and_back)]).sort_index()
 
 
 def _told_merged(parts: gpd.GeoDataFrame, lineage: Descent, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
