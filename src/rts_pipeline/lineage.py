@@ -7,6 +7,7 @@ with another.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,9 +34,15 @@ SEED = "seed"
 """Source of what was known at the start; that of what a review decided is "round 01" and so on."""
 
 
-def seed_ids(n: int) -> list[str]:
-    """Return the ids of the slumps known at the start, in the order of their file: one slump, one id, in every table."""
-    return [f"{SEED}-{number:05d}" for number in range(1, n + 1)]
+def outline_sha256(outlines: Geometries, decimals: int = 2) -> list[str]:
+    """Return the sha256 of each outline: of its normalised little-endian 2D WKB, coordinates rounded to 0.01 m.
+
+    Args:
+        outlines: n polygons.
+        decimals: of the coordinates, where they aren't metres.
+    """
+    rounded = shapely.normalize(shapely.transform(shapely.force_2d(outlines), lambda xy: np.round(xy, decimals) + 0.0))
+    return [hashlib.sha256(wkb).hexdigest() for wkb in shapely.to_wkb(rounded, byte_order=1, output_dimension=2)]
 
 
 def with_lineage(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
