@@ -29,6 +29,7 @@ from rts_pipeline.config import GridSection, Place, Time
 from rts_pipeline.inventory.build import RELATIONS, Earlier, build_inventory
 from rts_pipeline.inventory.diff import diff, summary
 from rts_pipeline.options import InventoryOptions
+from rts_pipeline.seeds import read_seeds
 from rts_pipeline.source_map import SUFFIX
 
 CRS = "EPSG:32646"
@@ -82,8 +83,7 @@ def source_maps(inventory: Path, options: InventoryOptions, folder: Path) -> lis
 
 def review(seeds: Path, drawn: Path, folder: Path) -> Path:
     """Write a round in which the slumps of one inventory got the outlines of another."""
-    uids = gpd.read_parquet(seeds)["rts_uid"].to_list()
-    label = {uid: f"seed-{number:05d}" for number, uid in enumerate(uids, 1)}
+    label = dict(zip(gpd.read_parquet(seeds)["rts_uid"], read_seeds(seeds, CRS)["seed_id"], strict=True))
     frame = gpd.read_parquet(drawn)
     values = {
         **{"candidate_id": [f"r01-{number:06d}" for number in range(len(frame))], "round": 1, "decision": "edit"},

@@ -14,6 +14,7 @@ from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.inventory.dictionary import columns
 from rts_pipeline.inventory.identity import arts_uid, possibility_class
 from rts_pipeline.options import InventoryOptions
+from rts_pipeline.seeds import seed_ids
 
 CRS = "EPSG:32646"
 EAST, NORTH = 500_000.0, 3_870_000.0
@@ -57,6 +58,10 @@ def seeds(path, outlines, crs=CRS):
     return path
 
 
+def seed(outline):
+    return seed_ids(np.array([outline]))[0]
+
+
 def build(tmp_path, seed_file, reviews, options=OPTIONS):
     build_inventory(seed_file, reviews, tmp_path / "inventory.parquet", options)
     return gpd.read_parquet(tmp_path / "inventory.parquet")
@@ -93,7 +98,7 @@ def test_only_what_was_accepted_enters_north_to_south(tmp_path):
     assert list(slumps["decision"]) == ["edit", "missed", "accept", "seed"]
     assert list(slumps["rts_id"]) == [1, 2, 3, 4]
     assert list(slumps["iteration"]) == [1, 1, 1, 0]
-    assert list(slumps["delineation_id"]) == ["r01-0003", "r01-0006", "r01-0001", "seed-00001"]
+    assert list(slumps["delineation_id"]) == ["r01-0003", "r01-0006", "r01-0001", seed(square(0, -900))]
     assert slumps["rts_uid"].is_unique
     assert slumps["model_sha256"].isna().tolist() == [False, True, False, True]
     assert list(slumps["source"]) == ["round 01"] * 3 + ["seed"]
@@ -111,7 +116,7 @@ def test_what_is_told_of_a_network_s_outline_is_told_of_no_union(tmp_path):
     file = seeds(tmp_path / "s.gpkg", [square(30, 0)])
     slumps = build(tmp_path, file, [reviewed(tmp_path / "r.parquet", 1, rows)]).set_index("delineation_id")
     for name, value in told.items():
-        assert slumps[name].dropna().to_dict() == {"seed-00001+r01-0001": value, "r01-0002": value}
+        assert slumps[name].dropna().to_dict() == {f"{seed(square(30, 0))}+r01-0001": value, "r01-0002": value}
 
 
 def test_a_review_of_an_earlier_version_tells_less(tmp_path):
@@ -145,7 +150,7 @@ def test_outlines_that_share_area_are_one_slump_that_remembers_its_parts(tmp_pat
     assert len(slumps) == 1
     slump = slumps.iloc[0]
     assert slump.geometry.area == pytest.approx(160 * 60)
-    assert slump.delineation_id == "seed-00001+r01-0001+r02-0001"
+    assert slump.delineation_id == f"{seed(square(0, 0))}+r01-0001+r02-0001"
     assert (slump.source, slump.iteration, slump.decision) == ("seed", 0, "edit")
     assert (slump.possibility, slump.agreement, slump.n_reviews) == (1.0, 0.5, 3)
     assert slump.reviewers == "ann,bob"

@@ -1,5 +1,6 @@
 """One slump, one row, one uid: over rounds, over overlaps, and from one inventory to the next."""
 
+import itertools
 import json
 
 import geopandas as gpd
@@ -15,8 +16,10 @@ from rts_pipeline.config import Place, Time
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.inventory.identity import distinct
 from rts_pipeline.inventory.relations import COLUMNS, question_id
+from rts_pipeline.seeds import seed_ids
 
-KNOWN = {"known_ids": "seed-00001"}
+FIRST, SECOND = seed_ids(np.array([square(0), square(200)]))
+KNOWN = {"known_ids": FIRST}
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_a_slump_that_is_redrawn_keeps_its_uid(project):
 def test_slumps_that_get_one_outline_are_merged_and_told_apart_again(project):
     before, _ = project.build()
     a, b = uid_at(before, 30), uid_at(before, 230)
-    project.round(("accept", square(0, 0, 260), {"known_ids": "seed-00001,seed-00002"}))
+    project.round(("accept", square(0, 0, 260), {"known_ids": f"{FIRST},{SECOND}"}))
     merged, relations = project.build()
     kept, lost = merged["rts_uid"][0], ({a, b} - {merged["rts_uid"][0]}).pop()
     assert len(merged) == 1 and kept in {a, b}
@@ -69,6 +72,49 @@ def test_a_slump_with_two_outlines_was_split(project):
     assert told(relations, "rts_uid", "related_uid", "relation", "status") == [(other, kept, "split", "decided")]
     row = slumps.set_index("rts_uid").loc[other]
     assert (row["relation"], row["related_uids"], row["source"]) == ("split", kept, "round 01")
+
+
+SPLIT = (("accept", square(0, 0, 24), KNOWN), ("accept", square(30, 0, 21), KNOWN))
+"""The first seed was split: most of it goes on in the first outline."""
+
+
+def split_project(tmp_path):
+    """Return a project whose slump was split, and the uids of both."""
+    project = Project(tmp_path, [square(0)])
+    project.round(*SPLIT)
+    slumps, _ = project.build()
+    return project, uid_at(slumps, 10), uid_at(slumps, 40)
+
+
+def test_what_becomes_of_one_part_of_a_split_slump_moves_no_other_uid(tmp_path):
+    project, a, b = split_project(tmp_path)
+    project.round(("edit", square(30, 0, 30), {"known_ids": "r01-0002"}))
+    slumps, relations = project.build()
+    assert (uid_at(slumps, 10), uid_at(slumps, 55)) == (a, b), "also where the other one shares more with the first outline now"
+    assert told(relations, "rts_uid", "related_uid", "relation") == [(b, a, "split")]
+    project.round(("edit", square(0, 0, 9), {"known_ids": "r01-0001"}), ("edit", square(12, 0, 12), {"known_ids": "r01-0001"}))
+    slumps, relations = project.build()
+    assert (uid_at(slumps, 15), uid_at(slumps, 55)) == (a, b)
+    c = uid_at(slumps, 5)
+    assert told(relations, "rts_uid", "related_uid", "relation") == sorted([(b, a, "split"), (c, a, "split")])
+
+
+def test_a_slump_that_was_split_off_keeps_its_uid_where_a_new_one_reaches_into_it(tmp_path):
+    project, a, b = split_project(tmp_path)
+    project.round(("missed", square(36, 0, 60), {}))
+    slumps, relations = project.build()
+    assert (uid_at(slumps, 10), uid_at(slumps, 80)) == (a, b)
+    assert len(relations) == 2 and set(relations["relation"]) == {"split", "merged"}
+
+
+def test_a_slump_that_was_split_off_and_merged_again_is_told_and_gets_its_uid_back(tmp_path):
+    project, a, b = split_project(tmp_path)
+    project.round(("edit", square(0, 0, 51), {"known_ids": "r01-0001,r01-0002"}))
+    slumps, _ = project.build()
+    assert slumps[["rts_uid", "relation", "related_uids"]].iloc[0].tolist() == [a, "merged", b]
+    project.round(*(("edit", outline, {"known_ids": "r02-0001"}) for _, outline, _ in SPLIT))
+    slumps, _ = project.build()
+    assert (uid_at(slumps, 10), uid_at(slumps, 40)) == (a, b)
 
 
 def test_slumps_that_share_ground_are_one_and_said_to_be_merged(tmp_path):
@@ -149,6 +195,45 @@ def test_a_small_overlap_is_asked_and_the_lab_decides(tmp_path, capsys):
     path = project.decisions(f"{asked['relation_id']},merged,eve,")
     together, relations = project.build(decisions=path)
     assert (len(together), relations["status"].tolist()) == (1, ["decided"])
+
+
+@pytest.mark.parametrize("widths", [(300, 290, 280), (300, 280, 290), (290, 300, 280)])
+def test_each_small_overlap_of_a_chain_is_asked(tmp_path, widths):
+    """Each shares 10 m with the next; the largest is the first, the last or in the middle."""
+    starts = [sum(widths[:number]) - 10 * number for number in range(3)]
+    chain = [square(start, 0, width) for start, width in zip(starts, widths, strict=True)]
+    project = Project(tmp_path, chain)
+    slumps, relations = project.build()
+    kept = slumps["rts_uid"][0]
+    assert len(slumps) == 1
+    assert set(relations["relation_id"]) == {question_id(*chain[:2]), question_id(*chain[1:])}
+    assert set(relations["status"]) == {"asked"}, "nothing else is told"
+    assert set(relations["rts_uid"]) == {kept}
+    assert relations["related_uid"].is_unique and kept not in set(relations["related_uid"])
+    assert (relations["shared_m2"] == 600).all()
+    area = relations["delineation_id"].map(dict(zip(seed_ids(np.array(chain)), shapely.area(chain), strict=True)))
+    assert (relations["share"] * area).round(6).eq(600).all(), "shares belong to the outlines that are named"
+    for question in relations["relation_id"]:
+        apart, relations_then = project.build(decisions=project.decisions(f"{question},overlap,eve,"))
+        assert len(apart) == 2
+        assert set(relations_then["status"]) == {"asked", "decided"}
+    path = project.decisions(*(f"{question},overlap,eve," for question in relations["relation_id"]))
+    assert len(project.build(decisions=path)[0]) == 3
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(10, 30)), min_size=2, max_size=6, unique=True))
+def test_no_question_is_lost(tmp_path_factory, places):
+    found = [square(6.0 * start, 0, 6.0 * width) for start, width in places]
+    slumps, relations = Project(tmp_path_factory.mktemp("project"), found).build()
+    asked = {
+        question_id(one, other)
+        for one, other in itertools.combinations(found, 2)
+        if 0 < one.intersection(other).area < 0.2 * min(one.area, other.area)
+    }
+    assert set(relations.loc[relations["status"] == "asked", "relation_id"]) == asked
+    assert relations["relation_id"].is_unique
+    check(slumps, relations, found)
 
 
 def test_relations_csv_can_be_filled_in_and_given_back(tmp_path):
@@ -400,7 +485,13 @@ def test_change_comes_from_the_evidence_and_reviewers_go_first(tmp_path):
     added = by_id.loc["r01-0004"]
     assert (added["active"], added["active_source"]) == (True, "reviewer")
     assert np.isnan(added["growth_m2_yr"])
-    assert by_id.loc["seed-00001", ["first_year", "active", "growth_m2_yr", "area_by_year_m2", "change_of"]].isna().all()
+    assert (
+        by_id.loc[
+            seed_ids(np.array([square(900)]))[0], ["first_year", "active", "growth_m2_yr", "area_by_year_m2", "change_of"]
+        ]
+        .isna()
+        .all()
+    )
 
 
 def whole(name, year, outline):
@@ -432,6 +523,19 @@ def test_the_last_year_of_new_ground_is_told(tmp_path):
     )
     told = project.build()[0].set_index("delineation_id")["last_changed_year"]
     assert told.dropna().to_dict() == {grew: 2018, crept: 2019, came: 2019}
+
+
+def test_what_was_measured_stays_with_its_seed_in_any_order_of_the_file(tmp_path):
+    project = Project(tmp_path, [square(0), square(200)])
+    change = [measured(FIRST, growth_m2_yr=900.0), measured(SECOND, growth_m2_yr=0.0), measured("seed-00001", growth_m2_yr=5.0)]
+    project.round(("reject", square(900), {}), change=change)
+    first, _ = project.build()
+    gpd.GeoDataFrame(geometry=[square(400), square(200), square(0)], crs=first.crs).to_parquet(project.seeds)
+    again, _ = project.build()
+    for slumps in (first, again):
+        growth = slumps.set_index("delineation_id")["growth_m2_yr"]
+        assert (growth[FIRST], growth[SECOND]) == (900.0, 0.0)
+    assert again["growth_m2_yr"].isna().sum() == 1, "nobody has what was measured of a seed that isn't there"
 
 
 @pytest.mark.parametrize(
@@ -521,6 +625,54 @@ def test_no_slump_is_lost_and_no_uid_moves(tmp_path_factory, seeds, added, rando
     gone = set(first["rts_uid"]) - set(second["rts_uid"])
     merged = {uid for row in second["related_uids"].dropna() for uid in row.split(",")}
     assert gone <= merged, "a uid that is gone is named by the row that its slump became part of"
+
+
+def parts_of(slumps):
+    """Return the uid of the slump of each outline, and whether another took its place."""
+    found = {}
+    for row in slumps.itertuples():
+        parts = json.loads(row.parts) if isinstance(row.parts, str) else [{"delineation_id": row.delineation_id}]
+        found |= {part["delineation_id"]: (row.rts_uid, part.get("replaced", False)) for part in parts}
+    return found
+
+
+def strips(first, last):
+    return st.builds(
+        lambda start, width: square(6.0 * start, 0, 6.0 * width), st.integers(first, last), st.integers(1, last - first)
+    )
+
+
+rounds = st.lists(st.lists(st.tuples(strips(0, 12), st.booleans()), min_size=1, max_size=3), min_size=2, max_size=3)
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(strips(0, 12), min_size=1, max_size=2), rounds)
+def test_a_uid_stays_while_the_outlines_of_its_slump_stand(tmp_path_factory, seeds, verdicts):
+    """Round by round, with outlines that take the place of whatever they share ground with, or of nothing."""
+    project = Project(tmp_path_factory.mktemp("project"), seeds)
+    known = dict(zip(seed_ids(np.array(seeds)), seeds, strict=True))
+    before = parts_of(project.build()[0])
+    for number, drawn in enumerate(verdicts, 1):
+        present = [name for name, (_, replaced) in before.items() if not replaced]
+        asked = [",".join(name for name in present if known[name].intersects(outline)) for outline, _ in drawn]
+        project.round(
+            *(
+                ("edit", outline, {"known_ids": names if takes else ""})
+                for (outline, takes), names in zip(drawn, asked, strict=True)
+            )
+        )
+        known |= {f"r{number:02d}-{index:04d}": outline for index, (outline, _) in enumerate(drawn, 1)}
+        slumps, relations = project.build()
+        after = parts_of(slumps)
+        merged = relations[relations["relation"].isin(["merged", "repeat"])]
+        told_of = set(zip(merged["rts_uid"], merged["related_uid"], strict=True))
+        for uid in {uid for uid, _ in before.values()}:
+            assert uid in set(slumps["rts_uid"]) | set(merged["related_uid"]), "no uid is lost"
+            stood = [name for name, (owner, replaced) in before.items() if owner == uid and not replaced]
+            if not any(after[name][1] for name in stood):
+                (now,) = {after[name][0] for name in stood}
+                assert now == uid or (now, uid) in told_of
+        before = after
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from math import fsum
@@ -24,7 +23,7 @@ from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.io.tables import read_geoparquet, write_parquet
 from rts_pipeline.io.vectors import read_outlines, write_gpkg
-from rts_pipeline.lineage import known_outlines
+from rts_pipeline.lineage import known_outlines, outline_sha256
 from rts_pipeline.metrics.pixels import BINS, level_of
 from rts_pipeline.necks import Probabilities, Read, cut_necks
 from rts_pipeline.omitted import Counts, Omitted, tell
@@ -192,12 +191,6 @@ def merge_outlines(
     }
     frame = gpd.GeoDataFrame(columns, geometry=series)
     return frame.iloc[_by_place(geometry)]
-
-
-def outline_sha256(outlines: Geometries) -> list[str]:
-    """Return the sha256 of each outline: of its normalised little-endian 2D WKB, coordinates rounded to 0.01 m."""
-    rounded = shapely.normalize(shapely.transform(shapely.force_2d(outlines), lambda xy: np.round(xy, 2) + 0.0))
-    return [hashlib.sha256(wkb).hexdigest() for wkb in shapely.to_wkb(rounded, byte_order=1, output_dimension=2)]
 
 
 def _by_place(geometry: Geometries) -> NDArray[np.intp]:

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rts_pipeline.inventory import relations
-from rts_pipeline.lineage import MIN_SHARED_M2, SEPARATOR, common_ground, covered_m2, united
+from rts_pipeline.lineage import MIN_SHARED_M2, SEPARATOR, common_ground, covered_m2, slight, united
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def compare(frame: gpd.GeoDataFrame, labels: gpd.GeoDataFrame, growth: float, pixel_m: float) -> gpd.GeoDataFrame:
     """Compare outlines with everything that was decided before.
 
-    An outline lies over a slump when they share more than neighbours do by accident (`relations.slight`). Of what was rejected
+    An outline lies over a slump when they share more than neighbours do by accident (`lineage.slight`). Of what was rejected
     only the ground counts: an outline around a rejected one, or beside it, shows ground that nobody judged. Whatever is asked
     and judged leaves less of such ground, so that no outline is asked again and again.
 
@@ -75,9 +74,7 @@ def _over(frame: gpd.GeoDataFrame, others: gpd.GeoDataFrame, pixel_m: float) -> 
     """Return the positions of the outlines that lie over another, and of that other, a pair of each."""
     one, other = frame.sindex.query(others.geometry, predicate="intersects")[::-1]
     first, second = frame.geometry.to_numpy()[one], others.geometry.to_numpy()[other]
-    ground = common_ground(first, second)
-    shares = relations.pair_numbers(first, second, shapely.area(ground))[["share", "related_share"]]
-    over = ~relations.slight(shares.max(axis=1).to_numpy(), ground, pixel_m)
+    over = ~slight(common_ground(first, second), first, second, pixel_m)
     return one[over], other[over]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.io.tables import read_geoparquet, write_parquet
-from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2, SEED, replacements, seed_ids, united, with_lineage
+from rts_pipeline.lineage import MIN_SHARED_M2, SEED, SEPARATOR, replacements, united, with_lineage
 from rts_pipeline.options import LabelsOptions
 from rts_pipeline.review.events import NOT_SEEN
+from rts_pipeline.seeds import read_seeds
 
 KINDS = {
     "accept": "positive",
@@ -120,19 +121,31 @@ def build_labels(seeds: Path | None, reviewed: Sequence[Path], out: Path, option
         InputError: a file is missing, empty, invalid, lacks a column or holds an unknown decision.
     """
     crs = options.grid.crs
-    known = gpd.GeoDataFrame(geometry=[], crs=crs) if seeds is None else read_outlines(seeds, "seed outlines", crs=crs)
+    known = gpd.GeoDataFrame({"seed_id": []}, geometry=[], crs=crs) if seeds is None else read_seeds(seeds, crs)
     frames = [_from_seeds(known), *(_from_review(path, crs) for path in reviewed)]
     labels = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)[COLUMNS]
     twice = labels.label_id[labels.label_id.duplicated()]
     if len(twice):
         raise InputError(out.name, f"label {twice.iloc[0]} comes twice", expected="each candidate in one review only")
-    write_parquet(out, _settled(gpd.GeoDataFrame(labels, geometry="geometry", crs=crs)))
+    _tell_strangers(labels)
+    write_parquet(out, _settled(gpd.GeoDataFrame(labels, geometry="geometry", crs=crs), options.grid.pixel_m))
 
 
-def _settled(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def _tell_strangers(labels: pd.DataFrame) -> None:
+    """Say which known slumps verdicts name that are no label: none of them takes a place, and no other seed has their name."""
+    slumps = labels[(labels.kind == "positive") & (labels.known_ids != "")]
+    named = slumps.known_ids.str.split(SEPARATOR).explode()
+    strangers = named[~named.isin(labels.label_id)].sort_values().unique()
+    if len(strangers):
+        shown = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
+        why = "seeds that changed or were removed since, or that an earlier version numbered"
+        print(f"labels: {len(strangers)} known slumps that verdicts replace aren't there ({shown}): {why}", file=sys.stderr)
+
+
+def _settled(labels: gpd.GeoDataFrame, pixel_m: float) -> gpd.GeoDataFrame:
     """Leave out the slumps whose place others took, and take the known ground out of what was refused there."""
     slumps = labels[labels.kind == "positive"]
-    _, old = replacements(slumps.label_id, slumps.known_ids, slumps.geometry.to_numpy())
+    _, old = replacements(slumps.label_id, slumps.known_ids, slumps.geometry.to_numpy(), pixel_m)
     labels = labels.drop(index=slumps.index[old]).reset_index(drop=True)
     slumps = labels[labels.kind == "positive"]
     refused = labels[(labels.kind != "positive") & (labels.known_ids != "")]
@@ -170,7 +183,7 @@ def read_unmeasured(labels: Path) -> gpd.GeoDataFrame:
 def _from_seeds(outlines: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(
         {
-            "label_id": seed_ids(len(outlines)),
+            "label_id": list(outlines["seed_id"]),
             "kind": "positive",
             "source": SEED,
             "candidate_id": pd.Series([None] * len(outlines), dtype="string"),

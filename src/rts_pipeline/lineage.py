@@ -1,11 +1,13 @@
 """Which outline takes the place of which: reviewers judge outlines that grew over slumps that are known already.
 
 Such a candidate names the labels that it lies over (`known_ids`). Accepted or redrawn, it takes the place of those of them that
-it shares area with: one that a new drawing leaves out stays as it was, so that no verdict disappears with another.
+it shares ground with: one that a new drawing leaves out, or touches by accident, stays as it was, so that no verdict disappears
+with another.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 
 MIN_SHARED_M2 = 0.01
 """Overlaps below this are rounding: outlines that share an edge overlap by slivers after a change of CRS."""
+NARROW_PX = 0.9
+"""Overlaps nowhere as wide as this are no more than how sure a hand is: outlines are drawn to about a pixel."""
+MOSTLY = 0.5
+"""Of an outline that shares more than this share of its area the overlap is never by accident."""
+LITTLE = 0.1
+"""Outlines of which neither shares more than this share of its area are neighbours that overlap by accident."""
 SEPARATOR = ","
 JOINT = "+"
 """Joins the ids of the outlines that a slump of the inventory was made of."""
@@ -28,9 +36,15 @@ SEED = "seed"
 """Source of what was known at the start; that of what a review decided is "round 01" and so on."""
 
 
-def seed_ids(n: int) -> list[str]:
-    """Return the ids of the slumps known at the start, in the order of their file: one slump, one id, in every table."""
-    return [f"{SEED}-{number:05d}" for number in range(1, n + 1)]
+def outline_sha256(outlines: Geometries, decimals: int = 2) -> list[str]:
+    """Return the sha256 of each outline: of its normalised little-endian 2D WKB, coordinates rounded to 0.01 m.
+
+    Args:
+        outlines: n polygons.
+        decimals: of the coordinates, where they aren't metres.
+    """
+    rounded = shapely.normalize(shapely.transform(shapely.force_2d(outlines), lambda xy: np.round(xy, decimals) + 0.0))
+    return [hashlib.sha256(wkb).hexdigest() for wkb in shapely.to_wkb(rounded, byte_order=1, output_dimension=2)]
 
 
 def with_lineage(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -56,19 +70,46 @@ def known_outlines(candidates: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return changed.rename(columns={"known": "geometry"}).set_geometry("geometry", crs=candidates.crs)
 
 
-def replacements(names: pd.Series, known: pd.Series, outlines: Geometries) -> tuple[Positions, Positions]:
+def replacements(names: pd.Series, known: pd.Series, outlines: Geometries, pixel_m: float) -> tuple[Positions, Positions]:
     """Return the positions of the outlines that took another's place, and of that other, a pair of each.
 
     Args:
         names: label or candidate ids of n outlines that show slumps, each there once.
         known: their `known_ids`, as `with_lineage` returns them.
         outlines: their polygons, shape (n,), in one CRS in metres.
+        pixel_m: edge of a pixel.
     """
     texts = known.str.split(SEPARATOR).reset_index(drop=True).explode()
     olds = pd.Index(names).get_indexer(texts)
     new, old = texts.index.to_numpy()[olds >= 0], olds[olds >= 0]
-    shared = shapely.area(common_ground(outlines[new], outlines[old])) > MIN_SHARED_M2
+    ground = common_ground(outlines[new], outlines[old])
+    shared = (shapely.area(ground) > MIN_SHARED_M2) & ~by_accident(ground, outlines[new], outlines[old], pixel_m)
     return new[shared], old[shared]
+
+
+def by_accident(ground: Geometries, first: Geometries, second: Geometries, pixel_m: float) -> NDArray[np.bool_]:
+    """Return which of n pairs overlap by accident: nowhere by a pixel's width, and by less than half of either outline.
+
+    Args:
+        ground: what each pair shares, shape (n,), in a CRS in metres.
+        first: an outline of each pair.
+        second: the other.
+        pixel_m: edge of a pixel.
+    """
+    accident = shapely.area(ground) < MOSTLY * np.minimum(shapely.area(first), shapely.area(second))
+    accident[accident] = shapely.is_empty(shapely.buffer(ground[accident], -NARROW_PX * pixel_m / 2))
+    return accident
+
+
+def slight(ground: Geometries, first: Geometries, second: Geometries, pixel_m: float) -> NDArray[np.bool_]:
+    """Return which of n pairs of outlines of different times or hands are neighbours that overlap by accident.
+
+    Their edges differ by more than a pixel, so that a small share of either's area tells no more than a narrow strip. Arguments
+    as those of `by_accident`.
+    """
+    most = shapely.area(ground) / np.minimum(shapely.area(first), shapely.area(second))
+    accident: NDArray[np.bool_] = (most < LITTLE) | by_accident(ground, first, second, pixel_m)
+    return accident
 
 
 def common_ground(first: Geometries, second: Geometries) -> Geometries:

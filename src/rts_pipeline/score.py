@@ -60,7 +60,7 @@ def score(
                 "n_new": signoff.n_new,
                 **_counts(reviewed["decision"]),
                 "model": _scores(model, known, grid),
-                "inventory": _scores(_present(pd.concat(accepted, ignore_index=True)), known, grid),
+                "inventory": _scores(_present(pd.concat(accepted, ignore_index=True), grid.pixel_m), known, grid),
             }
         )
     inventory = read_geoparquet(results / "inventory" / "outlines.parquet").geometry
@@ -68,9 +68,9 @@ def score(
     return {"rounds": len(per_round), **final, "seconds": seconds, "per_round": per_round}
 
 
-def _present(accepted: gpd.GeoDataFrame) -> gpd.GeoSeries:
+def _present(accepted: gpd.GeoDataFrame, pixel_m: float) -> gpd.GeoSeries:
     """Return the accepted outlines whose place no later one took."""
-    _, old = replacements(accepted["candidate_id"], accepted["known_ids"], accepted.geometry.to_numpy())
+    _, old = replacements(accepted["candidate_id"], accepted["known_ids"], accepted.geometry.to_numpy(), pixel_m)
     return accepted.geometry.drop(index=old)
 
 

@@ -25,10 +25,11 @@ from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import United, unite_overlapping
 from rts_pipeline.io.tables import read_geoparquet, write_csv, write_parquet
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import SEED, seed_ids, with_lineage
+from rts_pipeline.lineage import SEED, with_lineage
 from rts_pipeline.options import InventoryOptions
 from rts_pipeline.review.events import NOT_SEEN
 from rts_pipeline.review.rounds import POSITIVE
+from rts_pipeline.seeds import read_seeds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,16 +100,16 @@ def build_inventory(
 
 
 def _seeds(path: Path, grid: Grid) -> gpd.GeoDataFrame:
-    outlines = read_outlines(path, "seed outlines", crs=grid.crs).geometry
+    seeds = read_seeds(path, grid.crs)
     values: dict[str, Any] = {
-        "delineation_id": seed_ids(len(outlines)),
+        "delineation_id": seeds["seed_id"].to_numpy(),
         "source": SEED,
         "iteration": 0,
         "decision": "seed",
         "possibility": 1.0,
         "n_reviews": 0,
     }
-    return gpd.GeoDataFrame(values, geometry=outlines.to_numpy(), crs=grid.crs).reindex(columns=PART_COLUMNS)
+    return gpd.GeoDataFrame(values, geometry=seeds.geometry.to_numpy(), crs=grid.crs).reindex(columns=PART_COLUMNS)
 
 
 def _accepted(reviewed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

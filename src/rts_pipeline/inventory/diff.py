@@ -14,11 +14,11 @@ from pandas.api.types import is_numeric_dtype
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.inventory.earlier import read_earlier
-from rts_pipeline.inventory.relations import MOSTLY, SAME_IOU, pair_numbers, pairs_of
+from rts_pipeline.inventory.relations import SAME_IOU, pair_numbers, pairs_of
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io.tables import write_csv
 from rts_pipeline.io.vectors import write_gpkg
-from rts_pipeline.lineage import MIN_SHARED_M2
+from rts_pipeline.lineage import MIN_SHARED_M2, MOSTLY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,10 +20,10 @@ import shapely
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.dictionary import HISTORY, INVENTORY
-from rts_pipeline.inventory.relations import ASKED, MOSTLY, PROPOSED, SAME_IOU, UNOBSERVED
+from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU, UNOBSERVED
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.io.vectors import read_outlines
-from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, covered_m2
+from rts_pipeline.lineage import MIN_SHARED_M2, MOSTLY, common_ground, covered_m2, slight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -247,11 +247,11 @@ def _pairs(slumps: gpd.GeoDataFrame, earlier: gpd.GeoDataFrame, pixel_m: float) 
     keep = shared > MIN_SHARED_M2
     new, old, ground, shared = new[keep], old[keep], ground[keep], shared[keep]
     pairs = relations.pair_numbers(outlines[new], before[old], shared)
-    most = pairs[["share", "related_share"]].max(axis=1).to_numpy()
-    slight = relations.slight(most, ground, pixel_m)
+    accident = slight(ground, outlines[new], before[old], pixel_m)
+    close = ~accident & (pairs[["share", "related_share"]].max(axis=1) >= MOSTLY)
     years = earlier_years(earlier)
     pairs = pairs.assign(
-        **{"new": new, "old": old, "ground": ground, "slight": slight, "close": ~slight & (most >= MOSTLY)},
+        **{"new": new, "old": old, "ground": ground, "slight": accident, "close": close},
         first_year=slumps["first_year"].to_numpy(dtype=float, na_value=np.nan)[new],
         related_year=years[old],
     )

@@ -31,12 +31,6 @@ STATED = ("merged", "split", "new", "stabilized", "unknown")
 """Relations that a slump's row names: those that ARTS has a field for."""
 SAME_IOU = 0.5
 """Two outlines that overlap at least so much show one slump."""
-NARROW_PX = 0.9
-"""Overlaps nowhere as wide as this are no more than how sure a hand is: outlines are drawn to about a pixel."""
-MOSTLY = 0.5
-"""Of an outline that shares more than this share of its area the overlap is never by accident."""
-LITTLE = 0.1
-"""Outlines of which neither shares more than this share of its area are neighbours that overlap by accident."""
 SEPARATOR = ","
 DECIMALS = 2
 """Outlines that differ by less than a centimetre are the same ground."""
@@ -67,25 +61,6 @@ def pair_numbers(first: Geometries, second: Geometries, shared_m2: NDArray[np.fl
     a, b = shapely.area(first), shapely.area(second)
     numbers = {"iou": shared_m2 / (a + b - shared_m2), "share": shared_m2 / a, "related_share": shared_m2 / b}
     return pd.DataFrame({**numbers, "shared_m2": shared_m2})
-
-
-def narrow(shared: Geometries, width_m: float, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of n grounds are nowhere as wide as `width_m`; those that aren't `among` the asked are not."""
-    inside = np.zeros(len(shared), dtype=bool)
-    inside[among] = shapely.is_empty(shapely.buffer(shared[among], -width_m / 2))
-    return inside
-
-
-def slight(most: NDArray[np.float64], shared: Geometries, pixel_m: float) -> NDArray[np.bool_]:
-    """Return which of n pairs of outlines, of different times or hands, are neighbours that overlap by accident.
-
-    Args:
-        most: the share of its area that the outline of each pair shares that shares most, shape (n,).
-        shared: what the pairs share.
-        pixel_m: edge of a pixel.
-    """
-    accident: NDArray[np.bool_] = (most < LITTLE) | narrow(shared, NARROW_PX * pixel_m, most < MOSTLY)
-    return accident
 
 
 def said(decision: Decision | None, relation: str, status: str) -> dict[str, str]:

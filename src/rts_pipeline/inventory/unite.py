@@ -1,7 +1,7 @@
 """Which outlines are the same slump: those that share ground, directly or over others, and those whose place they took.
 
-The outlines are the parts of the inventory's slumps. A part that took no other's place is a root: a slump that was found. So
-there are as many slumps as roots, less those that were merged, and those that were split off more: each of them is stated.
+The outlines are the parts of the inventory's slumps. A slump begins with a part that took no other's place, or that was
+split off. So there are as many slumps as beginnings, less those that were merged; mergers and splits are stated.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import pandas as pd
 import shapely
 
 from rts_pipeline.errors import RefusedError
-from rts_pipeline.graph import components
+from rts_pipeline.graph import components, steps
 from rts_pipeline.inventory import relations
+from rts_pipeline.inventory.descent import Descent, descend
 from rts_pipeline.inventory.merge import merged
-from rts_pipeline.inventory.relations import ASKED, DECIDED, MOSTLY, NARROW_PX, PROPOSED, SAME_IOU
+from rts_pipeline.inventory.relations import ASKED, DECIDED, PROPOSED, SAME_IOU
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.lineage import MIN_SHARED_M2, common_ground, replacements, united
+from rts_pipeline.lineage import MIN_SHARED_M2, by_accident, common_ground, replacements, united
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,18 +52,6 @@ class United:
     places: list[Any]
     slump: NDArray[np.int64]
     gone: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Lineage:
-    """Who took whose place: `part` and `by` are the pairs of a part and a present one that took its place, maybe over others;
-    `holder` is that of them which shares most with the part (the part itself where nobody took its place)."""
-
-    gone: NDArray[np.bool_]
-    root: NDArray[np.bool_]
-    holder: Positions
-    part: Positions
-    by: Positions
 
 
 def overlap_groups(outlines: Geometries) -> NDArray[np.int64]:
@@ -102,50 +91,30 @@ def unite_overlapping(parts: gpd.GeoDataFrame, pixel_m: float, decisions: Decisi
     if len(parts) == 0:
         slumps = parts.drop(columns=["known_ids", "own_uid"]).assign(parts=pd.Series([], dtype="str"), rts_uid=parts["own_uid"])
         return United(slumps, [], [], np.zeros(0, np.int64), np.zeros(0, bool))
-    lineage = _lineage(parts)
+    outlines = parts.geometry.to_numpy()
+    taken = replacements(parts["delineation_id"], parts["known_ids"], outlines, pixel_m)
+    lineage = descend(outlines, parts["iteration"].to_numpy(), *taken)
     links = _links(parts, lineage, pixel_m, decisions)
     joined = links["relation"] != "overlap"
     first = np.concatenate([links.loc[joined, "left"], np.arange(len(parts))])
     group = components(len(parts), first, np.concatenate([links.loc[joined, "right"], lineage.holder]))
-    uids = _uids(parts["own_uid"].to_numpy(), group, lineage.root)
+    # A slump's uid is that of what it began with, of several beginnings the first.
+    uids = parts["own_uid"].to_numpy()[_first(group, lineage.origin)]
     present = ~lineage.gone
-    outlines = united(parts.geometry.to_numpy()[present], group[present], len(uids))
-    outlines = _cut(outlines, _first(group, np.ones(len(parts), dtype=bool)), group, links[~joined])
+    ground = united(outlines[present], group[present], len(uids))
+    ground = _cut(ground, _first(group, np.ones(len(parts), dtype=bool)), group, links[~joined])
     slumps = _rows(parts.assign(replaced=lineage.gone), group)
-    slumps = slumps.assign(rts_uid=uids).set_geometry(only_polygons(outlines), crs=parts.crs)
+    slumps = slumps.assign(rts_uid=uids).set_geometry(only_polygons(ground), crs=parts.crs)
     told = [
         *_told_links(parts, links, lineage, group, uids),
-        *_told_roots(parts, lineage, group, uids),
+        *_told_merged(parts, lineage, group, uids),
         *_told_splits(parts, lineage, group, uids),
     ]
-    once = {(row["rts_uid"], row["related_uid"]): (row, ground) for row, ground in reversed(told)}
-    return United(slumps, [row for row, _ in once.values()], [ground for _, ground in once.values()], group, lineage.gone)
+    told = _once(told)
+    return United(slumps, [row for row, _ in told], [place for _, place in told], group, lineage.gone)
 
 
-def _lineage(parts: gpd.GeoDataFrame) -> _Lineage:
-    outlines, count = parts.geometry.to_numpy(), len(parts)
-    new, old = replacements(parts["delineation_id"], parts["known_ids"], outlines)
-    iteration = parts["iteration"].to_numpy()
-    later = iteration[new] > iteration[old]  # a round knows what earlier ones brought, and nothing else
-    new, old = new[later], old[later]
-    gone, root = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
-    gone[old], root[new] = True, False
-    step = pd.DataFrame({"by": old, "next": new})
-    pairs, found = pd.DataFrame({"part": old, "by": new}), []
-    while len(pairs):
-        found.append(pairs[~gone[pairs["by"]]])
-        pairs = pairs.merge(step, on="by").drop(columns="by").rename(columns={"next": "by"}).drop_duplicates()
-    every = pd.concat([pd.DataFrame({"part": old[:0], "by": new[:0]}), *found]).drop_duplicates()
-    part, by = every["part"].to_numpy(np.intp), every["by"].to_numpy(np.intp)
-    shared = shapely.area(common_ground(outlines[part], outlines[by]))
-    order = np.lexsort((by, -shared, part))
-    part, by = part[order], by[order]
-    holder = np.arange(count)
-    holder[part[::-1]] = by[::-1]  # the first of each part is written last
-    return _Lineage(gone, root, holder, part, by)
-
-
-def _links(parts: gpd.GeoDataFrame, lineage: _Lineage, pixel_m: float, decisions: Decisions) -> pd.DataFrame:
+def _links(parts: gpd.GeoDataFrame, lineage: Descent, pixel_m: float, decisions: Decisions) -> pd.DataFrame:
     """Return the pairs of present parts that share ground, and what that means: merged, or overlap (by accident)."""
     outlines = parts.geometry.to_numpy()
     present = np.flatnonzero(~lineage.gone)
@@ -154,12 +123,12 @@ def _links(parts: gpd.GeoDataFrame, lineage: _Lineage, pixel_m: float, decisions
     a, b = outlines[links["left"]], outlines[links["right"]]
     links = pd.concat([links, relations.pair_numbers(a, b, shapely.area(ground))], axis=1)
     most = links[["share", "related_share"]].max(axis=1)
-    accident = relations.narrow(ground, NARROW_PX * pixel_m, (most < MOSTLY).to_numpy())
+    accident = by_accident(ground, a, b, pixel_m)
     asked = ~accident & (most < SURE)
     told = []
-    for name, by_accident, open_ in zip(relations.question_ids(a, b), accident, asked, strict=True):
+    for name, slight, open_ in zip(relations.question_ids(a, b), accident, asked, strict=True):
         decision = decisions.take(name, relations.TOGETHER)
-        proposed = "overlap" if by_accident else "merged"
+        proposed = "overlap" if slight else "merged"
         told.append({"relation_id": name, **relations.said(decision, proposed, ASKED if open_ else PROPOSED)})
     names = ("relation_id", "relation", "status", "decision", "decided_by", "note")
     return pd.concat([links, pd.DataFrame(told, columns=list(names))], axis=1)
@@ -170,13 +139,6 @@ def _first(group: NDArray[np.int64], among: NDArray[np.bool_]) -> Positions:
     positions = np.full(group.max() + 1, len(group))
     np.minimum.at(positions, group[among], np.flatnonzero(among))
     return positions
-
-
-def _uids(own: NDArray[np.object_], group: NDArray[np.int64], root: NDArray[np.bool_]) -> NDArray[np.object_]:
-    """Return the uid of each group: that of its first root; where it was split off, of its first part."""
-    first_root, first_part = _first(group, root), _first(group, np.ones(len(group), dtype=bool))
-    uids: NDArray[np.object_] = own[np.where(first_root < len(group), first_root, first_part)]
-    return uids
 
 
 def _rows(parts: gpd.GeoDataFrame, group: NDArray[np.int64]) -> gpd.GeoDataFrame:
@@ -211,22 +173,33 @@ def _cut(outlines: Geometries, first: Positions, group: NDArray[np.int64], apart
 Told = list[tuple[dict[str, Any], Any]]
 
 
+def _once(told: Told) -> Told:
+    """Return each question of the lab's once, and of what is settled of two slumps what is told first."""
+    kept: Told = []
+    seen: set[Any] = set()
+    for row, place in told:
+        pair = (row["rts_uid"], row["related_uid"])
+        name = row["relation_id"] if row["status"] == ASKED or row.get("decision") else pair
+        if name not in seen:
+            kept.append((row, place))
+        seen |= {name, pair}
+    return kept
+
+
 def _told_links(
-    parts: gpd.GeoDataFrame, links: pd.DataFrame, lineage: _Lineage, group: NDArray[np.int64], uids: NDArray[np.object_]
+    parts: gpd.GeoDataFrame, links: pd.DataFrame, lineage: Descent, group: NDArray[np.int64], uids: NDArray[np.object_]
 ) -> Told:
-    """Tell of the overlaps that were by accident, are asked, or were decided by the lab; roots tell of the others."""
+    """Tell of the overlaps that were by accident, are asked, or were decided by the lab; `_told_merged` tells of the others."""
     names, own = parts["delineation_id"].to_numpy(), parts["own_uid"].to_numpy()
-    held = np.full(len(parts), len(parts))
-    np.minimum.at(held, lineage.holder[lineage.root], np.flatnonzero(lineage.root))
     told = []
+    links = _outwards(links, lineage, group)
     for link in links[(links["relation"] == "overlap") | (links["status"] != PROPOSED)].to_dict("records"):
         left, right = link["left"], link["right"]
         one, other = uids[group[left]], uids[group[right]]
-        if one == other and link["relation"] == "overlap":  # one slump all the same, over others: roots tell that
+        if one == other and link["relation"] == "overlap":  # one slump all the same, over others
             continue
-        if one == other:  # the one that is not named by the row
-            roots = [own[held[part]] for part in (left, right) if held[part] < len(parts)]
-            other = next((uid for uid in roots if uid != one), own[right])
+        if one == other:  # of one slump: the uid that the part beyond the link has without it
+            other = own[lineage.owner[right]]
         row = {
             **{key: link[key] for key in links.columns if key not in {"left", "right", "ground"}},
             **{"rts_uid": one, "related_uid": other, "delineation_id": names[left], "related_id": names[right]},
@@ -237,11 +210,22 @@ def _told_links(
     return told
 
 
-def _told_roots(parts: gpd.GeoDataFrame, lineage: _Lineage, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
-    """Tell which found slumps became part of another."""
+def _outwards(links: pd.DataFrame, lineage: Descent, group: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the links with the end in front that fewer others join to the part in which the slump's uid goes on."""
+    joined = links[links["relation"] != "overlap"]
+    keepers = lineage.holder[_first(group, lineage.origin)]
+    away = steps(len(group), joined["left"].to_numpy(), joined["right"].to_numpy(), keepers)
+    turned = joined.index[away[joined["left"]] > away[joined["right"]]]
+    ends = ["left", "right", "share", "related_share"]
+    there_and_back = links.loc[turned, ["right", "left", "related_share", "share"]].set_axis(ends, axis=1)
+    return pd.concat([links.drop(index=turned), links.loc[turned].assign(**there_and_back)]).sort_index()
+
+
+def _told_merged(parts: gpd.GeoDataFrame, lineage: Descent, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
+    """Tell which slumps became part of another."""
     outlines, names, own = parts.geometry.to_numpy(), parts["delineation_id"].to_numpy(), parts["own_uid"].to_numpy()
-    reviewers, first = parts["reviewers"].to_numpy(), _first(group, lineage.root)
-    others = np.flatnonzero(lineage.root & (first[group] != np.arange(len(parts))))
+    reviewers, first = parts["reviewers"].to_numpy(), _first(group, lineage.origin)
+    others = np.flatnonzero(lineage.origin & (first[group] != np.arange(len(parts))))
     kept = first[group[others]]
     numbers = relations.pair_numbers(
         outlines[kept], outlines[others], shapely.area(shapely.intersection(outlines[kept], outlines[others]))
@@ -265,26 +249,24 @@ def _told_roots(parts: gpd.GeoDataFrame, lineage: _Lineage, group: NDArray[np.in
     return told
 
 
-def _told_splits(parts: gpd.GeoDataFrame, lineage: _Lineage, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
+def _told_splits(parts: gpd.GeoDataFrame, lineage: Descent, group: NDArray[np.int64], uids: NDArray[np.object_]) -> Told:
     """Tell which slumps were drawn on the ground of another that goes on elsewhere."""
-    outlines, names = parts.geometry.to_numpy(), parts["delineation_id"].to_numpy()
-    rootless = _first(group, lineage.root) == len(parts)
-    from_root = lineage.root[lineage.part] & rootless[group[lineage.by]]
-    part, by = lineage.part[from_root], lineage.by[from_root]
-    ground = shapely.intersection(outlines[by], outlines[part])
-    numbers = relations.pair_numbers(outlines[by], outlines[part], shapely.area(ground))
+    outlines, names, reviewers = (parts[name].to_numpy() for name in ("geometry", "delineation_id", "reviewers"))
+    leads = _first(group, lineage.origin)[group] == np.arange(len(parts))
+    split = np.flatnonzero(leads & (lineage.split_from >= 0))
+    origin = lineage.split_from[split]
+    ground = shapely.intersection(outlines[split], outlines[origin])
+    numbers = relations.pair_numbers(outlines[split], outlines[origin], shapely.area(ground))
+    ids = relations.question_ids(outlines[split], outlines[origin])
     told = []
-    for index in np.argsort(-numbers["shared_m2"].to_numpy(), kind="stable"):
-        number, origin = group[by[index]], part[index]
-        if not rootless[number]:
-            continue
-        rootless[number] = False  # told
-        row = {
-            "relation_id": relations.question_id(outlines[by[index]], outlines[origin]),
-            **{"status": DECIDED, "relation": "split", "rts_uid": uids[number], "related_uid": uids[group[origin]]},
-            **{"delineation_id": names[by[index]], "related_id": names[origin], **numbers.iloc[index].to_dict()},
+    for name, new, old, pair in zip(ids, split, origin, numbers.to_dict("records"), strict=True):
+        row: dict[str, Any] = {
+            **{"relation_id": name, "status": DECIDED, "relation": "split"},
+            **{"rts_uid": uids[group[new]], "related_uid": uids[group[lineage.owner[old]]]},
+            **{"delineation_id": names[new], "related_id": names[old]},
+            **{str(key): number for key, number in pair.items()},
             "reason": "reviewers gave one slump two outlines",
-            "decided_by": parts["reviewers"].iloc[by[index]],
+            "decided_by": reviewers[new],
         }
-        told.append((row, outlines[by[index]]))
+        told.append((row, outlines[new]))
     return told

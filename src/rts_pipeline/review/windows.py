@@ -50,8 +50,8 @@ def read_windows(folder: Path, n_candidates: int) -> gpd.GeoDataFrame:
     Raises:
         InputError: a damaged file.
     """
-    from rts_pipeline.candidates import outline_sha256
     from rts_pipeline.inventory.shape import geodesic_area_perimeter
+    from rts_pipeline.lineage import outline_sha256
     from rts_pipeline.sampling import read_sampled
 
     windows = read_sampled(folder / AUDIT)
