@@ -251,8 +251,17 @@ def test_two_processes_share_the_windows(world, tmp_path):
     assert pd.read_csv(tmp_path / "model" / "metrics.csv").step.tolist() == [2, 4]
 
 
+class Together(SlumpTask):
+    """Ends with an error where a process thinks itself alone among several: each would learn from the first one's windows."""
+
+    def on_train_start(self):
+        if self.trainer.world_size != self.trainer.num_devices:
+            raise RuntimeError("alone")
+
+
 @pytest.mark.parametrize(("devices", "tasks"), [(1, 8), (2, 1)])
 def test_a_training_inside_a_job_of_slurm(world, tmp_path, monkeypatch, devices, tasks):
+    monkeypatch.setattr("rts_pipeline.learning.train.SlumpTask", Together)
     job = {"JOB_ID": 123456, "JOB_NAME": "rule_train", "NTASKS": tasks, "NNODES": 1, "NODELIST": "localhost"}
     for name, value in {**job, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
