@@ -2,15 +2,21 @@
 
 import os
 
+import geopandas as gpd
 import pytest
+from rasterio.crs import CRS
+from shapely import box
 
 import review_case
 from rts_pipeline import workflow
 from rts_pipeline.config import Review, validate_config
+from rts_pipeline.errors import RefusedError
 from rts_pipeline.grid import Grid
+from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.review import rounds
 from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
+from rts_pipeline.review.same_grid import check_grid
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import append
 from rts_pipeline.workflow.frozen import FROZEN, freeze
@@ -128,6 +134,62 @@ def test_jobs_take_the_frozen_state(tmp_path, monkeypatch):
     assert project.config == settings
     assert project.rounds == state
     assert len(frozen) < 10_000
+
+
+def lay_area(folder, east):
+    """A project's values whose area begins in UTM zone 45 and ends at the longitude `east`."""
+    path = folder / "aoi.gpkg"
+    gpd.GeoDataFrame(geometry=[box(86.0, 34.0, east, 35.0)], crs="EPSG:4326").to_file(path)
+    places = {"results": str(folder / "results"), "reviews": str(folder / "reviews")}
+    return {**VALUES, **places, "area": {"aoi": str(path)}, "grid": {"crs": "auto", "cell_px": 128}}
+
+
+def load(values, capsys):
+    """What the Snakefile's main process says: all of it is refused, later by the missing orders."""
+    with pytest.raises(SystemExit) as ended:
+        workflow.load_project(values, "config.yaml", main_process=True)
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_a_grid_that_an_extended_area_would_move_is_refused_once_a_round_is_signed_off(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(FROZEN, "{}")
+    within, beyond = (lay_area(tmp_path, east) for east in (95.0, 107.0))
+    sign_off(tmp_path, NEW)
+    code, told = load(beyond, capsys)
+    assert (code, told.count("\n")) == (4, 1)
+    assert "signoff.json: round 01 was signed off with grid.crs EPSG:32646, and now it is EPSG:32647" in told
+    assert "set grid.crs to EPSG:32646 in the configuration" in told
+    # as it says, or the same CRS in other words; an area within the zone needs nothing
+    for crs in (review_case.CRS, CRS.from_epsg(32646).to_wkt()):
+        assert "signed off" not in load({**beyond, "grid": {"crs": crs, "cell_px": 128}}, capsys)[1]
+    lay_area(tmp_path, 100.0)
+    assert "signed off" not in load(within, capsys)[1]
+
+
+@pytest.mark.parametrize(("key", "value", "said"), [("pixel_m", 3.5, "pixel_m 3.0"), ("cell_px", 256, "cell_px 128")])
+def test_pixels_and_cells_of_another_size_are_refused_too(tmp_path, capsys, monkeypatch, key, value, said):
+    monkeypatch.setenv(FROZEN, "{}")
+    values = lay_area(tmp_path, 95.0) | {"grid": {"crs": review_case.CRS, "cell_px": 128, key: value}}
+    sign_off(tmp_path, NEW)
+    code, told = load(values, capsys)
+    assert code == 4 and f"round 01 was signed off with grid.{said}, and now it is {value}" in told
+
+
+def test_a_round_is_not_signed_off_on_another_grid_than_the_one_before(tmp_path):
+    sign_off(tmp_path, NEW)
+    results, reviews = tmp_path / "results", tmp_path / "reviews"
+    review_case.write_candidates(results, "02")
+    start(reviews, results, "02", at=review_case.AT)
+    with pytest.raises(RefusedError, match=r"round 01 was signed off with grid\.cell_px 128, and now it is 256"):
+        finish(reviews, "02", policy=Review(allow_unreviewed=True), grid=Grid(review_case.CRS, 3.0, 256), at=review_case.AT)
+
+
+def test_a_signoff_from_before_the_grid_was_written_down_is_not_compared(tmp_path):
+    sign_off(tmp_path, NEW)
+    path = tmp_path / "reviews/round_01" / rounds.SIGNOFF
+    old = {name: value for name, value in read_json(path).items() if name not in ("crs", "pixel_m", "cell_px")}
+    write_json(path, old)
+    check_grid(path.parents[1], rounds.read_signoffs(path.parents[1]), Grid("EPSG:32647", 5.0, 512))
 
 
 def test_the_main_process_reads_the_file_even_with_a_frozen_state_around(tmp_path, monkeypatch, capsys):

@@ -50,12 +50,12 @@ STAGES = {
     "candidates": Stage(10, "candidates", "58f4dcfd55e33e04"),
     "audit": Stage(1, "audit", "efa849c6d2d1881b"),
     "evidence": Stage(6, "evidence.build", "e0c3725dbed406ba"),
-    "verify": Stage(1, "review.verify", "3a444372e23d4ca2"),
-    "inventory": Stage(8, "inventory.build", "4060955ed5ecc645"),
-    "completeness": Stage(3, "completeness", "5a43632f7e85af41"),
+    "verify": Stage(1, "review.verify", "4665923793545559"),
+    "inventory": Stage(8, "inventory.build", "7d60cb7ffac58b84"),
+    "completeness": Stage(3, "completeness", "02adcbf8230f1147"),
     "attributes": Stage(6, "inventory.attributes", "09f19f981032f059"),
-    "export": Stage(10, "export.build", "77681ce3776edc59"),
-    "report": Stage(19, "report.build", "17039a5bbaaed41d"),
+    "export": Stage(10, "export.build", "94634fb77531f105"),
+    "report": Stage(19, "report.build", "f702b27e2cf0fed8"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

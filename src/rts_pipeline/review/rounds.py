@@ -36,7 +36,10 @@ SECOND, LOCK = "second_readings.json", ".lock"
 POSITIVE = ("accept", "edit", "missed")
 """Decisions that say: a slump."""
 
-_KINDS = {"str": str, "int": int, "float": (int, float), "str | None": (str, type(None))}
+_KINDS = {
+    **{"str": str, "int": int, "float": (int, float)},
+    **{"str | None": (str, type(None)), "int | None": (int, type(None)), "float | None": (int, float, type(None))},
+}
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Signoff(_Record):
         n_changed: known slumps that got another outline.
         n_cut: outlines that were left for a later round.
         audited_sha256: sha256 of `audited.parquet`; None: the round wasn't audited.
+        crs, pixel_m, cell_px: of the grid that `cells` names the cells of; None: it wasn't written down yet.
     """
 
     round: str
@@ -122,6 +126,9 @@ class Signoff(_Record):
     n_changed: int = 0
     n_cut: int = 0
     audited_sha256: str | None = None
+    crs: str | None = None
+    pixel_m: float | None = None
+    cell_px: int | None = None
 
 
 @dataclass(frozen=True)
