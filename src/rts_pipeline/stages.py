@@ -41,7 +41,7 @@ STAGES = {
     "ledger": Stage(2, "scenes.ledger", "e8fa71df2a42c972"),
     "labels": Stage(2, "labels", "c5df51397b9b176e"),
     "chips": Stage(2, "chips", "5241933bf7af4333"),
-    "train": Stage(4, "learning.train", "68286350272f5b0d"),
+    "train": Stage(5, "learning.train", "b1b4f4b4e22cd377"),
     "adopt": Stage(1, "adopt", "a874a99ef52433af"),
     "validate": Stage(6, "validate.build", "1e282ceb6264b921"),
     "crossvalidate": Stage(3, "crossvalidate", "2a858e93a3dc04ad"),
