@@ -19,7 +19,9 @@ from rts_pipeline.review.finish import finish
 from rts_pipeline.review.same_grid import check_grid
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import append
+from rts_pipeline.scenes.memory import state_of_layer
 from rts_pipeline.workflow.frozen import FROZEN, freeze
+from rts_pipeline.workflow.named_files import NamedFiles
 
 VALUES = {
     "area": {"aoi": "aoi.gpkg"},
@@ -190,6 +192,70 @@ def test_a_signoff_from_before_the_grid_was_written_down_is_not_compared(tmp_pat
     old = {name: value for name, value in read_json(path).items() if name not in ("crs", "pixel_m", "cell_px")}
     write_json(path, old)
     check_grid(path.parents[1], rounds.read_signoffs(path.parents[1]), Grid("EPSG:32647", 5.0, 512))
+
+
+def lay_layer(path, code="a", crs="EPSG:32646"):
+    gpd.GeoDataFrame({"code": [code]}, geometry=[box(0, 0, 10, 10)], crs=crs).to_file(path)
+
+
+@pytest.fixture(params=["geology.shp", "geology.gdb"])
+def layer(request, tmp_path):
+    """A layer of several files, in a folder of its own that may stand for it; the digest of its covariate; what it holds."""
+    path = tmp_path / request.param
+    if path.suffix == ".gdb":
+        path.mkdir()
+    main = path / "geology.shp" if path.is_dir() else path
+    covariates = [{"name": "geology", "file": str(path), "kind": "nearest"}]
+
+    def digest():
+        return NamedFiles(config(tmp_path, attributes={"covariates": covariates})).checksums["covariates.geology"]
+
+    lay_layer(main)
+    return digest, main
+
+
+def test_each_file_of_a_layer_counts(layer):
+    """Another value or CRS lies beside the file of geometries, which stays as it is."""
+    digest, main = layer
+    before, outlines = digest(), main.read_bytes()
+    lay_layer(main, "b")
+    other = digest()
+    lay_layer(main, "b", "EPSG:32645")
+    assert main.read_bytes() == outlines
+    assert len({"", before, other, digest()}) == 4
+    # back to what it was, whenever that was written
+    lay_layer(main)
+    os.utime(main.with_suffix(".dbf"), (1, 1))
+    assert digest() == before
+    main.with_suffix(".cpg").unlink()
+    assert digest() != before
+
+
+def test_what_only_lies_beside_a_layer_does_not_count(layer):
+    digest, main = layer
+    before = digest()
+    others = ["geology.qml", "other.dbf"] if main.parent.suffix == "" else ["host.1.sr.lock"]
+    for name in others:
+        main.with_name(name).write_text("x")
+    assert digest() == before
+
+
+def test_a_single_file_is_its_own_digest(tmp_path):
+    lay_area(tmp_path, 95.0)
+    (tmp_path / "aoi.gpkg-wal").write_text("x")
+    found = NamedFiles(config(tmp_path, area={"aoi": str(tmp_path / "aoi.gpkg")})).checksums
+    assert found == {"aoi": rounds.sha256_file(tmp_path / "aoi.gpkg"), "seeds": ""}
+
+
+def test_planning_sees_a_file_of_a_folder_change(tmp_path):
+    folder = tmp_path / "seeds.gdb"
+    folder.mkdir()
+    lay_layer(folder / "seeds.shp")
+    before, times = state_of_layer(folder), folder.stat()
+    with (folder / "seeds.dbf").open("ab") as file:
+        file.write(b"x")
+    assert folder.stat().st_mtime_ns == times.st_mtime_ns
+    assert state_of_layer(folder) != before
 
 
 def test_the_main_process_reads_the_file_even_with_a_frozen_state_around(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.export.files import release_files
 from rts_pipeline.io.files import sha256_file
 from rts_pipeline.io.json import sha256_json
+from rts_pipeline.io.sidecars import files_of
 from rts_pipeline.review.rounds import SIGNOFF, round_folder
 
 
@@ -69,6 +71,7 @@ class NamedFiles:
     def checksums(self) -> dict[str, str]:
         """The sha256 of each file that the configuration names, by its key; remembered by size and time of modification.
 
+        Of a layer of several files (a Shapefile, a FileGDB's folder) it is one over all of them.
         Snakemake sees a file that is newer than a result, and not one that was put back, or copied with its time.
         """
         from rts_pipeline.scenes.headers import Headers
@@ -77,7 +80,12 @@ class NamedFiles:
         named = {"aoi": self.config.area.aoi, **self.config.attributes.files, **self.lineage, **self.adopted}
         named |= {name: path for name, path in optional.items() if path is not None}
         headers = Headers(Path(self.config.results, "scenes", ".checksums.json"))
-        found = {name: headers.of(Path(path), "sha256").get("sha256", "") for name, path in named.items()}
+
+        def digest(path: Path) -> str:
+            each = {os.path.relpath(file, path): headers.of(file, "sha256").get("sha256", "") for file in files_of(path)}
+            return each["."] if [*each] == ["."] else sha256_json(each)
+
+        found = {name: digest(Path(path)) for name, path in named.items()}
         headers.save()
         return found
 
