@@ -31,10 +31,10 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "07ee214a8c077d67"),
+    "scenes": Stage(2, "scenes.measure", "6b3b615a13d1f664"),
     "catalog": Stage(3, "scenes.catalog", "53f1bca81f9aae39"),
-    "overlaps": Stage(1, "scenes.overlaps", "30eae1633d50a821"),
-    "adjust": Stage(1, "scenes.adjust", "1c792c5c49a18e4e"),
+    "overlaps": Stage(1, "scenes.overlaps", "b6143da3a0475c29"),
+    "adjust": Stage(1, "scenes.adjust", "401478ca35e94ffa"),
     "mosaic": Stage(2, "mosaic", "81146f2c769dd503"),
     "coverage": Stage(1, "coverage", "e816a236a3dc70c0"),
     "observed": Stage(1, "coverage", "e816a236a3dc70c0"),
@@ -54,7 +54,7 @@ STAGES = {
     "inventory": Stage(8, "inventory.build", "7d60cb7ffac58b84"),
     "completeness": Stage(3, "completeness", "02adcbf8230f1147"),
     "attributes": Stage(6, "inventory.attributes", "09f19f981032f059"),
-    "export": Stage(10, "export.build", "94634fb77531f105"),
+    "export": Stage(11, "export.build", "83e113e7c1f7a488"),
     "report": Stage(19, "report.build", "f702b27e2cf0fed8"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
