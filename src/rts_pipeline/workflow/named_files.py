@@ -13,7 +13,7 @@ from rts_pipeline.export.files import release_files
 from rts_pipeline.io.files import sha256_file
 from rts_pipeline.io.json import sha256_json
 from rts_pipeline.io.sidecars import files_of
-from rts_pipeline.review.rounds import SIGNOFF, round_folder
+from rts_pipeline.review.rounds import SIGNOFF, YEARS, round_folder
 
 
 class NamedFiles:
@@ -92,6 +92,16 @@ class NamedFiles:
     def signoffs_sha256(self, rounds: Sequence[str]) -> str:
         """Return a digest of the sign-offs of rounds, for the same reason."""
         return sha256_json([sha256_file(round_folder(Path(self.config.reviews), k) / SIGNOFF) for k in rounds])
+
+    def evidence_state(self, rounds: Sequence[str]) -> str:
+        """Return a digest of bytes and times of the tables of rounds' evidence in the results, those that are there.
+
+        As inputs they would bring back the jobs of finished rounds. Of equal pictures too that were made again the time
+        counts: what read them meanwhile found none.
+        """
+        paths = {k: Path(self.config.results, "rounds", k, YEARS) for k in rounds}
+        there = {k: path.stat() for k, path in paths.items() if path.exists()}
+        return sha256_json({k: [stat.st_size, stat.st_mtime_ns] for k, stat in there.items()})
 
     @property
     def release_files(self) -> list[str]:
