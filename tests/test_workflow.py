@@ -281,6 +281,22 @@ def test_with_agreement_another_limit_measures_nothing_again(agreed, tmp_path):
     assert "overlaps" not in plan
 
 
+def test_with_agreement_evidence_follows_what_was_found_of_the_items(agreed, tmp_path):
+    """Also where a run was killed after the catalog, which says nothing of it, had come out as it was."""
+    case = agreed[0].copy(tmp_path / "case")
+    case.snakemake("--touch")
+    # which doesn't write down what the inputs held: Snakemake compares with that
+    case.snakemake("--forcerun", "evidence")
+    assert case.plan() == {}
+    found = case.results / "scenes/adjusted_years.json"
+    values = json.loads(found.read_text())
+    found.write_text(json.dumps(dict.fromkeys(values, "0" * 64)))
+    for made in ("scenes/catalog.parquet", "scenes/ledger.*", "coverage/*", "benchmarks/*.tsv", "benchmarks/coverage/*"):
+        for path in case.results.glob(made):
+            path.touch()
+    assert case.plan() == {"evidence": 1}
+
+
 def test_without_agreement_nothing_of_it_is_left_in_use(agreed, tmp_path):
     case = agreed[0].copy(tmp_path / "case")
     case.configure(adjust={"shifts": "none", "radiometry": "none"})
