@@ -239,6 +239,13 @@ def test_status_follows_the_labels(tmp_path):
     assert len(candidates) == 2
 
 
+def test_the_summary_tells_what_the_outlines_were_made_with(tmp_path):
+    values = raster(((2, 2, 12, 12), 250))
+    for configured in ({}, {"threshold": 0.6, "seed_threshold": 0.8}):
+        build(tmp_path, values, **configured)
+        assert json.loads((tmp_path / "candidates.json").read_text())["applied"] == CHOSEN | configured
+
+
 def test_a_known_slump_that_grew_is_asked_with_its_old_outline(tmp_path):
     values = raster(((2, 2, 12, 12), 250), ((2, 20, 12, 30), 250), ((40, 2, 50, 12), 200))
     labels = [("positive", (4, 2, 12, 12)), ("positive", (6, 20, 12, 30)), ("negative", (2, 20, 4, 30))]

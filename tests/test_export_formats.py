@@ -15,8 +15,11 @@ import pytest
 import shapely
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pyproj import Transformer
+from shapely import box
 
 from export_case import CRS, HOLED, LONG, NOTE, OUTLINES, release
+from rts_pipeline.antimeridian import bounds_of
 from rts_pipeline.export.kml import write_kml
 from rts_pipeline.export.plain import write_csv_points, write_geojson
 from rts_pipeline.export.shapefile import (
@@ -30,6 +33,7 @@ from rts_pipeline.export.shapefile import (
     write_shapefile,
 )
 from rts_pipeline.export.tables import clean_text, geographic
+from rts_pipeline.grid import Grid
 from rts_pipeline.inventory.dictionary import Column, columns
 from rts_pipeline.io import read_geoparquet, write_gpkg, write_parquet
 
@@ -241,6 +245,45 @@ def test_an_outline_in_a_crs_without_a_code_is_placed(tmp_path):
     ):
         back = gpd.read_file(folder / name).geometry.to_crs(CRS)
         assert back.iloc[0].hausdorff_distance(known.iloc[0]) < 0.05, name
+
+
+@pytest.mark.parametrize("offset", [0, 400, -400])
+def test_slumps_at_the_antimeridian_stay_as_small_as_they_are(tmp_path, offset):
+    """One across it, one on each side (RFC 7946, 3.1.9 and 5.2); or both on one side."""
+    polar = "EPSG:3413"
+    x, y = Transformer.from_crs("EPSG:4326", polar, always_xy=True).transform(180.0, 71.2)
+    # the meridian runs from the pole to the upper left: a step along (1, 1) leads across it
+    middles = [(x + step, y + step) for step in (offset, offset + 300, offset - 300)]
+    squares = [box(east - 50, north - 50, east + 50, north + 50) for east, north in middles]
+    known = gpd.GeoSeries(squares, crs=polar)
+    folder = release(tmp_path, squares, crs=polar, formats=["geojson", "kml", "csv", "stac"])
+    for name in ("rts_inventory.geojson", "rts_inventory.kml"):
+        back = gpd.read_file(folder / name)
+        assert back.geometry.is_valid.all(), name
+        widths = back.geometry.explode().bounds.eval("maxx - minx")
+        assert widths.max() < 0.01, name
+        # metres: the cut moves no corner, and opens a seam of no width
+        placed = back.geometry.to_crs(polar).buffer(0.05).to_numpy()
+        assert sum(shapely.area(placed)) == pytest.approx(sum(known.area), rel=0.02), name
+    item = json.loads((folder / "stac/rts_inventory.json").read_text())
+    for west, south, east, north in (
+        json.loads((folder / "rts_inventory.geojson").read_text())["bbox"],
+        item["bbox"],
+        *json.loads((folder / "stac/collection.json").read_text())["extent"]["spatial"]["bbox"],
+    ):
+        assert 71 < south < north < 72
+        assert (west > east) == (offset == 0)
+        assert (east - west) % 360 < 0.05
+    assert shapely.geometry.shape(item["geometry"]).area < 0.01
+
+
+def test_a_cell_across_the_antimeridian_is_cut():
+    grid = Grid("EPSG:3413")
+    cell = grid.cell(grid.cell_at(*Transformer.from_crs(4326, 3413, always_xy=True).transform(180.0, 71.2)))
+    (placed,) = geographic(gpd.GeoDataFrame(geometry=[cell.polygon], crs=grid.crs)).geometry
+    assert placed.geom_type == "MultiPolygon" and len(placed.geoms) == 2
+    assert placed.area < 0.2
+    assert bounds_of(np.array([placed], dtype=object))[0] > 179
 
 
 @pytest.mark.slow

@@ -111,6 +111,11 @@ PLANS = [
     Plan("step of the training windows", configure(chips={"stride_px": 32}), LEARNING),
     Plan("number of folds", configure(chips={"folds": 6})),
     Plan("pictures", configure(evidence={"margin_m": 96.0}), EVIDENCE),
+    Plan(
+        "a file beside the elevation model",
+        lambda case: (case.folder / "corridor/dem.tif.aux.xml").write_text("<PAMDataset></PAMDataset>"),
+        EVIDENCE,
+    ),
     Plan("no elevation model", configure(attributes={"dem": None}), EVIDENCE),
     Plan(
         "fewer years of evidence",

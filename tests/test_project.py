@@ -3,19 +3,26 @@
 import json
 import os
 
+import geopandas as gpd
 import pytest
+from rasterio.crs import CRS
+from shapely import box
 
 import review_case
 from rts_pipeline import workflow
 from rts_pipeline.config import Review, validate_config
+from rts_pipeline.errors import RefusedError
 from rts_pipeline.grid import Grid
+from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.review import rounds
 from rts_pipeline.review.events import make_event
 from rts_pipeline.review.finish import finish
+from rts_pipeline.review.same_grid import check_grid
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import append
 from rts_pipeline.scenes.memory import state_of_layer
 from rts_pipeline.workflow.frozen import FROZEN, freeze
+from rts_pipeline.workflow.named_files import NamedFiles
 
 VALUES = {
     "area": {"aoi": "aoi.gpkg"},
@@ -153,6 +160,126 @@ def test_jobs_take_the_frozen_state(tmp_path, monkeypatch):
     assert project.config == settings
     assert project.rounds == state
     assert len(frozen) < 10_000
+
+
+def lay_area(folder, east):
+    """A project's values whose area begins in UTM zone 45 and ends at the longitude `east`."""
+    path = folder / "aoi.gpkg"
+    gpd.GeoDataFrame(geometry=[box(86.0, 34.0, east, 35.0)], crs="EPSG:4326").to_file(path)
+    places = {"results": str(folder / "results"), "reviews": str(folder / "reviews")}
+    return {**VALUES, **places, "area": {"aoi": str(path)}, "grid": {"crs": "auto", "cell_px": 128}}
+
+
+def load(values, capsys):
+    """What the Snakefile's main process says: all of it is refused, later by the missing orders."""
+    with pytest.raises(SystemExit) as ended:
+        workflow.load_project(values, "config.yaml", main_process=True)
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_a_grid_that_an_extended_area_would_move_is_refused_once_a_round_is_signed_off(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(FROZEN, "{}")
+    within, beyond = (lay_area(tmp_path, east) for east in (95.0, 107.0))
+    sign_off(tmp_path, NEW)
+    code, told = load(beyond, capsys)
+    assert (code, told.count("\n")) == (4, 1)
+    assert "signoff.json: round 01 was signed off with grid.crs EPSG:32646, and now it is EPSG:32647" in told
+    assert "set grid.crs to EPSG:32646 in the configuration" in told
+    # as it says, or the same CRS in other words; an area within the zone needs nothing
+    for crs in (review_case.CRS, CRS.from_epsg(32646).to_wkt()):
+        assert "signed off" not in load({**beyond, "grid": {"crs": crs, "cell_px": 128}}, capsys)[1]
+    lay_area(tmp_path, 100.0)
+    assert "signed off" not in load(within, capsys)[1]
+
+
+@pytest.mark.parametrize(("key", "value", "said"), [("pixel_m", 3.5, "pixel_m 3.0"), ("cell_px", 256, "cell_px 128")])
+def test_pixels_and_cells_of_another_size_are_refused_too(tmp_path, capsys, monkeypatch, key, value, said):
+    monkeypatch.setenv(FROZEN, "{}")
+    values = lay_area(tmp_path, 95.0) | {"grid": {"crs": review_case.CRS, "cell_px": 128, key: value}}
+    sign_off(tmp_path, NEW)
+    code, told = load(values, capsys)
+    assert code == 4 and f"round 01 was signed off with grid.{said}, and now it is {value}" in told
+
+
+def test_a_round_is_not_signed_off_on_another_grid_than_the_one_before(tmp_path):
+    sign_off(tmp_path, NEW)
+    results, reviews = tmp_path / "results", tmp_path / "reviews"
+    review_case.write_candidates(results, "02")
+    start(reviews, results, "02", at=review_case.AT)
+    with pytest.raises(RefusedError, match=r"round 01 was signed off with grid\.cell_px 128, and now it is 256"):
+        finish(reviews, "02", policy=Review(allow_unreviewed=True), grid=Grid(review_case.CRS, 3.0, 256), at=review_case.AT)
+
+
+def test_a_signoff_from_before_the_grid_was_written_down_is_not_compared(tmp_path):
+    sign_off(tmp_path, NEW)
+    path = tmp_path / "reviews/round_01" / rounds.SIGNOFF
+    old = {name: value for name, value in read_json(path).items() if name not in ("crs", "pixel_m", "cell_px")}
+    write_json(path, old)
+    check_grid(path.parents[1], rounds.read_signoffs(path.parents[1]), Grid("EPSG:32647", 5.0, 512))
+
+
+def lay_layer(path, code="a", crs="EPSG:32646"):
+    gpd.GeoDataFrame({"code": [code]}, geometry=[box(0, 0, 10, 10)], crs=crs).to_file(path)
+
+
+@pytest.fixture(params=["geology.shp", "geology.gdb"])
+def layer(request, tmp_path):
+    """A layer of several files, in a folder of its own that may stand for it; the digest of its covariate; what it holds."""
+    path = tmp_path / request.param
+    if path.suffix == ".gdb":
+        path.mkdir()
+    main = path / "geology.shp" if path.is_dir() else path
+    covariates = [{"name": "geology", "file": str(path), "kind": "nearest"}]
+
+    def digest():
+        return NamedFiles(config(tmp_path, attributes={"covariates": covariates})).checksums["covariates.geology"]
+
+    lay_layer(main)
+    return digest, main
+
+
+def test_each_file_of_a_layer_counts(layer):
+    """Another value or CRS lies beside the file of geometries, which stays as it is."""
+    digest, main = layer
+    before, outlines = digest(), main.read_bytes()
+    lay_layer(main, "b")
+    other = digest()
+    lay_layer(main, "b", "EPSG:32645")
+    assert main.read_bytes() == outlines
+    assert len({"", before, other, digest()}) == 4
+    # back to what it was, whenever that was written
+    lay_layer(main)
+    os.utime(main.with_suffix(".dbf"), (1, 1))
+    assert digest() == before
+    main.with_suffix(".cpg").unlink()
+    assert digest() != before
+
+
+def test_what_only_lies_beside_a_layer_does_not_count(layer):
+    digest, main = layer
+    before = digest()
+    others = ["geology.qml", "other.dbf"] if main.parent.suffix == "" else ["host.1.sr.lock"]
+    for name in others:
+        main.with_name(name).write_text("x")
+    assert digest() == before
+
+
+def test_a_single_file_is_its_own_digest(tmp_path):
+    lay_area(tmp_path, 95.0)
+    (tmp_path / "aoi.gpkg-wal").write_text("x")
+    found = NamedFiles(config(tmp_path, area={"aoi": str(tmp_path / "aoi.gpkg")})).checksums
+    assert found == {"aoi": rounds.sha256_file(tmp_path / "aoi.gpkg"), "seeds": ""}
+
+
+def test_planning_sees_a_file_of_a_folder_change(tmp_path):
+    folder = tmp_path / "seeds.gdb"
+    folder.mkdir()
+    lay_layer(folder / "seeds.shp")
+    before, times = state_of_layer(folder), folder.stat()
+    with (folder / "seeds.dbf").open("ab") as file:
+        file.write(b"x")
+    assert folder.stat().st_mtime_ns == times.st_mtime_ns
+    assert state_of_layer(folder) != before
 
 
 def test_the_main_process_reads_the_file_even_with_a_frozen_state_around(tmp_path, monkeypatch, capsys):

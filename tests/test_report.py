@@ -28,11 +28,11 @@ from report_case import (
     text,
 )
 from rts_pipeline.errors import InputError, RefusedError
-from rts_pipeline.io import note_read
+from rts_pipeline.io import note_read, read_json, write_json
 from rts_pipeline.metrics.objects import SIZE_CLASS_NAMES
 from rts_pipeline.page import area_text, share_text
 from rts_pipeline.report.coverage import coverage
-from rts_pipeline.report.history import verdict
+from rts_pipeline.report.history import history, verdict
 from rts_pipeline.report.map import CARRIED_ALONG
 from rts_pipeline.report.tables import counts, found_by_round
 
@@ -158,6 +158,18 @@ def test_what_nobody_was_asked_about_or_looked_at_keeps_the_rounds_from_convergi
     assert verdict(rounds.assign(n_new=2, n_cut=7, unseen=4))[1].endswith(
         "asked about: 7, and candidates were signed off that nobody looked at: 4."
     )
+
+
+def test_the_thresholds_of_a_round_are_those_that_were_applied(tmp_path):
+    """Not those that its validation chose, where the configuration set others."""
+    project = Project(tmp_path, columns=1, n_seeds=0, new_by_round=(1, 0))
+    summary = project.reviews / "round_02/candidates.json"
+    applied = {"threshold": 0.25, "seed_threshold": 0.5, "min_area_m2": 900.0, "hole_m2": 0.0}
+    write_json(summary, read_json(summary) | {"applied": applied})
+    rows = history(project.reviews, ["01", "02"]).set_index("round")[list(applied)]
+    assert rows.loc["02"].to_dict() == applied
+    assert rows.loc["01", "threshold"] == 0.42, "from before it was kept: as chosen"
+    assert "2" * 16 + " 0.25 0.50 900 m² 0 m² 19 train" in text(project.measure().report())
 
 
 def test_a_project_without_slumps_rounds_and_images_has_a_report(tmp_path):

@@ -137,7 +137,7 @@ def test_the_chain_is_read(two_rounds):
     assert rounds.open_draft(two_rounds.reviews) is None
     assert set(json.loads((two_rounds.folder / "signoff.json").read_text())) == {
         *("round", "after", "rows_sha256", "candidates_sha256", "n_candidates", "n_new", "cells", "at", "reviewers"),
-        *("n_changed", "n_cut", "n_unseen"),
+        *("n_changed", "n_cut", "n_unseen", "crs", "pixel_m", "cell_px"),
     }
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,19 +14,22 @@ import openvino
 import pandas as pd
 import pytest
 import rasterio
+import shapely
 import torch
 
-from learning_case import make_windows
+from learning_case import CRS, make_windows
 from rts_pipeline import io, stages
-from rts_pipeline.config import Inference, Labelling, Learning, Placement, Predict
+from rts_pipeline.chips import build_chips
+from rts_pipeline.config import Chips, Inference, Labelling, Learning, Placement, Predict
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.io.files import note_written
 from rts_pipeline.learning import calibrate, network, weights
 from rts_pipeline.learning.fit import Checkpoints
+from rts_pipeline.learning.ground import ground_of, seen_before
 from rts_pipeline.learning.inputs import Inputs, Normalisation
 from rts_pipeline.learning.task import SegmentationLoss, SlumpTask
 from rts_pipeline.learning.train import train
-from rts_pipeline.options import PredictOptions, TrainOptions
+from rts_pipeline.options import ChipsOptions, PredictOptions, TrainOptions
 from rts_pipeline.predict import predict
 
 SETTING = Learning(encoder="resnet18", epochs=2, warm_epochs=1, steps_per_epoch=1, batch_size=4)
@@ -41,8 +45,8 @@ def options_of(world, **changes):
     return TrainOptions(grid=world.section, labels=Labelling(), train=SETTING.model_copy(update=changes))
 
 
-def run(world, out, *, placement=HERE, previous=None, round="01", **changes):
-    chips, labels = world.folder / "chips.parquet", world.folder / "labels.parquet"
+def run(world, out, *, placement=HERE, previous=None, round="01", chips=None, **changes):
+    chips, labels = chips or world.folder / "chips.parquet", world.folder / "labels.parquet"
     options = options_of(world, **changes)
     train(chips, labels, world.mosaics, out, options, placement, previous=previous, round=round)
     return io.read_json(out / "model.json")
@@ -103,6 +107,63 @@ def test_a_warm_round_starts_from_the_parent(world, model, tmp_path):
     before, after = (torch.load(folder / "weights.pt") for folder in (model, tmp_path / "warm"))
     name = "members.0.segmentation_head.0.weight"
     assert torch.allclose(before[name], after[name], atol=1e-6)
+
+
+def split_anew(world, path, **changes):
+    """Lay the world's windows out as `make_windows` does, but for these keys of `chips`."""
+    keys = {"size_px": 64, "stride_px": 32, "buffer_m": 10, "background_reach_m": 100, "block_m": 192, "guard_px": 0}
+    chips = Chips(**{**keys, "validation_fraction": 0.3, **changes})
+    build_chips(world.folder / "labels.parquet", world.mosaics, path, ChipsOptions(grid=world.section, chips=chips))
+    return path
+
+
+def ground(windows, *splits):
+    return shapely.union_all(windows.geometry[windows.split.isin(splits)].to_numpy())
+
+
+def test_a_network_that_has_seen_this_split_s_ground_is_not_started_from(world, model, tmp_path, capsys):
+    chips = split_anew(world, tmp_path / "chips.parquet", seed=5)
+    facts = run(world, tmp_path / "anew", previous=model, round="02", chips=chips)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: starts")]
+    assert len(told) == 1 and told[0].startswith("train: starts from scratch, since ")
+    assert facts["parent_sha256"] is None
+    assert [member["epochs"] for member in facts["members"]] == [SETTING.epochs]
+    assert facts["ground"] == ground_of(gpd.read_parquet(chips), CRS, [])
+
+
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"block_m": 252}, {"validation_fraction": 0.6}, {"test_fraction": 0.5}])
+def test_ground_that_was_learned_from_is_none_to_judge_on(world, tmp_path, changes):
+    old = gpd.read_parquet(world.folder / "chips.parquet")
+    new = gpd.read_parquet(split_anew(world, tmp_path / "chips.parquet", **changes))
+    seen = ground_of(old, CRS, [])
+    assert seen_before(old, seen) == 0
+    judged = ground(old, "train").intersection(ground(new, "validation", "test"))
+    assert judged.area + ground(old, "validation").intersection(ground(new, "test")).area > 0
+    assert seen_before(new, seen) > 0
+    # what was seen stays seen, however many networks later
+    assert seen_before(new, ground_of(new, CRS, seen)) >= seen_before(new, seen)
+    assert ground_of(old, CRS, seen) == seen
+
+
+def test_another_regions_network_is_started_from_and_its_ground_kept(world, model, tmp_path):
+    """A network says in the CRS of its project where it learned; one from before that was written down says nothing."""
+    chips = gpd.read_parquet(world.folder / "chips.parquet")
+    theirs = chips.assign(split="train").to_crs("EPSG:32645")
+    here = ground_of(theirs, "EPSG:32645", [])
+    far = ground_of(theirs.set_geometry(theirs.translate(1e5)), "EPSG:32645", [])
+    assert (seen_before(chips, here), seen_before(chips, far)) == ((chips.split != "train").sum(), 0)
+    # where they have no coordinates here
+    assert seen_before(chips, [{"crs": "EPSG:32610", "train": [[5e5, 4e6, 5.1e5, 4.1e6]], "validation": []}]) == 0
+
+    adopted = shutil.copytree(model, tmp_path / "adopted")
+    for seen, kept in ((far, far), (None, [])):
+        facts = io.read_json(model / "model.json")
+        io.write_json(adopted / "model.json", {name: value for name, value in facts.items() if name != "ground"})
+        if seen:
+            io.write_json(adopted / "model.json", facts | {"ground": seen})
+        started = run(world, tmp_path / f"second_{bool(seen)}", previous=adopted, round="02")
+        assert started["parent_sha256"] == facts["sha256"]["weights.pt"]
+        assert started["ground"] == [*kept, *facts["ground"]]
 
 
 @pytest.mark.parametrize(

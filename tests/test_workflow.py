@@ -281,6 +281,22 @@ def test_with_agreement_another_limit_measures_nothing_again(agreed, tmp_path):
     assert "overlaps" not in plan
 
 
+def test_with_agreement_evidence_follows_what_was_found_of_the_items(agreed, tmp_path):
+    """Also where a run was killed after the catalog, which says nothing of it, had come out as it was."""
+    case = agreed[0].copy(tmp_path / "case")
+    case.snakemake("--touch")
+    # which doesn't write down what the inputs held: Snakemake compares with that
+    case.snakemake("--forcerun", "evidence")
+    assert case.plan() == {}
+    found = case.results / "scenes/adjusted_years.json"
+    values = json.loads(found.read_text())
+    found.write_text(json.dumps(dict.fromkeys(values, "0" * 64)))
+    for made in ("scenes/catalog.parquet", "scenes/ledger.*", "coverage/*", "benchmarks/*.tsv", "benchmarks/coverage/*"):
+        for path in case.results.glob(made):
+            path.touch()
+    assert case.plan() == {"evidence": 1}
+
+
 def test_without_agreement_nothing_of_it_is_left_in_use(agreed, tmp_path):
     case = agreed[0].copy(tmp_path / "case")
     case.configure(adjust={"shifts": "none", "radiometry": "none"})
@@ -368,6 +384,11 @@ def test_a_second_round_and_the_inventory_so_far(case):
     files = {path.as_posix() for path in paths if path.parts[0] != ".made"}
     assert files == set(release_files(["gpkg", "stac"]))
     assert case.plan("preliminary") == {}
+    index = case.results / "rounds/01/evidence/evidence.parquet"
+    times = index.stat()
+    os.utime(index, ns=(times.st_atime_ns, times.st_mtime_ns - 10**9))
+    assert case.plan("preliminary") == {"report": 1}, "its strips of years are those of the evidence"
+    os.utime(index, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert case.plan("all_rounds") == {"verify": 1}
     case.snakemake("all_rounds")
     signoff = json.loads((case.reviews / "round_01/signoff.json").read_text())

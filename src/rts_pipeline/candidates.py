@@ -92,7 +92,7 @@ def build_candidates(
         out_summary: JSON: the outlines by status, what was left out of them since the blocks were outlined (see `omitted`), the
             expected precision (mean probability) of those asked about, the observed
             area, and the area that is expected to be slump among all observed pixels (of the blocks, whatever the area of
-            interest) and among those of the outlines.
+            interest) and among those of the outlines; `applied`: what the outlines were made with, as `chosen_values` gives it.
         options: the stage's options.
         probabilities: the rasters of all blocks; needed only where necks are cut.
 
@@ -130,7 +130,7 @@ def build_candidates(
     candidates = _identified(ranked[~waiting], round, grid, _weights_sha256(choice))
     write_parquet(out_candidates, candidates)
     write_gpkg(out_gpkg, layers(candidates))
-    write_json(out_summary, _summary(round, frame, sums, left_out))
+    write_json(out_summary, {**_summary(round, frame, sums, left_out), "applied": chosen})
     tell("candidates", len(frame), left_out)
     if waiting.any():
         why = "candidates.max_count, candidates.min_precision"

@@ -154,7 +154,9 @@ rule evidence:
         candidates="<results>/rounds/{k}/candidates.parquet",
         labels="<results>/rounds/{k}/labels.parquet",
         catalog="<results>/scenes/catalog.parquet",
+        # the catalog names the items and not what was found of them: it may come out as it was
         measured=measured_of(project.items),
+        adjusted=adjusted_of(project.adjusted),
         quantised=quantised("<results>/rounds/{k}/model"),
         network="<results>/rounds/{k}/model/network.onnx",
         model="<results>/rounds/{k}/model/model.json",

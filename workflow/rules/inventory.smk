@@ -180,6 +180,8 @@ rule report:
         rounds=" ".join(project.rounds.finished),
         results=subpath(input.attributes, ancestor=2),
         reviews=lambda wildcards: REVIEWS,
+        # not for the command: pictures that came after the report, as all_rounds makes them, renew it in the next run
+        evidence=project.evidence_state(project.rounds.finished),
         dem=option_if_given("dem"),
     message:
         "Report"

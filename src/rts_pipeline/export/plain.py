@@ -11,6 +11,7 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 
+from rts_pipeline.antimeridian import bounds_of
 from rts_pipeline.export.tables import DEGREE_DECIMALS, WGS84, geographic
 from rts_pipeline.inventory.dictionary import WKT
 from rts_pipeline.io.files import write_text
@@ -52,7 +53,7 @@ def write_geojson(path: Path, frame: gpd.GeoDataFrame) -> None:
     if frame.crs != WGS84:
         head["crs"] = {"type": "name", "properties": {"name": "urn:ogc:def:crs:{}::{}".format(*frame.crs.to_authority())}}
     elif len(frame):
-        head["bbox"] = frame.total_bounds.tolist()
+        head["bbox"] = bounds_of(frame.geometry.to_numpy())
     features = (json.dumps(feature, ensure_ascii=False, allow_nan=False) for feature in frame.iterfeatures(drop_id=True))
     opening = json.dumps(head, ensure_ascii=False)[:-1]
     write_text(path, f'{opening}, "features": [\n' + ",\n".join(features) + "\n]}\n")

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import shapely
 
+from rts_pipeline.antimeridian import bounds_of, box_of, cut
 from rts_pipeline.export.citation import authors
 from rts_pipeline.export.files import CARD, CITATION, COLLECTION, DICTIONARY, item_file
 from rts_pipeline.export.tables import DEGREE_DECIMALS, WGS84, Source, Table
@@ -60,7 +62,7 @@ def write_stac(folder: Path, source: Source, tables: Sequence[Table], files: Map
 
 def _collection(source: Source, tables: Sequence[Table], items: Sequence[Json], listed: pd.DataFrame) -> Json:
     export, region = source.options.export, source.options.area.region
-    boxes = [shapely.box(*item["bbox"]) for item in items if "bbox" in item]
+    boxes = np.array([box_of(item["bbox"]) for item in items if "bbox" in item], dtype=object)
     start, end = _times(source)
     collection: Json = {
         "type": "Collection",
@@ -74,7 +76,7 @@ def _collection(source: Source, tables: Sequence[Table], items: Sequence[Json], 
         "license": export.licence or "other",
         "providers": [{"name": person["written"], "roles": ["producer"]} for person in authors(source)],
         "extent": {
-            "spatial": {"bbox": [list(shapely.union_all(boxes).bounds) if boxes else WORLD]},
+            "spatial": {"bbox": [bounds_of(boxes) if len(boxes) else WORLD]},
             "temporal": {"interval": [[start, end]]},
         },
         "table:tables": [{"name": table.name, "description": table.title} for table in tables],
@@ -116,9 +118,9 @@ def _item(source: Source, table: Table, files: Sequence[str], listed: pd.DataFra
         "assets": {file: _asset(file, table.title, "data", listed) for file in files},
     }
     if len(frame):
-        west, south, east, north = (round(float(side), DEGREE_DECIMALS) for side in frame.geometry.to_crs(WGS84).total_bounds)
-        item["bbox"] = [west, south, east, north]
-        item["geometry"] = shapely.geometry.mapping(shapely.box(west, south, east, north))
+        bounds = bounds_of(cut(frame.geometry.to_crs(WGS84).to_numpy()))
+        item["bbox"] = [round(side, DEGREE_DECIMALS) for side in bounds]
+        item["geometry"] = shapely.geometry.mapping(box_of(item["bbox"]))
         item["properties"]["proj:bbox"] = [float(side) for side in frame.total_bounds]
     return item
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from rts_pipeline.antimeridian import cut
 from rts_pipeline.inventory.dictionary import Column, conform
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.io.tables import read_geoparquet
@@ -95,8 +96,13 @@ def clean_text(text: str) -> str | None:
 
 
 def rounded(outlines: gpd.GeoSeries, crs: str, decimals: int) -> gpd.GeoSeries:
-    """Return the outlines in another CRS with coordinates of so many decimals, valid, outer rings anticlockwise (RFC 7946)."""
-    snapped = shapely.set_precision(outlines.to_crs(crs).to_numpy(), 10.0**-decimals)
+    """Return the outlines in another CRS with coordinates of so many decimals, valid, outer rings anticlockwise (RFC 7946).
+
+    In degrees those that cross the antimeridian are cut there.
+    """
+    placed = outlines.to_crs(crs)
+    whole = cut(placed.to_numpy()) if placed.crs.is_geographic else placed.to_numpy()
+    snapped = shapely.set_precision(whole, 10.0**-decimals)
     polygons = shapely.orient_polygons(only_polygons(snapped))
     # snapping leaves multiples of a binary step, and 93.0031770 is to be written as 93.003177
     exact = shapely.transform(polygons, lambda places: np.round(places, decimals))

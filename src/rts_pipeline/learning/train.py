@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from rts_pipeline.learning.augment import Radiometric
 from rts_pipeline.learning.calibrate import calibrate
 from rts_pipeline.learning.datamodule import ChipModule
 from rts_pipeline.learning.fit import Device, fit
+from rts_pipeline.learning.ground import ground_of, seen_before
 from rts_pipeline.learning.inputs import Inputs, Normalisation, ndvi
 from rts_pipeline.learning.task import SlumpTask
 from rts_pipeline.model_folder import KIND, check_kind, model_facts
@@ -59,7 +61,7 @@ def train(
         out: folder for weights.pt, network.onnx, metrics.csv, curves.png and, last, model.json; tensorboard/ has the logs.
         options: the stage's options.
         placement: where to train.
-        previous: model folder of the round before, to start from.
+        previous: model folder of the round before, to start from, unless it learned from ground that this round is judged on.
         round: name of the round ("01").
 
     Raises:
@@ -68,7 +70,7 @@ def train(
     """
     setting, grid = options.train, options.grid.grid()
     table = read_geoparquet(chips)
-    parent = None if previous is None or not setting.warm_start else _parent(previous, setting)
+    parent = None if previous is None or not setting.warm_start else _parent(previous, setting, table)
     with Mosaics(mosaics, grid, setting.bands) as reader:
         reader.check()
         # Weights that are kept expect the values that they were trained on.
@@ -99,13 +101,23 @@ def train(
         facts: dict[str, Any] = {"normalisation": vars(normalisation), "round": round, "n_chips": _numbers(table)}
         facts["members"] = [member["facts"] for member in members]
         facts["parent_sha256"] = parent["sha256"]["weights.pt"] if parent else None
+        facts["ground"] = ground_of(table, grid.crs, parent.get("ground", []) if parent else [])
         facts["temperature"] = _temperature(model, data, device)
         _save(model, data.inputs, example, facts, setting, out)
 
 
-def _parent(previous: Path, setting: Learning) -> Any:
+def _parent(previous: Path, setting: Learning, table: gpd.GeoDataFrame) -> Any:
+    """Return the facts of the model to start from; None where it has seen ground that this round is judged on."""
     parent = model_facts(previous)
     check_kind(previous, parent, setting)
+    if met := seen_before(table, parent.get("ground", [])):
+        judged = int((table.split != "train").sum())
+        print(
+            f"train: starts from scratch, since {met} of {judged} windows to judge by lie on ground"
+            f" that the network of {previous} learned from (it starts warm while chips.seed, block_m and fractions stay)",
+            file=sys.stderr,
+        )
+        return None
     return parent
 
 

@@ -24,6 +24,8 @@ def history(reviews: Path, rounds: Sequence[str]) -> pd.DataFrame:
     after, rows_sha256, model_sha256, n_chips, adopted_from, threshold, seed_threshold, min_area_m2, hole_m2, judged, left_out.
 
     `adopted_from` names the round of another project whose network was taken instead of training one; None: it was trained.
+    The thresholds, smallest area and hole size are those that were applied, which the configuration may have set; of a round
+    from before that was kept, those that were chosen on its validation blocks.
     `precision` is the share of slumps among the candidates that were decided: (accept + edit) / (accept + edit + reject).
     `judged` holds the figures of the validation blocks and, if there are any, of the test blocks, by split, as
     `metrics.summary` gives them. `left_out` are the outlines that were left out before anybody was asked, as `omitted.Counts`
@@ -69,6 +71,7 @@ def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
         "precision": right / (right + wrong) if right + wrong else np.nan,
         **_model(folder / "model" / "model.json"),
         **_validation(folder / "validation" / "validation.json"),
+        **_applied(folder / SUMMARY),
         "left_out": _left_out(folder / SUMMARY),
     }
 
@@ -77,6 +80,12 @@ def _left_out(path: Path) -> dict[str, Any] | None:
     """Return what the review's own copy of candidates.json says was left out."""
     counts = read_json(path).get("left_out")
     return counts and {REASONS[reason]: counted for reason, counted in counts.items() if counted["outlines"]}
+
+
+def _applied(path: Path) -> dict[str, float]:
+    """Return what the round outlined with: as chosen, unless the configuration set it; {} for one from before it was kept."""
+    applied: dict[str, float] = read_json(path).get("applied", {})
+    return applied
 
 
 def _model(path: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from rts_pipeline.review.rounds import (
     read_signoffs,
     round_folder,
 )
+from rts_pipeline.review.same_grid import check_grid
 from rts_pipeline.review.store import read_round, write_exchange
 from rts_pipeline.review.windows import AUDITED, window_ids
 
@@ -83,7 +84,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
 
     Raises:
         RefusedError: not open, in use, candidates changed under the review, or candidates that are unreviewed, forked, disputed
-            or lack their second reading; all of these are listed.
+            or lack their second reading (all of these are listed), or an earlier round was signed off on another grid.
         InputError: a damaged file, or a decision since the review's start on something that isn't a candidate of the round.
     """
     folder = round_folder(reviews, round)
@@ -95,6 +96,7 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
         draft = read_draft(reviews, round)
         if int(round) != len(signoffs) + 1:
             raise RefusedError(folder, f"round {round} can't be signed off", do=f"finish round {len(signoffs) + 1:02d} first")
+        check_grid(reviews, signoffs, grid)
         events = read_round(reviews, round)
         judged = read_candidates(reviews, round)
         verdicts = _verdicts(reviews, judged, events, draft, policy)
@@ -121,6 +123,9 @@ def finish(reviews: Path, round: str, *, policy: Review, grid: Grid, at: str) ->
             at=at,
             reviewers=tuple(sorted({name for names in judging for name in names.split(",") if name})),
             audited_sha256=None if draft.audit_sha256 is None else sha256_file(folder / AUDITED),
+            crs=grid.crs,
+            pixel_m=grid.pixel_m,
+            cell_px=grid.cell_px,
         )
         signoff.write(folder / SIGNOFF)
         (folder / DRAFT).unlink()

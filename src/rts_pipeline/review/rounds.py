@@ -36,7 +36,10 @@ SECOND, LOCK = "second_readings.json", ".lock"
 POSITIVE = ("accept", "edit", "missed")
 """Decisions that say: a slump."""
 
-_KINDS = {"str": str, "int": int, "float": (int, float), "str | None": (str, type(None))}
+_KINDS = {
+    **{"str": str, "int": int, "float": (int, float)},
+    **{"str | None": (str, type(None)), "int | None": (int, type(None)), "float | None": (int, float, type(None))},
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Signoff(_Record):
         n_cut: outlines that were left for a later round.
         n_unseen: candidates that nobody judged (review.allow_unreviewed).
         audited_sha256: sha256 of `audited.parquet`; None: the round wasn't audited.
+        crs, pixel_m, cell_px: of the grid that `cells` names the cells of; None: it wasn't written down yet.
     """
 
     round: str
@@ -124,6 +128,9 @@ class Signoff(_Record):
     n_cut: int = 0
     n_unseen: int = 0
     audited_sha256: str | None = None
+    crs: str | None = None
+    pixel_m: float | None = None
+    cell_px: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rts_pipeline.io.files import write_text
+from rts_pipeline.io.sidecars import files_of
 
 Answer = dict[str, Any]
 
@@ -43,6 +44,10 @@ def state_of(*values: object, lines: Iterable[str] = ()) -> str:
 
 
 def state_of_layer(path: Path) -> list[tuple[str, int, int]]:
-    """Return name, bytes and time of a vector file and of those that belong to it by their name (of a Shapefile, say)."""
+    """Return name, bytes and time of a vector file and of those that belong to it by their name (of a Shapefile, say).
+
+    Of a folder (a FileGDB) those of the files in it.
+    """
+    inside = files_of(path) if path.is_dir() else []
     files = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-    return [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    return [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in [*files, *inside]]

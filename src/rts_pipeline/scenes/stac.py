@@ -14,6 +14,7 @@ from pyproj import Transformer
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from rts_pipeline.antimeridian import cut
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import ItemFiles
 
@@ -41,11 +42,7 @@ def footprint(outline: BaseGeometry, crs: rasterio.crs.CRS) -> BaseGeometry:
 
     to_wgs84: Any = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True).transform
     placed = shapely.transform(shapely.segmentize(outline, EDGE_M), to_wgs84, interleaved=False)
-    west, _, east, _ = placed.bounds
-    if east - west > 180:
-        placed = shapely.transform(placed, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
-        halves = [placed & shapely.box(side, -90, side + 180, 90) for side in (0, 180)]
-        placed = halves[0] | shapely.transform(halves[1], lambda xy: xy - (360, 0))
+    placed = cut(np.array([placed], dtype=object))[0]
     return shapely.make_valid(shapely.set_precision(shapely.make_valid(placed), 1e-7))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,8 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.export.files import release_files
 from rts_pipeline.io.files import sha256_file
 from rts_pipeline.io.json import sha256_json
-from rts_pipeline.review.rounds import SIGNOFF, round_folder
+from rts_pipeline.io.sidecars import files_of
+from rts_pipeline.review.rounds import SIGNOFF, YEARS, round_folder
 
 
 class NamedFiles:
@@ -69,6 +71,7 @@ class NamedFiles:
     def checksums(self) -> dict[str, str]:
         """The sha256 of each file that the configuration names, by its key; remembered by size and time of modification.
 
+        Of a layer of several files (a Shapefile, a FileGDB's folder) it is one over all of them.
         Snakemake sees a file that is newer than a result, and not one that was put back, or copied with its time.
         """
         from rts_pipeline.scenes.headers import Headers
@@ -77,13 +80,28 @@ class NamedFiles:
         named = {"aoi": self.config.area.aoi, **self.config.attributes.files, **self.lineage, **self.adopted}
         named |= {name: path for name, path in optional.items() if path is not None}
         headers = Headers(Path(self.config.results, "scenes", ".checksums.json"))
-        found = {name: headers.of(Path(path), "sha256").get("sha256", "") for name, path in named.items()}
+
+        def digest(path: Path) -> str:
+            each = {os.path.relpath(file, path): headers.of(file, "sha256").get("sha256", "") for file in files_of(path)}
+            return each["."] if [*each] == ["."] else sha256_json(each)
+
+        found = {name: digest(Path(path)) for name, path in named.items()}
         headers.save()
         return found
 
     def signoffs_sha256(self, rounds: Sequence[str]) -> str:
         """Return a digest of the sign-offs of rounds, for the same reason."""
         return sha256_json([sha256_file(round_folder(Path(self.config.reviews), k) / SIGNOFF) for k in rounds])
+
+    def evidence_state(self, rounds: Sequence[str]) -> str:
+        """Return a digest of bytes and times of the tables of rounds' evidence in the results, those that are there.
+
+        As inputs they would bring back the jobs of finished rounds. Of equal pictures too that were made again the time
+        counts: what read them meanwhile found none.
+        """
+        paths = {k: Path(self.config.results, "rounds", k, YEARS) for k in rounds}
+        there = {k: path.stat() for k, path in paths.items() if path.exists()}
+        return sha256_json({k: [stat.st_size, stat.st_mtime_ns] for k, stat in there.items()})
 
     @property
     def release_files(self) -> list[str]:

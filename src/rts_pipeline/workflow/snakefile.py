@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from rts_pipeline.config import validate_config
 from rts_pipeline.errors import PipelineError, environment_error
 from rts_pipeline.leftovers import check_writable, tidy
+from rts_pipeline.review.same_grid import check_grid
 from rts_pipeline.slurm import wait_for_controller
 from rts_pipeline.workflow.frozen import FROZEN, freeze, thaw, variable_of
 from rts_pipeline.workflow.project import Project, resolve_grid
@@ -29,6 +30,7 @@ def load_project(values: Mapping[str, Any], source: str, *, main_process: bool) 
             return thaw(frozen, source)
         config = resolve_grid(validate_config(dict(values), source))
         rounds = read_rounds(config)
+        check_grid(Path(config.reviews), rounds.signed, config.grid.grid())
         os.environ[own] = os.environ[FROZEN] = freeze(config, rounds)
         wait_for_controller()
         project = Project(config, rounds, source)
