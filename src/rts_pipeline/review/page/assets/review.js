@@ -121,7 +121,8 @@ larger. Accept if the slump has grown to the new outline; reject if the old one 
 </tbody></table>
 <h2>Reasons to reject</h2>
 <p><code>2</code> rejects without a reason, <code>Shift</code> with a number gives one. Rejected outlines teach the network what a slump is not, and the
-reason says later what it mistakes for slumps.</p>
+reason says later what it mistakes for slumps. &quot;Snow or cloud&quot; and &quot;no-data edge&quot; say that the image doesn&#39;t show the ground: the
+network learns nothing from them, and the place is asked again in the next round.</p>
 <table>
 <thead>
 <tr>
