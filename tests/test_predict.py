@@ -637,3 +637,13 @@ def test_memory_does_not_depend_on_the_area(model, tmp_path):
         peaks.append(int(done.stdout) / 1024)
     assert peaks[1] < 1.12 * peaks[0]
     assert peaks[1] < 500
+
+
+def test_openvino_tells_nobody_that_it_is_used(tmp_path):
+    """It would make a name for this user in the home folder, and send it by a thread of its own."""
+    told = "import threading; print([thread.name for thread in threading.enumerate()], 'openvino.tools.ovc' in sys.modules)"
+    script = f"import sys, rts_pipeline.engines, openvino; {told}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "['MainThread'] True\n"
+    assert list(tmp_path.iterdir()) == []
