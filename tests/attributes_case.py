@@ -11,7 +11,9 @@ from rts_pipeline.config import GridSection, Measures, Place, Time
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.io import new_cog
+from rts_pipeline.lineage import JOINT
 from rts_pipeline.options import AttributesOptions, InventoryOptions
+from rts_pipeline.seeds import seed_ids
 
 CRS = "EPSG:32646"
 GRID = GridSection(crs=CRS, cell_px=64, block_cells=2)
@@ -27,7 +29,10 @@ def attributes(tmp_path, outlines, sources=(), dem=None, roads=None, railway=Non
     build_inventory(seeds, [], inventory, InventoryOptions(area=Place(), time=Time(), grid=grid))
     options = AttributesOptions(grid=grid, attributes=measures or Measures())
     build_attributes(inventory, list(sources), dem, roads, railway, out, options)
-    return gpd.read_parquet(out).sort_values("delineation_id", ignore_index=True)
+    given = {name: number for number, name in enumerate(seed_ids(np.array(outlines, dtype=object)))}
+    found = gpd.read_parquet(out)
+    order = [min(given[name] for name in names.split(JOINT)) for names in found["delineation_id"]]
+    return found.iloc[np.argsort(order)].reset_index(drop=True)
 
 
 def source_map(tmp_path, name, index, items):

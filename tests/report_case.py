@@ -166,7 +166,7 @@ class Project:
         """Give a round the record of two reviewers; `said`: of each candidate what ann and what bob said."""
         folder, cells = self.reviews / f"round_{name}", list(self.cells)
         ids = [f"r{name}-{n:04d}" for n in range(1, len(said) + 1)]
-        placed = {"candidate_id": ids, "cell_id": [cells[n % len(cells)] for n in range(len(ids))]}
+        placed = {"candidate_id": ids, "cell_id": [cells[n % len(cells)] for n in range(len(ids))], "base_sha256": "b" * 64}
         write_parquet(folder / "candidates.parquet", pd.DataFrame(placed))
         told = {"round": name, "base_sha256": "b" * 64, "at": "2024-01-01T08:00:00Z", "source": "web", "action": "decide"}
         told |= {"guideline_version": "1"}

@@ -108,7 +108,7 @@ def test_reviewers_words_are_escaped(page):
 def test_every_round_has_its_row_and_model(page):
     seen = text(page)
     assert "01 6 3 0 1 1 1 2 1 1 50 % ann 2024-01-01 09:00" in seen
-    assert "02 4 0 0 0 0 0 2 1 1 0 % ann 2024-01-02 09:00" in seen
+    assert "02 4 0 0 0 0 0 2 2 0 0 % ann 2024-01-02 09:00" in seen
     assert "1" * 16 + " 0.42 0.61 288 m² 900 m² 19 train, 3 validation" in seen
     assert "2" * 16 + " 0.42 0.61 288 m² 900 m² 19 train, 3 validation" in seen
     assert all(f'title="{digit * 64}"' in page for digit in "12"), "the whole checksum is told where the mouse rests"

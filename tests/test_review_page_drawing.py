@@ -418,7 +418,7 @@ def test_an_area_that_the_library_can_not_unite_loses_nothing(reader, project):
     reader.page.evaluate(
         """async (draft) => {
             const {project} = await (await fetch('/api/round')).json();
-            localStorage.setItem(`rts:${project}:02:ann:draft`, JSON.stringify(draft));
+            localStorage.setItem(`rts:${project}:02:ann:primary:draft`, JSON.stringify(draft));
         }""",
         {"target": "+", "geometry": stands, "sketch": ring, "tool": "add"},
     )

@@ -24,8 +24,8 @@ from torch.multiprocessing import ProcessRaisedException
 from rts_pipeline import machine
 from rts_pipeline.config import Learning, Placement
 from rts_pipeline.errors import UsageError, error_of
-from rts_pipeline.io.files import atomic
 from rts_pipeline.learning.datamodule import ChipModule
+from rts_pipeline.learning.network import save
 from rts_pipeline.learning.record import Record
 from rts_pipeline.learning.task import SlumpTask
 from rts_pipeline.learning.weights import NO_TORCH_FILE
@@ -68,8 +68,7 @@ class Checkpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint to `path`."""
-        with atomic(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        save(checkpoint, Path(path))
 
 
 class EndAtOnce(Callback):

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -58,6 +59,22 @@ class Ensemble(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (n, 1, rows, columns) of normalised inputs (n, inputs, rows, columns)."""
         return torch.stack([member(image) for member in self.members]).mean(dim=0)
+
+
+def save(value: Any, path: Path) -> None:
+    """Write what `torch.load` reads, straight to the disk.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            # of a disk that is full torch says in the end only that its archive has another length
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

@@ -21,7 +21,7 @@ from rts_pipeline import machine, stages
 from rts_pipeline.cells import Mosaics
 from rts_pipeline.config import Learning, Placement
 from rts_pipeline.grid import GeoBox, Grid
-from rts_pipeline.io.files import atomic, sha256_file
+from rts_pipeline.io.files import sha256_file
 from rts_pipeline.io.json import read_json, sha256_json, write_json
 from rts_pipeline.io.tables import read_geoparquet
 from rts_pipeline.learning import datasets, network, record, weights
@@ -247,8 +247,7 @@ def _member(
         "facts": {"seed": data.seed, "windows_at_once": at_once, **_ending(frame, epochs, setting)},
         "rows": frame.to_dict("records"),
     }
-    with atomic(done) as temporary:
-        torch.save(member, temporary)
+    network.save(member, done)
     return member
 
 
