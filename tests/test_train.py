@@ -374,8 +374,8 @@ def test_a_checkpoint_that_is_written_halfway_leaves_the_last_whole_one(tmp_path
     path = tmp_path / "last.ckpt"
     Checkpoints().save_checkpoint({"epoch": 1}, path)
 
-    def killed(checkpoint, place):
-        Path(place).write_bytes(b"half")
+    def killed(checkpoint, file):
+        file.write(b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
