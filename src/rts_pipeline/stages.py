@@ -52,10 +52,10 @@ STAGES = {
     "evidence": Stage(7, "evidence.build", "29d0f6eba41c9e06"),
     "verify": Stage(1, "review.verify", "173c6e5de1e14fc2"),
     "inventory": Stage(9, "inventory.build", "fb0add4b486b8402"),
-    "completeness": Stage(4, "completeness", "cfd7e7d1dcdc7d9f"),
+    "completeness": Stage(4, "completeness", "eb690a08d17926ca"),
     "attributes": Stage(7, "inventory.attributes", "c82470467979af7f"),
-    "export": Stage(11, "export.build", "06c61a5550476c80"),
-    "report": Stage(20, "report.build", "c8e93e30b1c249cc"),
+    "export": Stage(11, "export.build", "403e24f67f8d00ff"),
+    "report": Stage(20, "report.build", "9538c1b554d2b959"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

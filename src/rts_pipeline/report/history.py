@@ -71,21 +71,19 @@ def _round(signoff: Signoff, reviews: Path) -> dict[str, Any]:
         "precision": right / (right + wrong) if right + wrong else np.nan,
         **_model(folder / "model" / "model.json"),
         **_validation(folder / "validation" / "validation.json"),
-        **_applied(folder / SUMMARY),
-        "left_out": _left_out(folder / SUMMARY),
+        **_candidates(folder / SUMMARY),
     }
 
 
-def _left_out(path: Path) -> dict[str, Any] | None:
-    """Return what the review's own copy of candidates.json says was left out."""
-    counts = read_json(path).get("left_out")
-    return counts and {REASONS[reason]: counted for reason, counted in counts.items() if counted["outlines"]}
+def _candidates(path: Path) -> dict[str, Any]:
+    """Return what the review's own copy of candidates.json says was left out, and what the outlines were made with.
 
-
-def _applied(path: Path) -> dict[str, float]:
-    """Return what the round outlined with: as chosen, unless the configuration set it; {} for one from before it was kept."""
-    applied: dict[str, float] = read_json(path).get("applied", {})
-    return applied
+    Of a round from before either was kept `left_out` is None, and there are no values that were applied.
+    """
+    told = read_json(path)
+    counts = told.get("left_out")
+    left_out = counts and {REASONS[reason]: counted for reason, counted in counts.items() if counted["outlines"]}
+    return {**told.get("applied", {}), "left_out": left_out}
 
 
 def _model(path: Path) -> dict[str, Any]:

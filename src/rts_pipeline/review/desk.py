@@ -18,7 +18,7 @@ import shapely
 from rts_pipeline.errors import UsageError
 from rts_pipeline.io.tables import read_geoparquet, read_parquet
 from rts_pipeline.review.events import Role
-from rts_pipeline.review.folding import fold, is_reading
+from rts_pipeline.review.folding import bases_in, fold, is_reading
 from rts_pipeline.review.given import Drawn, Given, Retraction, Verdict
 from rts_pipeline.review.outlines import from_geojson, same, to_geojson
 from rts_pipeline.review.own import OwnRecord, said_of
@@ -58,7 +58,7 @@ class Desk:
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
         self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
         self._queue = self._asked(frozenset())
-        self._bases = dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
+        self._bases = bases_in(candidates)
         self._own = OwnRecord(reviews, round, reviewer, role, self.draft.guideline_version, self._bases)
 
     # What there is
@@ -220,9 +220,10 @@ class Desk:
         if self.role != "adjudicator":
             return []
         events = read_round(self.reviews, self.round, name)
-        by, read = (fold(events, **how, bases=self._bases).heads.get(name, {}) for how in ({}, {"counts": is_reading}))
-        by[self.reviewer] = read.get(self.reviewer, [])
-        return [{"reviewer": who, **said_of(event)} for who in sorted(by) for event in by[who]]
+        said = fold(events, bases=self._bases).heads.get(name, {})
+        read = fold(events, is_reading, self._bases).heads.get(name, {})
+        said[self.reviewer] = read.get(self.reviewer, [])
+        return [{"reviewer": who, **said_of(event)} for who in sorted(said) for event in said[who]]
 
     def _read_change(self) -> pd.DataFrame:
         """Return what the evidence says of the years, by candidate; empty where it isn't here."""

@@ -17,7 +17,7 @@ from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
-from rts_pipeline.review.folding import Bases, is_fork, renewed, revise, standing_as, standing_of
+from rts_pipeline.review.folding import Bases, bases_in, is_fork, renewed, revise, standing_as, standing_of
 from rts_pipeline.review.formats import (
     ACTIVE,
     ADDED,
@@ -109,7 +109,7 @@ def _own(reviews: Path, round: str, reviewer: str) -> list[Event]:
 
 def _current(candidates: gpd.GeoDataFrame, own: list[Event], role: Role) -> gpd.GeoDataFrame:
     """Return the candidates with the verdict columns (a fork counts as undecided) and the outlines that the reviewer drew."""
-    known, bases = by_candidate(own), _bases(candidates)
+    known, bases = by_candidate(own), bases_in(candidates)
     rows: list[dict[str, Any]] = []
     outlines = []
     for identifier, outline in zip(candidates["candidate_id"], candidates.geometry, strict=True):
@@ -124,10 +124,6 @@ def _current(candidates: gpd.GeoDataFrame, own: list[Event], role: Role) -> gpd.
 
 def _told(value: Any) -> Any:
     return next(text for text, said in ACTIVE.items() if said == value) if isinstance(value, bool) else value
-
-
-def _bases(candidates: pd.DataFrame) -> Bases:
-    return dict(zip(candidates["candidate_id"], candidates["base_sha256"], strict=True))
 
 
 def _standing(known: list[Event], role: Role, bases: Bases) -> list[Event]:
@@ -236,7 +232,7 @@ def import_events(
     read_draft(reviews, round)
     events = read_events(file)
     judged, windows = read_candidates(reviews, round), window_ids(round_folder(reviews, round))
-    bases = dict(zip(judged["candidate_id"], judged["base_sha256"], strict=True))
+    bases = bases_in(judged)
     check_decisions(events, windows, file)
     for number, event in enumerate(events, 1):
         for column, value, wanted in (
@@ -264,7 +260,7 @@ def _known(candidates: gpd.GeoDataFrame, own: list[Event], role: Role, windows: 
 
 def _decided(rows: gpd.GeoDataFrame, own: list[Event], role: Role, common: dict[str, str]) -> list[list[Event]]:
     """Return the events for each row that carries a decision; none where it says nothing new."""
-    by, bases = by_candidate(own), _bases(rows)
+    by, bases = by_candidate(own), bases_in(rows)
     made = []
     for row in records(rows):
         known = by.get(row["candidate_id"], [])

@@ -18,7 +18,7 @@ from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE
 from rts_pipeline.io.files import sha256_file
 from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.review.events import Event
-from rts_pipeline.review.folding import POSSIBILITY, Folded, Verdict, disputed, fold
+from rts_pipeline.review.folding import POSSIBILITY, Folded, Verdict, bases_in, disputed, fold
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, overlaps, records
 from rts_pipeline.review.readings import missing, second_readings
 from rts_pipeline.review.rounds import (
@@ -142,7 +142,7 @@ def _check_crs(rows: gpd.GeoDataFrame, grid: Grid, folder: Path) -> None:
 def _verdicts(reviews: Path, judged: gpd.GeoDataFrame, events: list[Event], draft: Draft, policy: Review) -> dict[str, Verdict]:
     """Return the verdicts on candidates, windows and added slumps, after all checks."""
     folder = round_folder(reviews, draft.round)
-    bases = dict(zip(judged["candidate_id"], judged["base_sha256"], strict=True))
+    bases = bases_in(judged)
     folded, heads = fold(events, bases=bases), fold(events).heads
     once = [] if policy.allow_single else missing(second_readings(reviews, draft.round), folded)
     elsewhere = {name: ", ".join(heads[name]) for name in bases if name in heads and name not in folded.heads}

@@ -11,10 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rts_pipeline.io.json import canonical_json
 from rts_pipeline.review.events import Event, Role, make_event
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POSSIBILITY = {"accept": 1.0, "edit": 1.0, "missed": 1.0, "unsure": 0.5, "reject": 0.0, "unseen": 0.5}
 """Possibility of a decision whose reviewers gave none: the presets Yes, Medium and No."""
@@ -66,6 +69,11 @@ class Folded:
 def decision_of(event: Event) -> str:
     """Return the decision of a standing event."""
     return event.decision or "missed"
+
+
+def bases_in(judged: pd.DataFrame) -> dict[str, str]:
+    """Return which outline of each of these candidates and windows is under review."""
+    return dict(zip(judged["candidate_id"], judged["base_sha256"], strict=True))
 
 
 def every(event: Event) -> bool:

@@ -12,7 +12,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.io.json import read_json
 from rts_pipeline.io.tables import read_columns
 from rts_pipeline.review.events import Event, Role
-from rts_pipeline.review.folding import Bases, Folded, fold
+from rts_pipeline.review.folding import Bases, Folded, bases_in, fold
 from rts_pipeline.review.rounds import CANDIDATES, CHOICE, SECOND, SecondReadings, read_draft, round_folder
 from rts_pipeline.review.store import read_round
 from rts_pipeline.review.windows import read_windows, window_ids
@@ -134,12 +134,11 @@ def judged_ids(reviews: Path, round: str) -> list[str]:
 
 def bases_of(reviews: Path, round: str) -> Bases:
     """Return which outline of each of these is under review."""
-    candidates = columns_of(reviews, round, "candidate_id", "base_sha256")
-    bases = dict(zip(*candidates, strict=True))
+    bases = dict(zip(*columns_of(reviews, round, "candidate_id", "base_sha256"), strict=True))
     folder = round_folder(reviews, round)
     if window_ids(folder):
         windows = read_windows(folder, len(bases))
-        bases |= dict(zip(windows["candidate_id"], windows["base_sha256"], strict=True))
+        bases |= bases_in(windows)
     return bases
 
 

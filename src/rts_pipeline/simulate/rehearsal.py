@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rts_pipeline.config import load_config
 from rts_pipeline.errors import PipelineError, RefusedError
+from rts_pipeline.review.rounds import round_names
 from rts_pipeline.review.store import read_round
 from rts_pipeline.workflow import Rounds, read_rounds
 
@@ -39,7 +40,7 @@ def demo(*, small: bool, cores: int) -> None:
 def _check_nobodys(folder: Path) -> None:
     """Refuse to remove verdicts that a person gave."""
     reviews = folder / "reviews"
-    rounds = [path.name.removeprefix("round_") for path in reviews.glob("round_*")]
+    rounds = set(round_names(reviews, "*"))  # also one whose review was to be started again
     events = [event for round in rounds for event in read_round(reviews, round)]
     people = sorted({event.reviewer for event in events if event.source != "simulated"})
     if people:
