@@ -221,6 +221,15 @@ def test_each_small_overlap_of_a_chain_is_asked(tmp_path, widths):
     assert len(project.build(decisions=path)[0]) == 3
 
 
+@pytest.mark.parametrize("twice", LITTLE)
+def test_an_outline_given_twice_is_asked_once_and_both_its_slumps_are_named(tmp_path, twice):
+    """Both reach into another slump's outline by the same ground."""
+    slumps, relations = Project(tmp_path, [*LITTLE, twice]).build()
+    assert (relations["status"] == "asked").sum() == 1
+    assert set(relations["rts_uid"]) == set(slumps["rts_uid"])
+    assert relations["related_uid"].nunique() == 2, "none of the two that are gone goes unnamed"
+
+
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(10, 30)), min_size=2, max_size=6, unique=True))
 def test_no_question_is_lost(tmp_path_factory, places):

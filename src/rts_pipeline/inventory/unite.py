@@ -182,7 +182,7 @@ def _once(told: Told) -> Told:
         name = row["relation_id"] if row["status"] == ASKED or row.get("decision") else pair
         if name not in seen:
             kept.append((row, place))
-        seen |= {name, pair}
+            seen |= {name, pair}
     return kept
 
 
