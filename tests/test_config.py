@@ -136,7 +136,8 @@ def test_items_whose_ids_are_digits_are_excluded_as_they_are_written(tmp_path, r
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         load_config(tmp_path / "none.yaml")
-    (tmp_path / "broken.yaml").write_text("a: [1,")
-    with pytest.raises(UsageError, match="not valid YAML") as error:
-        load_config(tmp_path / "broken.yaml")
-    assert "\n" not in str(error.value)
+    for broken in ("a: [1,", "a: 2019-13-45"):
+        (tmp_path / "broken.yaml").write_text(broken)
+        with pytest.raises(UsageError, match="not valid YAML") as error:
+            load_config(tmp_path / "broken.yaml")
+        assert "\n" not in str(error.value)

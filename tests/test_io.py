@@ -15,6 +15,7 @@ import shapely
 from rts_pipeline import io
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
+from rts_pipeline.io.vectors import reprojected
 
 SQUARE = shapely.box(0, 0, 10, 10)
 
@@ -107,6 +108,20 @@ def test_bad_outlines_are_named(tmp_path, frame, told):
     assert told in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_swapped_coordinates_are_told(tmp_path):
+    """GeoJSON is longitude, latitude; the other order puts the corridor at 93 degrees north."""
+    path = tmp_path / "seeds.geojson"
+    here = shapely.box(93.0, 34.5, 93.01, 34.51)
+    gpd.GeoDataFrame(geometry=[here, shapely.box(34.5, 93.0, 34.51, 93.01)], crs="EPSG:4326").to_file(path)
+    with pytest.raises(
+        InputError, match=r"seeds.geojson: feature 2 \(1 of 2\) has no place on Earth .* y 93 to 93.01"
+    ) as error:
+        io.read_outlines(path, "seed outlines", crs="EPSG:32646")
+    assert "\n" not in str(error.value)
+    unplaced = gpd.GeoDataFrame(geometry=[here, None, shapely.Polygon()], crs="EPSG:4326")
+    assert len(reprojected(unplaced, "EPSG:32646", path)) == 3, "what has no geometry is for others to tell"
 
 
 @pytest.mark.parametrize("kind", ["Polygon", "LineString"])

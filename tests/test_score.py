@@ -134,6 +134,9 @@ def test_what_is_no_yes_and_no_no_is_no_seed(project, seeds, told):
 def test_bad_truth_and_changed_reviews_are_named(project):
     with pytest.raises(InputError, match=r"truth\.gpkg: has no outline of 2001; .* among \[2018, 2019\]"):
         run(project, target_year=2001)
+    frame([square(0)], seed=[True], year=["2018"]).to_file(project / "truth.gpkg")
+    with pytest.raises(InputError, match="column 'year' holds texts"):
+        run(project)
     frame([square(0)]).to_file(project / "truth.gpkg")
     with pytest.raises(InputError, match="has no column 'seed'"):
         run(project)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
@@ -94,6 +95,8 @@ def _truth(path: Path, target_year: int, grid: Grid) -> gpd.GeoDataFrame:
     if "seed" not in truth.columns:
         raise InputError(path, "has no column 'seed'", expected="truth_id, seed (true or false), geometry")
     if "year" in truth.columns:
+        if not is_numeric_dtype(truth["year"]):
+            raise InputError(path, "column 'year' holds texts", expected="years as numbers")
         years = sorted({int(year) for year in truth["year"].dropna()})
         truth = truth[truth["year"] == target_year]
         if truth.empty:

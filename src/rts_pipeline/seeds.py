@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from rts_pipeline.io.vectors import read_outlines
+from rts_pipeline.io.vectors import read_outlines, reprojected
 from rts_pipeline.lineage import SEED, outline_sha256
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_seeds(path: Path, crs: Any) -> gpd.GeoDataFrame:
     # by the file's own coordinates: those of a change of CRS differ in their last digits from machine to machine
     names = seed_ids(given.geometry.to_numpy(), geographic=given.crs.is_geographic)
     seeds = gpd.GeoDataFrame({"seed_id": names}, geometry=given.geometry.to_numpy(), crs=given.crs)
-    return seeds.sort_values("seed_id", ignore_index=True).to_crs(crs)
+    return reprojected(seeds, crs, path).sort_values("seed_id", ignore_index=True)
 
 
 def seed_ids(outlines: Geometries, *, geographic: bool = False) -> list[str]:

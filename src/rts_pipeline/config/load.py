@@ -23,7 +23,7 @@ def load_config(path: Path) -> Config:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(path, "no such file", do="pass --config FILE or copy config/config.yaml") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a day that no month has is a ValueError
         raise UsageError(path, f"not valid YAML ({error})") from None
     return validate_config(values, path)
 

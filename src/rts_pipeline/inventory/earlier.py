@@ -22,7 +22,7 @@ from rts_pipeline.inventory import relations
 from rts_pipeline.inventory.dictionary import HISTORY, INVENTORY
 from rts_pipeline.inventory.relations import ASKED, PROPOSED, SAME_IOU, UNOBSERVED
 from rts_pipeline.inventory.shape import only_polygons
-from rts_pipeline.io.vectors import read_outlines
+from rts_pipeline.io.vectors import read_outlines, reprojected
 from rts_pipeline.lineage import MIN_SHARED_M2, MOSTLY, common_ground, covered_m2, slight
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def read_earlier(path: Path, crs: Any) -> gpd.GeoDataFrame:
         raise InputError(path, f"rts_uid of feature {row + 1} is {uid!r}, missing or there twice", expected="one a slump")
     if crs is None or slumps.crs == crs:
         return slumps.set_geometry(shapely.force_2d(slumps.geometry.to_numpy()), crs=slumps.crs)
-    slumps = slumps.to_crs(crs)
+    slumps = reprojected(slumps, crs, path)
     return slumps.set_geometry(only_polygons(slumps.geometry.to_numpy()), crs=crs)
 
 

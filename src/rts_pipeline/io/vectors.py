@@ -84,7 +84,7 @@ def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDa
 
     Raises:
         InputError: missing, unreadable, empty, without CRS, or with geometries that are missing, empty, invalid or
-            not polygons (each is named by its row).
+            not polygons (each is named by its row), or that have no place in `crs`.
     """
     from shapely import is_valid_reason
 
@@ -105,7 +105,34 @@ def read_outlines(path: Path, what: str, *, crs: Any | None = None) -> gpd.GeoDa
                 expected=f"{what} as valid polygons",
                 do="repair it, for example with QGIS 'Fix geometries'",
             )
-    return frame if crs is None else frame.to_crs(crs)
+    return frame if crs is None else reprojected(frame, crs, path)
+
+
+def reprojected(frame: gpd.GeoDataFrame, crs: Any, path: Path) -> gpd.GeoDataFrame:
+    """Return a user's features in another CRS.
+
+    Args:
+        frame: features, of which some may have no geometry.
+        crs: the other CRS.
+        path: the file that they are from.
+
+    Raises:
+        InputError: a feature has no place there, as a point at 93 degrees north, which PROJ puts at infinity without a word.
+    """
+    import numpy as np
+
+    placed = frame.to_crs(crs)
+    drawn = frame.geometry.notna() & ~frame.geometry.is_empty
+    if (lost := np.flatnonzero(drawn & ~np.isfinite(placed.bounds).all(axis=1))).size:
+        west, south, east, north = frame.geometry.iloc[lost[0]].bounds
+        raise InputError(
+            path,
+            f"feature {lost[0] + 1} ({lost.size} of {len(frame)}) has no place on Earth in {frame.crs.name}: "
+            f"x {west:g} to {east:g}, y {south:g} to {north:g}",
+            expected="x is east (longitude), y is north (latitude)",
+            do="change the two if they are swapped, or assign the CRS that it was drawn in",
+        )
+    return placed
 
 
 def read_vector(path: Path, what: str) -> gpd.GeoDataFrame:

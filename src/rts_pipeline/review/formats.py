@@ -15,7 +15,7 @@ import geopandas as gpd
 import pandas as pd
 
 from rts_pipeline.errors import InputError, UsageError
-from rts_pipeline.io.vectors import reading
+from rts_pipeline.io.vectors import reading, reprojected
 
 CANDIDATES_LAYER, MISSED_LAYER, KNOWN_LAYER = "candidates", "missed", "known"
 VERDICT = ("decision", "possibility", "reject_reason", "note")
@@ -103,7 +103,7 @@ def _layer(file: Path, crs: Any, columns: tuple[str, ...], name: str | None = No
         raise InputError(file, f"{what} declares no CRS", expected="that of the candidates", do=AGAIN)
     for column in {*columns, *SEEN, "candidate_id"} & {*frame.columns} - {"possibility"}:
         frame[column] = frame[column].astype(object).where(frame[column].notna(), "").astype(str).str.strip()
-    return frame if frame.crs == crs else frame.to_crs(crs)
+    return frame if frame.crs == crs else reprojected(frame, crs, file)
 
 
 def _metadata(file: Path) -> tuple[Source, dict[str, str]]:
