@@ -14,6 +14,7 @@ import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyproj import Transformer
 from scipy import ndimage
 from shapely.geometry import shape
 
@@ -233,6 +234,16 @@ def test_equal_input_gives_equal_bytes(tmp_path):
         measured(item, tmp_path / name)
     for name in ("item.json", "usable.tif"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_an_item_across_the_antimeridian_has_a_narrow_bbox(tmp_path):
+    """As RFC 7946, 5.2 has it: west is above east, and it doesn't go round the Earth."""
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32660", always_xy=True).transform(180, 66)
+    write_item(tmp_path / "in", ITEM, plain(), crs="EPSG:32660", transform=Affine(3, 0, round(x) - 120, 0, -3, round(y)))
+    told, _ = measured(found(tmp_path / "in").items[0], tmp_path / "out")
+    west, south, east, north = told["bbox"]
+    assert 179.99 < west < 180 and -180 < east < -179.99 and 65.99 < south < north < 66.01
+    assert shape(told["geometry"]).geom_type == "MultiPolygon"
 
 
 def test_a_mask_on_another_grid_is_an_error(tmp_path):

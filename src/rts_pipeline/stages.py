@@ -31,10 +31,10 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(2, "scenes.measure", "0e2fe8a5886a4185"),
+    "scenes": Stage(3, "scenes.measure", "ed110d08ff7931cf"),
     "catalog": Stage(4, "scenes.catalog", "096f47efc4fe24b2"),
-    "overlaps": Stage(1, "scenes.overlaps", "cd931064694ce25f"),
-    "adjust": Stage(1, "scenes.adjust", "cdf3581e30bff746"),
+    "overlaps": Stage(1, "scenes.overlaps", "a5108f4e804eef5b"),
+    "adjust": Stage(1, "scenes.adjust", "ee7c8f1bb32e6e73"),
     "mosaic": Stage(2, "mosaic", "81146f2c769dd503"),
     "coverage": Stage(1, "coverage", "e816a236a3dc70c0"),
     "observed": Stage(1, "coverage", "e816a236a3dc70c0"),

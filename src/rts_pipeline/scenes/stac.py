@@ -14,7 +14,7 @@ from pyproj import Transformer
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from rts_pipeline.antimeridian import cut
+from rts_pipeline.antimeridian import bounds_of, cut
 from rts_pipeline.scenes import metadata
 from rts_pipeline.scenes.discover import ItemFiles
 
@@ -85,7 +85,7 @@ def stac_item(
         "assets": _assets(files, folder, measured, dataset.count),
     }
     if not place.is_empty:
-        item["bbox"] = list(place.bounds)
+        item["bbox"] = bounds_of(np.array([place], dtype=object))
     return item
 
 
