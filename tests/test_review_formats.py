@@ -185,6 +185,13 @@ def test_a_csv_leaves_a_redrawn_outline_as_it_is(case, tmp_path):
     assert fold(read_round(case.reviews, "01")).verdicts["r01-0003"].decision == "accept"
 
 
+def test_a_csv_may_have_further_columns_and_outlines_as_text_are_none(case, tmp_path):
+    rows = [row(0, 'accept,,,,"POLYGON ((0 0, 1 0, 1 1, 0 0))",a'), row(1, "reject,,,,,b")]
+    assert back(case, csv_file(tmp_path, *rows, head=f"{HEAD},geometry,who")).decided == 2
+    with pytest.raises(InputError, match=r"the outline is the candidate's own; redraw it \(a CSV can't hold one"):
+        back(case, csv_file(tmp_path, row(2, "edit,,,,POLYGON ((0 0))"), head=f"{HEAD},geometry"))
+
+
 WRONG_CSV = {
     "edit": (
         [row(0, "edit,,,")],
@@ -219,6 +226,8 @@ def test_a_csv_that_is_none(case, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             back(case, csv_file(tmp_path, **options))
+    with pytest.raises(InputError, match=r"ann.csv, the first line: not CSV \(field larger than"):
+        back(case, csv_file(tmp_path, head="x" * 200_000))
     file = csv_file(tmp_path, row(0, "accept,,,é"), encoding="latin-1")
     with pytest.raises(InputError, match=r"not UTF-8 .*Excel: 'CSV UTF-8'"):
         back(case, file)
@@ -299,6 +308,12 @@ def test_an_event_that_does_not_belong_refuses_the_whole_file(case, tmp_path, fi
     with pytest.raises(InputError, match=message):
         import_events(case.reviews, "01", file, reviewer="ann")
     assert read_round(case.reviews, "01") == []
+
+
+def test_a_folder_is_no_exchange_file(case, tmp_path):
+    (tmp_path / "ann.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"ann.jsonl: is a folder; expected a reviewer's events"):
+        import_events(case.reviews, "01", tmp_path / "ann.jsonl")
 
 
 def test_a_closed_round_takes_no_events(case, tmp_path):
