@@ -64,6 +64,14 @@ def test_a_table_with_outlines(case, tmp_path, suffix, crs):
     assert verdicts[added].possibility == 0.5
 
 
+def test_what_is_said_of_an_added_slump_counts_and_a_file_without_it_leaves_it(case, tmp_path):
+    said = {"active": [None, None, None, "no"], "outline_scope": [None, None, None, "whole scar"]}
+    for columns, decided in ((said, 1), ({}, 0), ({**said, "active": [None] * 4}, 1)):
+        assert back(case, written(tmp_path, ".geojson", table(**columns), 4326)).missed == decided
+    added = [event for event in read_round(case.reviews, "01") if event.action == "add_missed"]
+    assert [(event.active, event.outline_scope) for event in added] == [(False, "whole scar"), (None, "whole scar")]
+
+
 def changed(row, **values):
     frame = table()
     for name, value in values.items():
@@ -80,6 +88,7 @@ WRONG = {
     ),
     "possibility": (changed(0, possibility=75), r"row 1 \(r01-0001\): possibility '75.*' is not possible; expected a number"),
     "added": (changed(3, possibility=-1), r"row 4: possibility '-1.*' is not possible"),
+    "said": (table(active=[None, None, None, "perhaps"]), r"row 4: active 'perhaps' is unknown; expected yes, no or empty"),
     "id": (changed(3, candidate_id="r01-0004"), r"row 4 .*candidate_id 'r01-0004' of an added slump; expected none"),
     "reason": (changed(3, reject_reason="water"), r"row 4: reject_reason 'water' without decision 'reject'"),
     "no id": (changed(0, candidate_id=None), r"row 1: candidate_id '' is unknown in this round"),

@@ -27,7 +27,6 @@ from rts_pipeline.review.formats import (
     SEEN,
     SOURCE,
     VERDICT,
-    YEARS,
     Source,
     read_filled,
 )
@@ -270,9 +269,9 @@ def _decided(rows: gpd.GeoDataFrame, own: list[Event], role: Role, common: dict[
 
 
 def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) -> Event:
-    seen = {"outline_scope": row.get("outline_scope") or None, "active": ACTIVE.get(row.get("active", ""))}
+    said = given(row)
     if standing and standing[-1].decision == row["decision"]:
-        seen |= unsaid(standing[-1], [*YEARS, *(name for name in SEEN if name not in row)])
+        said |= unsaid(standing[-1], row)
     return make_event(
         **common,
         action="decide",
@@ -280,7 +279,6 @@ def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) 
         base_sha256=row["base_sha256"],
         decision=row["decision"],
         geometry=to_geojson(row["geometry"]) if row["decision"] == "edit" else None,
-        **given(row),
         reject_reason=row["reject_reason"] or None,
-        **seen,
+        **said,
     )
