@@ -23,7 +23,7 @@ from PIL import Image
 from shapely import box
 
 from page_case import MEASURED, N, geojson
-from review_case import CRS, GRID, place, square
+from review_case import AT, CRS, GRID, place, square, write_candidates
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError, UsageError
 from rts_pipeline.review.desk import Desk
@@ -31,6 +31,7 @@ from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS
 from rts_pipeline.review.given import Given, Retraction, Verdict
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.server import open_socket
+from rts_pipeline.review.start import start
 from rts_pipeline.review.tiles import Mosaic
 from server_case import desk, fresh, project, server, template  # noqa: F401
 
@@ -244,6 +245,19 @@ def test_after_the_sign_off_a_verdict_is_refused_and_says_why(fresh):
     status, told = server.post("/api/verdict", {"candidate_id": "r02-0001", "decision": "accept"})
     assert status == 409
     assert "isn't open" in told["problem"]
+
+
+def test_a_server_of_an_earlier_start_takes_no_verdict_on_outlines_that_are_none_any_more(fresh):
+    mine, server = desk(fresh), fresh.serve()
+    (fresh.reviews / "round_02" / "draft.json").unlink()
+    start(fresh.reviews, fresh.results, "02", at=AT)
+    mine.decide(Verdict(candidate_id="r02-0001", decision="accept"))
+    (fresh.reviews / "round_02" / "draft.json").unlink()
+    write_candidates(fresh.results, "02", [square(0).buffer(9)])
+    start(fresh.reviews, fresh.results, "02", at=AT)
+    status, told = server.post("/api/verdict", {"candidate_id": "r02-0002", "decision": "accept"})
+    assert (status, "was started again on other candidates; end this server" in told["problem"]) == (409, True)
+    assert len(fresh.events()) == 1
 
 
 def test_a_slump_that_was_added_can_be_redrawn_and_taken_back(fresh):

@@ -59,7 +59,7 @@ class Desk:
         self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
         self._queue = self._asked(frozenset())
         self._bases = bases_in(candidates)
-        self._own = OwnRecord(reviews, round, reviewer, role, self.draft.guideline_version, self._bases)
+        self._own = OwnRecord(reviews, round, reviewer, role, self.draft, self._bases)
 
     # What there is
 
@@ -155,7 +155,7 @@ class Desk:
 
         Raises:
             UsageError: no such candidate, or an outline that doesn't go with the decision.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
             ValidationError: fields that contradict each other.
         """
         self._row(given.candidate_id)
@@ -170,7 +170,7 @@ class Desk:
 
         Raises:
             UsageError: without an outline, or an id that isn't an added slump of this reviewer.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
         """
         if given.geometry is None:
             raise UsageError("added slump", "has no outline")
@@ -183,7 +183,7 @@ class Desk:
 
         Raises:
             UsageError: nothing of that id was recorded for that candidate.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
         """
         self._own.retract(given.candidate_id, given.event_id, earlier=given.earlier)
         return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
