@@ -17,7 +17,7 @@ from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
-from rts_pipeline.review.folding import Bases, bases_in, is_fork, renewed, revise, standing_as, standing_of
+from rts_pipeline.review.folding import Bases, bases_in, is_fork, of_outlines, renewed, revise, standing_as, standing_of
 from rts_pipeline.review.formats import (
     ACTIVE,
     ADDED,
@@ -263,12 +263,14 @@ def _decided(rows: gpd.GeoDataFrame, own: list[Event], role: Role, common: dict[
     made = []
     for row in records(rows):
         known = by.get(row["candidate_id"], [])
-        event = _decide(row, common, _standing(known, role, bases))
+        # the review page tells the network's numbers after a verdict; no file does
+        told = any(event.source == "web" and event.action == "decide" for event in of_outlines(known, bases))
+        event = _decide(row, {**common, "blind": not told}, _standing(known, role, bases))
         made.append(renewed(revise(event, standing_of(known), standing_as(role, known, bases)), known))
     return made
 
 
-def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) -> Event:
+def _decide(row: dict[str, Any], common: dict[str, Any], standing: list[Event]) -> Event:
     said = given(row)
     if standing and standing[-1].decision == row["decision"]:
         said |= unsaid(standing[-1], row)
