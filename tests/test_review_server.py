@@ -27,11 +27,12 @@ from review_case import AT, CRS, GRID, place, square, write_candidates
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError, UsageError
 from rts_pipeline.review.desk import Desk
-from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS
+from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS, make_event
 from rts_pipeline.review.given import Given, Retraction, Verdict
 from rts_pipeline.review.pictures import Pictures
 from rts_pipeline.review.server import open_socket
 from rts_pipeline.review.start import start
+from rts_pipeline.review.store import append
 from rts_pipeline.review.tiles import Mosaic
 from server_case import desk, fresh, project, server, template  # noqa: F401
 
@@ -294,6 +295,20 @@ def test_undo_restores_what_stood_before_and_a_reload_shows_the_same(project, ac
         assert mine.state(name) == (stacks[name][-1] if stacks[name] else None)
     again = desk(project, reviewer)
     assert [again.state(name) for name in stacks] == [stack[-1] if stack else None for stack in stacks.values()]
+
+
+def test_undo_brings_a_fork_back_as_it_was(fresh):
+    mine = desk(fresh)
+    mine.decide(Verdict(candidate_id="r02-0001", decision="accept"))
+    (accept,) = fresh.events()
+    append(fresh.reviews, "02", "ann", [make_event(**{**accept.plain, "decision": "reject"})])
+    mine = desk(fresh)
+    before = mine.state("r02-0001")
+    assert before["forked"]
+    told = mine.decide(Verdict(candidate_id="r02-0001", decision="unsure"))["mine"]
+    assert (told["decision"], told["forked"]) == ("unsure", False)
+    mine.retract(Retraction(candidate_id="r02-0001", event_id=told["event_id"]))
+    assert mine.state("r02-0001") == before
 
 
 def test_the_same_verdict_sent_twice_is_one_event(fresh):

@@ -52,10 +52,10 @@ STAGES = {
     "evidence": Stage(7, "evidence.build", "94017722fbe6a821"),
     "verify": Stage(1, "review.verify", "c7a98e97e80d8d3e"),
     "inventory": Stage(10, "inventory.build", "8ee38802f83e2b07"),
-    "completeness": Stage(4, "completeness", "5d87ec85b0ebbb4d"),
+    "completeness": Stage(4, "completeness", "ad86b05ac31fad95"),
     "attributes": Stage(7, "inventory.attributes", "6db3abfd166be188"),
     "export": Stage(11, "export.build", "0fbb63105158f1ba"),
-    "report": Stage(20, "report.build", "8588d67600e7503a"),
+    "report": Stage(20, "report.build", "eb9643238b3c0f85"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 
