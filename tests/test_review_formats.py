@@ -4,12 +4,14 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from review_case import AT, CRS, Case, place, sha, square
+from review_case import AT, CRS, Case, place, sha, square, write_candidates
 from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.review.events import exchange_text
 from rts_pipeline.review.exchange import ImportResult, export_events, export_gpkg, import_events, import_verdicts
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson
+from rts_pipeline.review.readings import bases_of
+from rts_pipeline.review.start import start
 from rts_pipeline.review.store import merge, read_round
 
 ADDED = place(shapely.box(0, 500, 80, 620))
@@ -317,6 +319,22 @@ def test_an_event_that_does_not_belong_refuses_the_whole_file(case, tmp_path, fi
     with pytest.raises(InputError, match=message):
         import_events(case.reviews, "01", file, reviewer="ann")
     assert read_round(case.reviews, "01") == []
+
+
+def test_what_was_said_before_the_review_was_started_again_travels_too(laptops, tmp_path):
+    one, two = laptops
+    one.decide_all()
+    for case in laptops:
+        write_candidates(case.results, outlines=[square(0).buffer(9), square(1)])
+        (case.folder / "draft.json").unlink()
+        start(case.reviews, case.results, "01", at="2020-09-02T00:00:00Z")
+    one.decide(1, "accept", at="2020-09-03T00:00:00Z", parent_event_id=read_round(one.reviews, "01")[1].event_id)
+    export_events(one.reviews, "01", "ann", tmp_path / "ann.jsonl")
+    assert import_events(two.reviews, "01", tmp_path / "ann.jsonl") == (5, 0)
+    bases = bases_of(two.reviews, "01")
+    assert {name: v.decision for name, v in fold(read_round(two.reviews, "01"), bases=bases).verdicts.items()} == {
+        "r01-0002": "accept"
+    }
 
 
 def test_a_folder_is_no_exchange_file(case, tmp_path):

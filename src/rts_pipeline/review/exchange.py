@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -225,19 +226,22 @@ def import_events(
         dry_run: check only.
 
     Raises:
-        InputError: a damaged line, or an event of another round, reviewer or version of the candidates.
+        InputError: a damaged line, or an event of another round or reviewer, or since the review's start on another version of
+            the candidates.
         RefusedError: the round isn't open, or in use.
     """
-    read_draft(reviews, round)
+    start = datetime.fromisoformat(read_draft(reviews, round).started_at)
     events = read_events(file)
     judged, windows = read_candidates(reviews, round), window_ids(round_folder(reviews, round))
     bases = bases_in(judged)
     check_decisions(events, windows, file)
     for number, event in enumerate(events, 1):
+        # what was decided before the review was started again may be on other outlines, and counts as none
+        since = event.decision and event.order[0] >= start
         for column, value, wanted in (
             ("round", event.round, round),
             ("reviewer", event.reviewer, reviewer or event.reviewer),
-            ("base_sha256", event.base_sha256, bases.get(event.candidate_id) if event.decision else event.base_sha256),
+            ("base_sha256", event.base_sha256, bases.get(event.candidate_id) if since else event.base_sha256),
         ):
             if value != wanted:
                 expected = "a candidate of this round" if wanted is None else f"'{wanted}'"
