@@ -27,9 +27,9 @@ def decide(reader, *keys):
     reader.shows(SECOND)
 
 
-def back(reader):
+def back(reader, candidate=FIRST):
     reader.press("k")
-    reader.shows(FIRST)
+    reader.shows(candidate)
 
 
 def note(reader, text):
@@ -249,6 +249,25 @@ def test_pictures_that_did_not_come_are_no_years_without_one(reader, project, fa
     reader.shows("r02-0008")
     reader.saved()
     assert project.decisions() == {"r02-0007": "accept"}
+
+
+def test_the_page_opens_though_a_picture_of_its_candidate_is_gone(reader, project):
+    reader.shows(FIRST)
+    held = Held(reader.context, "verdict")
+    reader.press("1")
+    reader.shows(SECOND)
+    pictures = f"**/chip/02/{SECOND}/**"
+    reader.page.route(pictures, lambda route: route.fulfill(status=404))
+    reader.page.reload()
+    reader.see("message", f"{SECOND} isn't painted yet")
+    held.let_go()
+    reader.saved()
+    assert project.decisions() == {FIRST: "accept"}
+    reader.press("j")
+    reader.shows("r02-0003")
+    reader.page.unroute(pictures)
+    back(reader, SECOND)
+    reader.problems.clear()
 
 
 def test_the_colour_changes_when_its_pictures_are_there(reader):

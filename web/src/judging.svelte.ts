@@ -45,16 +45,16 @@ export abstract class Judging extends Showing {
 
   protected abstract restoreDraft(): Promise<void>;
 
-  async resume(): Promise<void> {
+  resume(): void {
     const kept = this.queue.read();
     this.refused = kept.refused;
     for (const op of kept.waiting) this.assume(op);
     this.showUnnamed();
     this.waiting = kept.waiting.length;
     this.done = JSON.parse(sessionStorage.getItem(`${this.store}:undo`) ?? "[]") as Op[];
-    await this.begin();
+    // not waited for: a picture that can't be had keeps nobody from opening the page, nor what waits from being sent
+    void this.begin().then(() => this.restoreDraft());
     void this.queue.send();
-    await this.restoreDraft();
   }
 
   // What is said

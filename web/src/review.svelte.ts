@@ -32,13 +32,13 @@ export class Review extends Judging {
   static async open(): Promise<Review> {
     const [info, columns] = await Promise.all([get<Round>("/api/round"), get<Columns>("/api/candidates")]);
     const review = new Review(info, columns);
-    await review.resume();
+    review.resume();
     return review;
   }
 
   protected async restoreDraft(): Promise<void> {
     const draft = JSON.parse(localStorage.getItem(`${this.store}:draft`) ?? "null") as Draft | null;
-    if (!draft) return;
+    if (!draft || this.drawing) return;
     // another tab may have gone on to another candidate
     if (this.list.has(draft.target) && draft.target !== this.current) await this.go(draft.target);
     if (draft.target === MISSED || this.shown?.id === draft.target || this.missedOf(draft.target)) this.restore(draft);
