@@ -314,6 +314,22 @@ def test_an_area_that_is_not_closed_is_not_left_out_of_what_is_saved(reader, pro
     assert len(outline(event).geoms) == 2
 
 
+def test_what_changes_while_the_server_is_asked_about_the_outline_is_not_dropped(reader, project):
+    reader.shows("r02-0001")
+    held = Held(reader.context, "check")
+    reader.press("3")
+    reader.draws("1 part")
+    reader.press("Tab", "ArrowUp", "Enter", "ArrowUp", "w")
+    held.let_go()
+    reader.see("message", "changed meanwhile: save it again")
+    reader.press("Enter")
+    reader.shows("r02-0002")
+    reader.saved()
+    (event,) = project.events()
+    assert event.possibility == 0.75
+    assert outline(event).symmetric_difference(square(0)).area == pytest.approx(100 * 6 / 2)
+
+
 def test_a_removed_slump_comes_back_with_undo(reader, project):
     reader.shows("r02-0001")
     add(reader)

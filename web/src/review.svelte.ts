@@ -3,7 +3,7 @@ import { partsOf } from "./chips";
 import { Judging } from "./judging.svelte";
 import { Drawing } from "./outline";
 import type { Tool } from "./pen";
-import type { Op, Problem } from "./queue";
+import type { Problem } from "./queue";
 import { MISSED, newId, operation, saidIn, saysAlready } from "./standing";
 import { keep } from "./storage";
 import type { Body, Columns, Outline, Round, Said, XY } from "./types";
@@ -128,17 +128,11 @@ export class Review extends Judging {
     const { drawing, drawingFor: target } = this;
     const outline = drawing?.outline;
     if (this.sketch.length) return this.say("Close the area (Enter) or drop it (Esc) first");
-    if (!outline) return this.say("There is no outline yet: D draws an area");
+    if (!drawing || !outline) return this.say("There is no outline yet: D draws an area");
     const isMissed = this.apart;
-    const body: Body = { ...this.given(), geometry: outline };
-    if (target !== MISSED) body.candidate_id = target;
-    if (isMissed) delete body.evidence_years;
-    else body.decision = "edit";
-    const before = (isMissed ? this.missedOf(target) : this.shown?.mine) ?? null;
-    const op = operation(isMissed ? "/api/missed" : "/api/verdict", target, body, before);
     if (!this.waiting) {
       try {
-        const problem = await this.tried(op);
+        const problem = await this.tried(outline, isMissed ? null : target);
         if (problem) return this.say(problem);
       } catch (error) {
         if (error instanceof Refused) return this.say(error.message);
@@ -146,7 +140,14 @@ export class Review extends Judging {
       }
       // it was dropped, or saved, meanwhile
       if (this.drawing !== drawing) return;
+      if (this.sketch.length || drawing.differs(outline)) return this.say("The outline was changed meanwhile: save it again (Enter)");
     }
+    const body: Body = { ...this.given(), geometry: outline };
+    if (target !== MISSED) body.candidate_id = target;
+    if (isMissed) delete body.evidence_years;
+    else body.decision = "edit";
+    const before = (isMissed ? this.missedOf(target) : this.shown?.mine) ?? null;
+    const op = operation(isMissed ? "/api/missed" : "/api/verdict", target, body, before);
     this.leave();
     this.perform(op);
     if (!isMissed) this.onward();
@@ -154,9 +155,8 @@ export class Review extends Judging {
   }
 
   /** Ask whether an outline can be recorded, without recording it. */
-  private async tried(op: Op): Promise<string> {
-    const candidate_id = op.path === "/api/verdict" ? op.candidate : null;
-    return (await post<{ problem: string }>("/api/check", { geometry: op.body.geometry, candidate_id })).problem;
+  private async tried(geometry: Outline, candidate_id: string | null): Promise<string> {
+    return (await post<{ problem: string }>("/api/check", { geometry, candidate_id })).problem;
   }
 
   /** Show what was refused; an outline is drawn on from where it was, and isn't told any more. */
