@@ -307,6 +307,9 @@ def test_an_area_that_is_not_closed_is_not_left_out_of_what_is_saved(reader, pro
     click(reader, CORNERS)
     reader.page.get_by_role("button", name="save").click()
     reader.see("message", "Close the area (Enter) or drop it (Esc) first")
+    # nor does it go with its tool
+    reader.press("x", "d", "e")
+    reader.see("drawing", "3 new vertices")
     reader.press("Enter", "Enter")
     reader.shows("r02-0002")
     reader.saved()

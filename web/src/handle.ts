@@ -54,9 +54,9 @@ function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void):
   const arrow = ARROWS[event.key];
   if (arrow) pen.nudge(arrow[0] * (event.shiftKey ? 5 : 1), arrow[1] * (event.shiftKey ? 5 : 1));
   else if (key === "tab") pen.step(event.shiftKey ? -1 : 1);
-  else if (key === "e" && !event.shiftKey) pen.use("shape");
-  else if (key === "d") pen.use("add");
-  else if (key === "x") pen.use("cut");
+  else if (key === "e" && !event.shiftKey) review.use("shape");
+  else if (key === "d") review.use("add");
+  else if (key === "x") review.use("cut");
   else if (key === "i") pen.split();
   else if (key === " ") pen.put();
   else if (key === "delete" || key === "backspace") pen.tool === "shape" ? pen.remove() : pen.unput();

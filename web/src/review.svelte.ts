@@ -8,6 +8,8 @@ import { MISSED, newId, operation, saidIn, saysAlready } from "./standing";
 import { keep } from "./storage";
 import type { Body, Columns, Outline, Round, Said, XY } from "./types";
 
+const UNCLOSED = "Close the area (Enter) or drop it (Esc) first";
+
 interface Draft {
   target: string;
   geometry: Outline | null;
@@ -105,6 +107,12 @@ export class Review extends Judging {
     });
   }
 
+  /** Take another tool; an area that isn't closed would go with the one before. */
+  use(tool: Tool): void {
+    if (this.sketch.length) this.say(UNCLOSED);
+    else this.map.pen.use(tool);
+  }
+
   protected drawn(): void {
     this.tool = this.map.pen.tool;
     this.steps++;
@@ -127,7 +135,7 @@ export class Review extends Judging {
   async saveOutline(): Promise<void> {
     const { drawing, drawingFor: target } = this;
     const outline = drawing?.outline;
-    if (this.sketch.length) return this.say("Close the area (Enter) or drop it (Esc) first");
+    if (this.sketch.length) return this.say(UNCLOSED);
     if (!drawing || !outline) return this.say("There is no outline yet: D draws an area");
     const isMissed = this.apart;
     if (!this.waiting) {
