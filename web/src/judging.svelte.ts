@@ -109,6 +109,7 @@ export abstract class Judging extends Showing {
   firstYear(): void {
     const { look } = this;
     const { year } = look;
+    if (!year) return this.say("There are no pictures, and so no year in view");
     if (look.playing && look.view === "blink") {
       look.playing = false;
       return this.say(`Stopped at ${year}: Y again says first visible`);
