@@ -25,6 +25,20 @@ def test_a_whole_round_by_keyboard(reader, project):
     assert said["r02-0001"].seconds > 0
 
 
+def test_a_key_that_is_held_down_is_one_verdict(reader, project):
+    reader.shows("r02-0001")
+    reader.page.keyboard.down("1")
+    reader.shows("r02-0002")
+    for _ in range(3):
+        reader.page.keyboard.down("1")
+    reader.page.keyboard.up("1")
+    reader.see("current", "r02-0002")
+    reader.press("2")
+    reader.shows("r02-0003")
+    reader.saved()
+    assert project.decisions() == {"r02-0001": "accept", "r02-0002": "reject"}
+
+
 def test_numbers_are_hidden_until_the_verdict(reader):
     reader.shows("r02-0001")
     reader.see("numbers", "come after the verdict")
