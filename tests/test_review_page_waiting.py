@@ -201,6 +201,21 @@ def test_another_tab_sends_what_this_one_could_not(reader, project, browser):
     assert other.problems == []
 
 
+def test_what_another_tab_said_of_the_candidate_in_view_is_not_taken_back(reader, project, browser):
+    reader.shows(FIRST)
+    other = Reader(browser, reader.server, reader.context)
+    other.shows(FIRST)
+    reader.press("q", "1")
+    reader.shows(SECOND)
+    reader.saved()
+    other.see("standing", "accepted")
+    other.press("a")
+    other.saved()
+    last = standing(project)
+    assert (last.decision, last.possibility, last.active) == ("accept", 1.0, True)
+    assert other.problems == []
+
+
 def test_keys_before_a_candidate_is_painted_say_so(reader, project):
     reader.shows(FIRST)
     held = Held(reader.context, "candidate/r02-0007")

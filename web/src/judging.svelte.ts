@@ -36,6 +36,8 @@ export abstract class Judging extends Showing {
       elsewhere: (op) => {
         const last = this.queue.last(op.candidate);
         if (last) this.assume(last);
+        // or the next thing that is said here would go with what stood before
+        if (last && this.ready && op.candidate === this.current && !this.drawing) this.take(op.candidate, last.after);
         const event = this.queue.read().events[op.id];
         if (op.candidate === MISSED && event) this.keepMissed(event.candidate_id, { ...op.after!, ...event });
         void this.refresh(op.candidate);
