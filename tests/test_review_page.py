@@ -109,6 +109,22 @@ def test_undo_and_redo_of_verdicts(reader, project):
     assert project.decisions() == {}
 
 
+def test_a_verdict_that_was_redone_is_added_to(reader, project):
+    reader.shows("r02-0001")
+    # nothing is open in this list, so that the page stays
+    reader.page.get_by_label("filter").select_option("reject")
+    reader.press("q", "1")
+    reader.see("standing", "accepted")
+    reader.press("z")
+    reader.see("standing", "open")
+    reader.press("Shift+Z")
+    reader.see("standing", "accepted")
+    reader.press("a")
+    reader.saved()
+    last = project.events()[-1]
+    assert (last.decision, last.possibility, last.active) == ("accept", 1.0, True)
+
+
 def test_another_verdict_replaces_the_first_and_a_note_is_saved_with_it(reader, project):
     reader.shows("r02-0001")
     reader.press("1")

@@ -245,6 +245,7 @@ export abstract class Judging extends Showing {
     const rest = this.undone;
     this.perform(op);
     this.undone = rest;
+    if (op.candidate === this.current) this.take(op.candidate, op.after);
     if (op.path === "/api/verdict") this.onward();
     else this.say(`Again: ${nameOf(op)}`);
   }
