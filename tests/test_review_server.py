@@ -30,6 +30,7 @@ from rts_pipeline.review.desk import Desk
 from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS, make_event
 from rts_pipeline.review.given import Given, Retraction, Verdict
 from rts_pipeline.review.pictures import Pictures
+from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.server import open_socket
 from rts_pipeline.review.start import start
 from rts_pipeline.review.store import append
@@ -385,6 +386,23 @@ def test_an_adjudicators_server_shows_what_was_said_since_its_start(fresh):
     assert ann.json(f"/api/candidate/{fresh.names[1]}")["readings"] == []
     # nobody drew a sample for second readings when this round was started
     assert dan.json("/api/candidates")["id"] == []
+
+
+@pytest.mark.parametrize("role", ["second", "adjudicator"])
+def test_a_verdict_that_waited_over_a_new_start_is_taken_though_it_is_asked_no_more(fresh, role):
+    """The browser sends it when a server of the same role is there again."""
+    (fresh.reviews / "round_02" / "draft.json").unlink()
+    start(fresh.reviews, fresh.results, "02", at=AT, second=Draw(share=0.01, threshold=0.5))
+    bob, cem, name = desk(fresh, "bob"), desk(fresh, "cem"), fresh.names[4]
+    bob.decide(Verdict(candidate_id=name, decision="unsure"))
+    cem.decide(Verdict(candidate_id=name, decision="accept"))
+    assert name in desk(fresh, role=role).position
+    bob.decide(Verdict(candidate_id=name, decision="accept"))
+    again = desk(fresh, role=role)
+    assert name not in again.position
+    drawn = geojson(square(4).buffer(9, join_style="mitre"))
+    again.decide(Verdict(candidate_id=name, decision="edit", geometry=drawn))
+    assert fresh.decisions() == {name: "edit"}
 
 
 def test_a_killed_server_loses_no_verdict_that_it_acknowledged(fresh):

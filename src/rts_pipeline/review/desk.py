@@ -57,6 +57,7 @@ class Desk:
         self.change = self._read_change()
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
         self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
+        self._places = {name: index for index, name in enumerate(self._round["candidate_id"])}
         self._queue = self._asked(frozenset())
         self._bases = bases_in(candidates)
         self._own = OwnRecord(reviews, round, reviewer, role, self.draft, self._bases)
@@ -209,10 +210,10 @@ class Desk:
         return [to_geojson(row["geometry"]) for row in _nearest(self._outlines, window)]
 
     def _row(self, name: str) -> dict[str, Any]:
-        queue = self._queue
-        if name not in queue.position:
+        """Return a row of the round, in the list or not: what a browser holds may have been asked by an earlier server."""
+        if name not in self._places:
             raise UsageError(name, f"no candidate of round {self.round}")
-        row = queue.candidates.iloc[queue.position[name]]
+        row = self._round.iloc[self._places[name]]
         return {str(key): value for key, value in row.items()}
 
     def _readings(self, name: str) -> list[dict[str, Any]]:
