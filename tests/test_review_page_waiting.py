@@ -7,8 +7,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from browser_case import Held, Reader, draw
+from review_case import AT
 from rts_pipeline.review.given import Verdict
+from rts_pipeline.review.readings import Draw, second_readings
 from rts_pipeline.review.rounds import locked
+from rts_pipeline.review.start import start
 from server_case import desk
 
 pytest_plugins = ("browser_case",)
@@ -179,6 +182,29 @@ def test_what_was_said_in_one_role_is_not_sent_in_another(reader, project, brows
     last = project.events()[-1]
     assert (last.role, last.decision) == ("primary", "reject")
     assert judge.problems == again.problems == []
+
+
+def test_what_waited_for_a_candidate_that_is_asked_no_more_is_recorded_and_is_no_added_slump(project, browser):
+    (project.reviews / "round_02" / "draft.json").unlink()
+    start(project.reviews, project.results, "02", at=AT, second=Draw(share=0.01, threshold=0.5))
+    (drawn,) = second_readings(project.reviews, "02").random
+    name = next(name for name in project.names if name != drawn)
+    desk(project, "bob").decide(Verdict(candidate_id=name, decision="unsure"))
+    reader = Reader(browser, project.serve(role="second"))
+    reader.goes_to(name)
+    reader.server.kill()
+    reader.press("1")
+    reader.see("saved", "not saved")
+    reader.page.close()
+    desk(project, "bob").decide(Verdict(candidate_id=name, decision="accept"))
+    again = Reader(browser, project.serve(role="second"), reader.context)
+    again.saved()
+    assert project.decisions() == {name: "accept"}
+    again.see("progress", "0 of 1")
+    again.page.get_by_label("filter").select_option("added")
+    again.see("message", "0 shown: added")
+    reader.context.close()
+    assert again.problems == []
 
 
 def test_another_tab_sends_what_this_one_could_not(reader, project, browser):

@@ -171,7 +171,8 @@ export abstract class Judging extends Showing {
 
   private keepMissed(id: string, standing: Standing | null): void {
     const others = this.missed.filter((m) => m.candidate_id !== id);
-    this.missed = standing ? [...others, standing] : others;
+    // a verdict that waited may be on what this list holds no more
+    this.missed = standing?.decision === "missed" ? [...others, standing] : others;
     this.map.add(this.added);
   }
 
