@@ -333,6 +333,30 @@ def test_what_changes_while_the_server_is_asked_about_the_outline_is_not_dropped
     assert outline(event).symmetric_difference(square(0)).area == pytest.approx(100 * 6 / 2)
 
 
+def test_what_is_said_of_an_added_slump_outlives_a_candidate_that_is_painted_meanwhile(reader, project):
+    reader.shows("r02-0001")
+    add(reader)
+    name = project.events()[0].candidate_id
+    open_added(reader, name)
+    reader.press("w", "Enter")
+    reader.see("message", "Added")
+    reader.saved()
+    held = Held(reader.context, "candidate/r02-0007")
+    reader.press("g", "7", "Enter")
+    reader.see("current", "r02-0007")
+    open_added(reader, name)
+    held.let_go()
+    reader.shows("r02-0007")
+    reader.press("Tab", "ArrowUp", "Enter")
+    reader.see("message", "Added")
+    reader.press("1")
+    reader.shows("r02-0008")
+    reader.saved()
+    redrawn, verdict = project.events()[-2:]
+    assert (redrawn.candidate_id, redrawn.possibility) == (name, 0.75)
+    assert (verdict.candidate_id, verdict.decision, verdict.possibility) == ("r02-0007", "accept", None)
+
+
 def test_a_removed_slump_comes_back_with_undo(reader, project):
     reader.shows("r02-0001")
     add(reader)

@@ -28,7 +28,7 @@ export class Review extends Judging {
   tool = $state<Tool>("shape");
   sketch = $state.raw<XY[]>([]);
   steps = $state(0);
-  /** what was being said of the candidate in view when the drawing of an added slump began */
+  /** what was being said of the candidate in view when the drawing of an added slump began; null: it wasn't painted yet */
   private aside: { said: Said; note: string } | null = null;
 
   static async open(): Promise<Review> {
@@ -85,7 +85,7 @@ export class Review extends Judging {
     this.drawing = new Drawing(start);
     this.drawingFor = target;
     if (this.apart) {
-      this.aside = { said: this.said, note: this.note };
+      this.aside = this.late ? null : { said: this.said, note: this.note };
       this.take(target, this.missedOf(target) ?? null);
     }
     this.message = "";
@@ -198,9 +198,10 @@ export class Review extends Judging {
   /** Leave the outline mode; the drawing is dropped. */
   leave(): void {
     this.map.pen.stop();
-    if (this.aside) {
+    if (this.apart) {
       localStorage.removeItem(this.noteOf(this.drawingFor));
-      Object.assign(this, this.aside);
+      if (this.aside) Object.assign(this, this.aside);
+      else this.take(this.current, this.ready ? this.shown!.mine : null);
       this.aside = null;
     }
     this.drawing = null;
