@@ -112,6 +112,16 @@ def test_a_reader_who_adjudicates_by_file_begins_with_nothing_settled(case, tmp_
     assert fold(read_round(case.reviews, "01")).disagreements == []
 
 
+def test_a_file_is_blind_but_where_the_page_told_the_numbers_before(case, tmp_path):
+    case.decide(0, "accept")
+    case.decide(1, "accept", source="import")
+    case.decide(2, "accept", base_sha256="0" * 64)  # of another outline
+    export_gpkg(case.reviews, "01", "ann", tmp_path / "ann.gpkg")
+    fill(tmp_path / "ann.gpkg", lambda frame: frame.assign(decision="unsure", reject_reason=None))
+    assert back(case, tmp_path / "ann.gpkg").decided == 4
+    assert [event.blind for event in read_round(case.reviews, "01")[3:]] == [False, True, True, True]
+
+
 def test_a_changed_row_becomes_a_later_decision(case, file):
     back(case, fill(file))
     result = back(case, fill(file, lambda f: f.assign(decision=["unsure", "reject", "", ""])))

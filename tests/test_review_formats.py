@@ -4,12 +4,14 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from review_case import AT, CRS, Case, place, sha, square
+from review_case import AT, CRS, Case, place, sha, square, write_candidates
 from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.review.events import exchange_text
 from rts_pipeline.review.exchange import ImportResult, export_events, export_gpkg, import_events, import_verdicts
 from rts_pipeline.review.folding import fold
 from rts_pipeline.review.outlines import from_geojson
+from rts_pipeline.review.readings import bases_of
+from rts_pipeline.review.start import start
 from rts_pipeline.review.store import merge, read_round
 
 ADDED = place(shapely.box(0, 500, 80, 620))
@@ -64,6 +66,14 @@ def test_a_table_with_outlines(case, tmp_path, suffix, crs):
     assert verdicts[added].possibility == 0.5
 
 
+def test_what_is_said_of_an_added_slump_counts_and_a_file_without_it_leaves_it(case, tmp_path):
+    said = {"active": [None, None, None, "no"], "outline_scope": [None, None, None, "whole scar"]}
+    for columns, decided in ((said, 1), ({}, 0), ({**said, "active": [None] * 4}, 1)):
+        assert back(case, written(tmp_path, ".geojson", table(**columns), 4326)).missed == decided
+    added = [event for event in read_round(case.reviews, "01") if event.action == "add_missed"]
+    assert [(event.active, event.outline_scope) for event in added] == [(False, "whole scar"), (None, "whole scar")]
+
+
 def changed(row, **values):
     frame = table()
     for name, value in values.items():
@@ -80,6 +90,7 @@ WRONG = {
     ),
     "possibility": (changed(0, possibility=75), r"row 1 \(r01-0001\): possibility '75.*' is not possible; expected a number"),
     "added": (changed(3, possibility=-1), r"row 4: possibility '-1.*' is not possible"),
+    "said": (table(active=[None, None, None, "perhaps"]), r"row 4: active 'perhaps' is unknown; expected yes, no or empty"),
     "id": (changed(3, candidate_id="r01-0004"), r"row 4 .*candidate_id 'r01-0004' of an added slump; expected none"),
     "reason": (changed(3, reject_reason="water"), r"row 4: reject_reason 'water' without decision 'reject'"),
     "no id": (changed(0, candidate_id=None), r"row 1: candidate_id '' is unknown in this round"),
@@ -185,6 +196,13 @@ def test_a_csv_leaves_a_redrawn_outline_as_it_is(case, tmp_path):
     assert fold(read_round(case.reviews, "01")).verdicts["r01-0003"].decision == "accept"
 
 
+def test_a_csv_may_have_further_columns_and_outlines_as_text_are_none(case, tmp_path):
+    rows = [row(0, 'accept,,,,"POLYGON ((0 0, 1 0, 1 1, 0 0))",a'), row(1, "reject,,,,,b")]
+    assert back(case, csv_file(tmp_path, *rows, head=f"{HEAD},geometry,who")).decided == 2
+    with pytest.raises(InputError, match=r"the outline is the candidate's own; redraw it \(a CSV can't hold one"):
+        back(case, csv_file(tmp_path, row(2, "edit,,,,POLYGON ((0 0))"), head=f"{HEAD},geometry"))
+
+
 WRONG_CSV = {
     "edit": (
         [row(0, "edit,,,")],
@@ -219,6 +237,8 @@ def test_a_csv_that_is_none(case, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             back(case, csv_file(tmp_path, **options))
+    with pytest.raises(InputError, match=r"ann.csv, the first line: not CSV \(field larger than"):
+        back(case, csv_file(tmp_path, head="x" * 200_000))
     file = csv_file(tmp_path, row(0, "accept,,,é"), encoding="latin-1")
     with pytest.raises(InputError, match=r"not UTF-8 .*Excel: 'CSV UTF-8'"):
         back(case, file)
@@ -299,6 +319,28 @@ def test_an_event_that_does_not_belong_refuses_the_whole_file(case, tmp_path, fi
     with pytest.raises(InputError, match=message):
         import_events(case.reviews, "01", file, reviewer="ann")
     assert read_round(case.reviews, "01") == []
+
+
+def test_what_was_said_before_the_review_was_started_again_travels_too(laptops, tmp_path):
+    one, two = laptops
+    one.decide_all()
+    for case in laptops:
+        write_candidates(case.results, outlines=[square(0).buffer(9), square(1)])
+        (case.folder / "draft.json").unlink()
+        start(case.reviews, case.results, "01", at="2020-09-02T00:00:00Z")
+    one.decide(1, "accept", at="2020-09-03T00:00:00Z", parent_event_id=read_round(one.reviews, "01")[1].event_id)
+    export_events(one.reviews, "01", "ann", tmp_path / "ann.jsonl")
+    assert import_events(two.reviews, "01", tmp_path / "ann.jsonl") == (5, 0)
+    bases = bases_of(two.reviews, "01")
+    assert {name: v.decision for name, v in fold(read_round(two.reviews, "01"), bases=bases).verdicts.items()} == {
+        "r01-0002": "accept"
+    }
+
+
+def test_a_folder_is_no_exchange_file(case, tmp_path):
+    (tmp_path / "ann.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"ann.jsonl: is a folder; expected a reviewer's events"):
+        import_events(case.reviews, "01", tmp_path / "ann.jsonl")
 
 
 def test_a_closed_round_takes_no_events(case, tmp_path):

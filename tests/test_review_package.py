@@ -303,12 +303,12 @@ def test_evidence_that_names_no_ground_is_named(project, tmp_path):
 def test_without_evidence_and_mosaic(project, tmp_path):
     shutil.rmtree(project.results / "rounds" / "02" / "evidence")
     shutil.rmtree(project.results / "mosaic")
-    out = tmp_path / "out"
-    run = ["review", "package", "--reviewer", "ann", "--out", str(out), "--config", str(project.config)]
+    out = tmp_path / "for ann"
+    run = ["review", "package", "--reviewer", "ann b", "--out", str(out), "--config", str(project.config)]
     told = CliRunner().invoke(app, run)
     assert told.exit_code == 0, told.output
     assert "3 candidates, no pictures: the evidence isn't there, 0 cells of the mosaic" in told.output
-    assert f"rts-pipeline review import 02 {out / VERDICTS} --reviewer ann" in told.output
+    assert f"rts-pipeline review import 02 '{out / VERDICTS}' --reviewer 'ann b'" in told.output
     assert len(list(ET.fromstring(document(out)).iter("maplayer"))) == 3
 
 

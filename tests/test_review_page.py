@@ -25,6 +25,20 @@ def test_a_whole_round_by_keyboard(reader, project):
     assert said["r02-0001"].seconds > 0
 
 
+def test_a_key_that_is_held_down_is_one_verdict(reader, project):
+    reader.shows("r02-0001")
+    reader.page.keyboard.down("1")
+    reader.shows("r02-0002")
+    for _ in range(3):
+        reader.page.keyboard.down("1")
+    reader.page.keyboard.up("1")
+    reader.see("current", "r02-0002")
+    reader.press("2")
+    reader.shows("r02-0003")
+    reader.saved()
+    assert project.decisions() == {"r02-0001": "accept", "r02-0002": "reject"}
+
+
 def test_numbers_are_hidden_until_the_verdict(reader):
     reader.shows("r02-0001")
     reader.see("numbers", "come after the verdict")
@@ -93,6 +107,22 @@ def test_undo_and_redo_of_verdicts(reader, project):
     reader.shows("r02-0001")
     reader.see("saved", "✓ saved")
     assert project.decisions() == {}
+
+
+def test_a_verdict_that_was_redone_is_added_to(reader, project):
+    reader.shows("r02-0001")
+    # nothing is open in this list, so that the page stays
+    reader.page.get_by_label("filter").select_option("reject")
+    reader.press("q", "1")
+    reader.see("standing", "accepted")
+    reader.press("z")
+    reader.see("standing", "open")
+    reader.press("Shift+Z")
+    reader.see("standing", "accepted")
+    reader.press("a")
+    reader.saved()
+    last = project.events()[-1]
+    assert (last.decision, last.possibility, last.active) == ("accept", 1.0, True)
 
 
 def test_another_verdict_replaces_the_first_and_a_note_is_saved_with_it(reader, project):

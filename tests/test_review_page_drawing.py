@@ -307,11 +307,54 @@ def test_an_area_that_is_not_closed_is_not_left_out_of_what_is_saved(reader, pro
     click(reader, CORNERS)
     reader.page.get_by_role("button", name="save").click()
     reader.see("message", "Close the area (Enter) or drop it (Esc) first")
+    # nor does it go with its tool
+    reader.press("x", "d", "e")
+    reader.see("drawing", "3 new vertices")
     reader.press("Enter", "Enter")
     reader.shows("r02-0002")
     reader.saved()
     (event,) = project.events()
     assert len(outline(event).geoms) == 2
+
+
+def test_what_changes_while_the_server_is_asked_about_the_outline_is_not_dropped(reader, project):
+    reader.shows("r02-0001")
+    held = Held(reader.context, "check")
+    reader.press("3")
+    reader.draws("1 part")
+    reader.press("Tab", "ArrowUp", "Enter", "ArrowUp", "w")
+    held.let_go()
+    reader.see("message", "changed meanwhile: save it again")
+    reader.press("Enter")
+    reader.shows("r02-0002")
+    reader.saved()
+    (event,) = project.events()
+    assert event.possibility == 0.75
+    assert outline(event).symmetric_difference(square(0)).area == pytest.approx(100 * 6 / 2)
+
+
+def test_what_is_said_of_an_added_slump_outlives_a_candidate_that_is_painted_meanwhile(reader, project):
+    reader.shows("r02-0001")
+    add(reader)
+    name = project.events()[0].candidate_id
+    open_added(reader, name)
+    reader.press("w", "Enter")
+    reader.see("message", "Added")
+    reader.saved()
+    held = Held(reader.context, "candidate/r02-0007")
+    reader.press("g", "7", "Enter")
+    reader.see("current", "r02-0007")
+    open_added(reader, name)
+    held.let_go()
+    reader.shows("r02-0007")
+    reader.press("Tab", "ArrowUp", "Enter")
+    reader.see("message", "Added")
+    reader.press("1")
+    reader.shows("r02-0008")
+    reader.saved()
+    redrawn, verdict = project.events()[-2:]
+    assert (redrawn.candidate_id, redrawn.possibility) == (name, 0.75)
+    assert (verdict.candidate_id, verdict.decision, verdict.possibility) == ("r02-0007", "accept", None)
 
 
 def test_a_removed_slump_comes_back_with_undo(reader, project):

@@ -1,12 +1,13 @@
 """Looking and moving about on the review page: swipe and blink, keys of any layout, panels, and what is told of the list."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from browser_case import Held, add, cross, draw
+from browser_case import Held, Reader, add, cross, draw
 
 pytest_plugins = ("browser_case",)
 FIRST, NO_2018 = "r02-0001", "r02-0002"
@@ -74,6 +75,20 @@ def test_the_first_year_is_not_said_while_the_years_blink(reader, project):
     reader.shows(NO_2018)
     reader.saved()
     assert [event.first_year_visible for event in project.events()] == [int(stopped)]
+
+
+def test_without_pictures_no_first_year_is_said(browser, project):
+    shutil.rmtree(project.results / "rounds" / "02" / "evidence")
+    reader = Reader(browser, project.serve())
+    reader.shows(FIRST)
+    reader.press("y")
+    reader.see("message", "no year in view")
+    reader.press("1")
+    reader.shows(NO_2018)
+    reader.saved()
+    assert [(event.decision, event.first_year_visible) for event in project.events()] == [("accept", None)]
+    reader.context.close()
+    assert reader.problems == []
 
 
 def test_keys_of_layouts_without_latin_letters(reader, project):

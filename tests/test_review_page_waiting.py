@@ -7,8 +7,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from browser_case import Held, Reader, draw
+from review_case import AT
 from rts_pipeline.review.given import Verdict
+from rts_pipeline.review.readings import Draw, second_readings
 from rts_pipeline.review.rounds import locked
+from rts_pipeline.review.start import start
 from server_case import desk
 
 pytest_plugins = ("browser_case",)
@@ -27,9 +30,9 @@ def decide(reader, *keys):
     reader.shows(SECOND)
 
 
-def back(reader):
+def back(reader, candidate=FIRST):
     reader.press("k")
-    reader.shows(FIRST)
+    reader.shows(candidate)
 
 
 def note(reader, text):
@@ -181,6 +184,29 @@ def test_what_was_said_in_one_role_is_not_sent_in_another(reader, project, brows
     assert judge.problems == again.problems == []
 
 
+def test_what_waited_for_a_candidate_that_is_asked_no_more_is_recorded_and_is_no_added_slump(project, browser):
+    (project.reviews / "round_02" / "draft.json").unlink()
+    start(project.reviews, project.results, "02", at=AT, second=Draw(share=0.01, threshold=0.5))
+    (drawn,) = second_readings(project.reviews, "02").random
+    name = next(name for name in project.names if name != drawn)
+    desk(project, "bob").decide(Verdict(candidate_id=name, decision="unsure"))
+    reader = Reader(browser, project.serve(role="second"))
+    reader.goes_to(name)
+    reader.server.kill()
+    reader.press("1")
+    reader.see("saved", "not saved")
+    reader.page.close()
+    desk(project, "bob").decide(Verdict(candidate_id=name, decision="accept"))
+    again = Reader(browser, project.serve(role="second"), reader.context)
+    again.saved()
+    assert project.decisions() == {name: "accept"}
+    again.see("progress", "0 of 1")
+    again.page.get_by_label("filter").select_option("added")
+    again.see("message", "0 shown: added")
+    reader.context.close()
+    assert again.problems == []
+
+
 def test_another_tab_sends_what_this_one_could_not(reader, project, browser):
     decide(reader, "1")
     back(reader)
@@ -198,6 +224,21 @@ def test_another_tab_sends_what_this_one_could_not(reader, project, browser):
     reader.saved()
     assert project.decisions() == {FIRST: "reject"}
     assert standing(project).note == "flat"
+    assert other.problems == []
+
+
+def test_what_another_tab_said_of_the_candidate_in_view_is_not_taken_back(reader, project, browser):
+    reader.shows(FIRST)
+    other = Reader(browser, reader.server, reader.context)
+    other.shows(FIRST)
+    reader.press("q", "1")
+    reader.shows(SECOND)
+    reader.saved()
+    other.see("standing", "accepted")
+    other.press("a")
+    other.saved()
+    last = standing(project)
+    assert (last.decision, last.possibility, last.active) == ("accept", 1.0, True)
     assert other.problems == []
 
 
@@ -249,6 +290,25 @@ def test_pictures_that_did_not_come_are_no_years_without_one(reader, project, fa
     reader.shows("r02-0008")
     reader.saved()
     assert project.decisions() == {"r02-0007": "accept"}
+
+
+def test_the_page_opens_though_a_picture_of_its_candidate_is_gone(reader, project):
+    reader.shows(FIRST)
+    held = Held(reader.context, "verdict")
+    reader.press("1")
+    reader.shows(SECOND)
+    pictures = f"**/chip/02/{SECOND}/**"
+    reader.page.route(pictures, lambda route: route.fulfill(status=404))
+    reader.page.reload()
+    reader.see("message", f"{SECOND} isn't painted yet")
+    held.let_go()
+    reader.saved()
+    assert project.decisions() == {FIRST: "accept"}
+    reader.press("j")
+    reader.shows("r02-0003")
+    reader.page.unroute(pictures)
+    back(reader, SECOND)
+    reader.problems.clear()
 
 
 def test_the_colour_changes_when_its_pictures_are_there(reader):

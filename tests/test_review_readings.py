@@ -15,6 +15,7 @@ from rts_pipeline.review.folding import revise
 from rts_pipeline.review.given import Verdict as Said
 from rts_pipeline.review.readings import Draw, queue_of, second_readings
 from rts_pipeline.review.rounds import CANDIDATES
+from rts_pipeline.review.start import start
 from rts_pipeline.review.status import status
 from rts_pipeline.review.store import append, read_round
 
@@ -187,6 +188,14 @@ def test_a_disputed_outline_of_an_added_slump_is_never_signed_off(case):
         case.decide(20, None, candidate_id="r01-mabc", action="add_missed", base_sha256=None, geometry=outline)
     with pytest.raises(RefusedError, match=r"two different decisions of one reviewer: r01-mabc \(ann\)"):
         close(case, allow_disputed=True, allow_single=True)
+
+
+def test_a_review_that_is_started_again_without_a_draw_asks_for_no_second_reading(case):
+    decide_all(case, "ann")
+    (case.folder / "draft.json").unlink()
+    start(case.reviews, case.results, "01", at=AT)
+    assert (second_readings(case.reviews, "01"), queue(case, "bob", "second")) == (None, [])
+    assert close(case).n_new == 10
 
 
 def test_a_second_reading_taken_back_is_missing_again(case):

@@ -23,14 +23,17 @@ from PIL import Image
 from shapely import box
 
 from page_case import MEASURED, N, geojson
-from review_case import CRS, GRID, place, square
+from review_case import AT, CRS, GRID, place, square, write_candidates
 from rts_pipeline import io
 from rts_pipeline.errors import RefusedError, UsageError
 from rts_pipeline.review.desk import Desk
-from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS
+from rts_pipeline.review.events import OUTLINE_SCOPES, REJECT_REASONS, make_event
 from rts_pipeline.review.given import Given, Retraction, Verdict
 from rts_pipeline.review.pictures import Pictures
+from rts_pipeline.review.readings import Draw
 from rts_pipeline.review.server import open_socket
+from rts_pipeline.review.start import start
+from rts_pipeline.review.store import append
 from rts_pipeline.review.tiles import Mosaic
 from server_case import desk, fresh, project, server, template  # noqa: F401
 
@@ -246,6 +249,19 @@ def test_after_the_sign_off_a_verdict_is_refused_and_says_why(fresh):
     assert "isn't open" in told["problem"]
 
 
+def test_a_server_of_an_earlier_start_takes_no_verdict_on_outlines_that_are_none_any_more(fresh):
+    mine, server = desk(fresh), fresh.serve()
+    (fresh.reviews / "round_02" / "draft.json").unlink()
+    start(fresh.reviews, fresh.results, "02", at=AT)
+    mine.decide(Verdict(candidate_id="r02-0001", decision="accept"))
+    (fresh.reviews / "round_02" / "draft.json").unlink()
+    write_candidates(fresh.results, "02", [square(0).buffer(9)])
+    start(fresh.reviews, fresh.results, "02", at=AT)
+    status, told = server.post("/api/verdict", {"candidate_id": "r02-0002", "decision": "accept"})
+    assert (status, "was started again on other candidates; end this server" in told["problem"]) == (409, True)
+    assert len(fresh.events()) == 1
+
+
 def test_a_slump_that_was_added_can_be_redrawn_and_taken_back(fresh):
     mine = desk(fresh)
     told = mine.add_missed(Given(geometry=geojson(place(box(0, 900, 60, 960))), possibility=0.5))
@@ -280,6 +296,20 @@ def test_undo_restores_what_stood_before_and_a_reload_shows_the_same(project, ac
         assert mine.state(name) == (stacks[name][-1] if stacks[name] else None)
     again = desk(project, reviewer)
     assert [again.state(name) for name in stacks] == [stack[-1] if stack else None for stack in stacks.values()]
+
+
+def test_undo_brings_a_fork_back_as_it_was(fresh):
+    mine = desk(fresh)
+    mine.decide(Verdict(candidate_id="r02-0001", decision="accept"))
+    (accept,) = fresh.events()
+    append(fresh.reviews, "02", "ann", [make_event(**{**accept.plain, "decision": "reject"})])
+    mine = desk(fresh)
+    before = mine.state("r02-0001")
+    assert before["forked"]
+    told = mine.decide(Verdict(candidate_id="r02-0001", decision="unsure"))["mine"]
+    assert (told["decision"], told["forked"]) == ("unsure", False)
+    mine.retract(Retraction(candidate_id="r02-0001", event_id=told["event_id"]))
+    assert mine.state("r02-0001") == before
 
 
 def test_the_same_verdict_sent_twice_is_one_event(fresh):
@@ -356,6 +386,23 @@ def test_an_adjudicators_server_shows_what_was_said_since_its_start(fresh):
     assert ann.json(f"/api/candidate/{fresh.names[1]}")["readings"] == []
     # nobody drew a sample for second readings when this round was started
     assert dan.json("/api/candidates")["id"] == []
+
+
+@pytest.mark.parametrize("role", ["second", "adjudicator"])
+def test_a_verdict_that_waited_over_a_new_start_is_taken_though_it_is_asked_no_more(fresh, role):
+    """The browser sends it when a server of the same role is there again."""
+    (fresh.reviews / "round_02" / "draft.json").unlink()
+    start(fresh.reviews, fresh.results, "02", at=AT, second=Draw(share=0.01, threshold=0.5))
+    bob, cem, name = desk(fresh, "bob"), desk(fresh, "cem"), fresh.names[4]
+    bob.decide(Verdict(candidate_id=name, decision="unsure"))
+    cem.decide(Verdict(candidate_id=name, decision="accept"))
+    assert name in desk(fresh, role=role).position
+    bob.decide(Verdict(candidate_id=name, decision="accept"))
+    again = desk(fresh, role=role)
+    assert name not in again.position
+    drawn = geojson(square(4).buffer(9, join_style="mitre"))
+    again.decide(Verdict(candidate_id=name, decision="edit", geometry=drawn))
+    assert fresh.decisions() == {name: "edit"}
 
 
 def test_a_killed_server_loses_no_verdict_that_it_acknowledged(fresh):

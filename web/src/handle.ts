@@ -30,10 +30,15 @@ function nameOf(event: KeyboardEvent): string {
   return /^Key([A-Z])$/.exec(event.code)?.[1]?.toLowerCase() ?? SIGNS[event.code] ?? key;
 }
 
+/** What is said of the candidate in view, its verdict apart. */
+const SAID = /^[qwertuya]$/;
+
 /** Act on a key; keys are off while a text field has the focus. */
 export function handle(review: Review, event: KeyboardEvent, focusNote: () => void): void {
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
   if (typing(event.target)) return;
+  // held down it would decide one candidate after the other as they come into view
+  if (event.repeat && (digit(event) || SAID.test(nameOf(event)))) return event.preventDefault();
   const done = review.panel ? inPanel(review, event) : review.drawing ? inOutline(review, event, focusNote) : outside(review, event, focusNote);
   if (done) event.preventDefault();
 }
@@ -54,9 +59,9 @@ function inOutline(review: Review, event: KeyboardEvent, focusNote: () => void):
   const arrow = ARROWS[event.key];
   if (arrow) pen.nudge(arrow[0] * (event.shiftKey ? 5 : 1), arrow[1] * (event.shiftKey ? 5 : 1));
   else if (key === "tab") pen.step(event.shiftKey ? -1 : 1);
-  else if (key === "e" && !event.shiftKey) pen.use("shape");
-  else if (key === "d") pen.use("add");
-  else if (key === "x") pen.use("cut");
+  else if (key === "e" && !event.shiftKey) review.use("shape");
+  else if (key === "d") review.use("add");
+  else if (key === "x") review.use("cut");
   else if (key === "i") pen.split();
   else if (key === " ") pen.put();
   else if (key === "delete" || key === "backspace") pen.tool === "shape" ? pen.remove() : pen.unput();

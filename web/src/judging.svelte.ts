@@ -36,6 +36,8 @@ export abstract class Judging extends Showing {
       elsewhere: (op) => {
         const last = this.queue.last(op.candidate);
         if (last) this.assume(last);
+        // or the next thing that is said here would go with what stood before
+        if (last && this.ready && op.candidate === this.current && !this.drawing) this.take(op.candidate, last.after);
         const event = this.queue.read().events[op.id];
         if (op.candidate === MISSED && event) this.keepMissed(event.candidate_id, { ...op.after!, ...event });
         void this.refresh(op.candidate);
@@ -45,16 +47,16 @@ export abstract class Judging extends Showing {
 
   protected abstract restoreDraft(): Promise<void>;
 
-  async resume(): Promise<void> {
+  resume(): void {
     const kept = this.queue.read();
     this.refused = kept.refused;
     for (const op of kept.waiting) this.assume(op);
     this.showUnnamed();
     this.waiting = kept.waiting.length;
     this.done = JSON.parse(sessionStorage.getItem(`${this.store}:undo`) ?? "[]") as Op[];
-    await this.begin();
+    // not waited for: a picture that can't be had keeps nobody from opening the page, nor what waits from being sent
+    void this.begin().then(() => this.restoreDraft());
     void this.queue.send();
-    await this.restoreDraft();
   }
 
   // What is said
@@ -109,6 +111,7 @@ export abstract class Judging extends Showing {
   firstYear(): void {
     const { look } = this;
     const { year } = look;
+    if (!year) return this.say("There are no pictures, and so no year in view");
     if (look.playing && look.view === "blink") {
       look.playing = false;
       return this.say(`Stopped at ${year}: Y again says first visible`);
@@ -168,7 +171,8 @@ export abstract class Judging extends Showing {
 
   private keepMissed(id: string, standing: Standing | null): void {
     const others = this.missed.filter((m) => m.candidate_id !== id);
-    this.missed = standing ? [...others, standing] : others;
+    // a verdict that waited may be on what this list holds no more
+    this.missed = standing?.decision === "missed" ? [...others, standing] : others;
     this.map.add(this.added);
   }
 
@@ -242,6 +246,7 @@ export abstract class Judging extends Showing {
     const rest = this.undone;
     this.perform(op);
     this.undone = rest;
+    if (op.candidate === this.current) this.take(op.candidate, op.after);
     if (op.path === "/api/verdict") this.onward();
     else this.say(`Again: ${nameOf(op)}`);
   }

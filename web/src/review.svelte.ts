@@ -3,10 +3,12 @@ import { partsOf } from "./chips";
 import { Judging } from "./judging.svelte";
 import { Drawing } from "./outline";
 import type { Tool } from "./pen";
-import type { Op, Problem } from "./queue";
+import type { Problem } from "./queue";
 import { MISSED, newId, operation, saidIn, saysAlready } from "./standing";
 import { keep } from "./storage";
 import type { Body, Columns, Outline, Round, Said, XY } from "./types";
+
+const UNCLOSED = "Close the area (Enter) or drop it (Esc) first";
 
 interface Draft {
   target: string;
@@ -26,19 +28,19 @@ export class Review extends Judging {
   tool = $state<Tool>("shape");
   sketch = $state.raw<XY[]>([]);
   steps = $state(0);
-  /** what was being said of the candidate in view when the drawing of an added slump began */
+  /** what was being said of the candidate in view when the drawing of an added slump began; null: it wasn't painted yet */
   private aside: { said: Said; note: string } | null = null;
 
   static async open(): Promise<Review> {
     const [info, columns] = await Promise.all([get<Round>("/api/round"), get<Columns>("/api/candidates")]);
     const review = new Review(info, columns);
-    await review.resume();
+    review.resume();
     return review;
   }
 
   protected async restoreDraft(): Promise<void> {
     const draft = JSON.parse(localStorage.getItem(`${this.store}:draft`) ?? "null") as Draft | null;
-    if (!draft) return;
+    if (!draft || this.drawing) return;
     // another tab may have gone on to another candidate
     if (this.list.has(draft.target) && draft.target !== this.current) await this.go(draft.target);
     if (draft.target === MISSED || this.shown?.id === draft.target || this.missedOf(draft.target)) this.restore(draft);
@@ -83,7 +85,7 @@ export class Review extends Judging {
     this.drawing = new Drawing(start);
     this.drawingFor = target;
     if (this.apart) {
-      this.aside = { said: this.said, note: this.note };
+      this.aside = this.late ? null : { said: this.said, note: this.note };
       this.take(target, this.missedOf(target) ?? null);
     }
     this.message = "";
@@ -103,6 +105,12 @@ export class Review extends Judging {
       this.map.pen.resume(draft.sketch);
       this.say("Your unsaved drawing is back");
     });
+  }
+
+  /** Take another tool; an area that isn't closed would go with the one before. */
+  use(tool: Tool): void {
+    if (this.sketch.length) this.say(UNCLOSED);
+    else this.map.pen.use(tool);
   }
 
   protected drawn(): void {
@@ -127,18 +135,12 @@ export class Review extends Judging {
   async saveOutline(): Promise<void> {
     const { drawing, drawingFor: target } = this;
     const outline = drawing?.outline;
-    if (this.sketch.length) return this.say("Close the area (Enter) or drop it (Esc) first");
-    if (!outline) return this.say("There is no outline yet: D draws an area");
+    if (this.sketch.length) return this.say(UNCLOSED);
+    if (!drawing || !outline) return this.say("There is no outline yet: D draws an area");
     const isMissed = this.apart;
-    const body: Body = { ...this.given(), geometry: outline };
-    if (target !== MISSED) body.candidate_id = target;
-    if (isMissed) delete body.evidence_years;
-    else body.decision = "edit";
-    const before = (isMissed ? this.missedOf(target) : this.shown?.mine) ?? null;
-    const op = operation(isMissed ? "/api/missed" : "/api/verdict", target, body, before);
     if (!this.waiting) {
       try {
-        const problem = await this.tried(op);
+        const problem = await this.tried(outline, isMissed ? null : target);
         if (problem) return this.say(problem);
       } catch (error) {
         if (error instanceof Refused) return this.say(error.message);
@@ -146,7 +148,14 @@ export class Review extends Judging {
       }
       // it was dropped, or saved, meanwhile
       if (this.drawing !== drawing) return;
+      if (this.sketch.length || drawing.differs(outline)) return this.say("The outline was changed meanwhile: save it again (Enter)");
     }
+    const body: Body = { ...this.given(), geometry: outline };
+    if (target !== MISSED) body.candidate_id = target;
+    if (isMissed) delete body.evidence_years;
+    else body.decision = "edit";
+    const before = (isMissed ? this.missedOf(target) : this.shown?.mine) ?? null;
+    const op = operation(isMissed ? "/api/missed" : "/api/verdict", target, body, before);
     this.leave();
     this.perform(op);
     if (!isMissed) this.onward();
@@ -154,9 +163,8 @@ export class Review extends Judging {
   }
 
   /** Ask whether an outline can be recorded, without recording it. */
-  private async tried(op: Op): Promise<string> {
-    const candidate_id = op.path === "/api/verdict" ? op.candidate : null;
-    return (await post<{ problem: string }>("/api/check", { geometry: op.body.geometry, candidate_id })).problem;
+  private async tried(geometry: Outline, candidate_id: string | null): Promise<string> {
+    return (await post<{ problem: string }>("/api/check", { geometry, candidate_id })).problem;
   }
 
   /** Show what was refused; an outline is drawn on from where it was, and isn't told any more. */
@@ -190,9 +198,10 @@ export class Review extends Judging {
   /** Leave the outline mode; the drawing is dropped. */
   leave(): void {
     this.map.pen.stop();
-    if (this.aside) {
+    if (this.apart) {
       localStorage.removeItem(this.noteOf(this.drawingFor));
-      Object.assign(this, this.aside);
+      if (this.aside) Object.assign(this, this.aside);
+      else this.take(this.current, this.ready ? this.shown!.mine : null);
       this.aside = null;
     }
     this.drawing = null;

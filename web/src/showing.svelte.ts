@@ -214,7 +214,8 @@ export abstract class Showing {
   private show(candidate: Candidate): void {
     this.turned = "";
     this.lay(candidate);
-    this.take(candidate.id, this.shown!.mine);
+    // what is said while an added slump is drawn is said of that
+    if (!this.apart) this.take(candidate.id, this.shown!.mine);
     if (this.message === this.notYet) this.say("");
   }
 

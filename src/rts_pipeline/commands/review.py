@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -43,9 +44,11 @@ def _opened(reviews: str, round: str | None) -> str:
     return name
 
 
-def _import_command(round: str, file: Path, reviewer: str, role: Role) -> str:
-    said = "" if role == "primary" else f" --role {role}"
-    return f"rts-pipeline review import {round} {file} --reviewer {reviewer}{said}"
+def _import_command(round: str, file: Path | str, reviewer: str | None = None, role: Role = "primary") -> str:
+    """Return the command as a shell takes it: names and paths may have spaces."""
+    who = [] if reviewer is None else ["--reviewer", reviewer]
+    said = [] if role == "primary" else ["--role", role]
+    return shlex.join(["rts-pipeline", "review", "import", round, str(file), *who, *said])
 
 
 @review.command()
@@ -89,7 +92,7 @@ def export(round: Round, reviewer: Reviewer, out: Out, role: InRole = "primary",
     reviews = Path(load_config(config).reviews)
     if out.suffix == ".jsonl":
         count = export_events(reviews, round, reviewer, out)
-        typer.echo(f"{out}: {count} events by {reviewer}; elsewhere: rts-pipeline review import {round} {out.name}")
+        typer.echo(f"{out}: {count} events by {reviewer}; elsewhere: {_import_command(round, out.name)}")
     elif out.suffix == ".gpkg":
         export_gpkg(reviews, round, reviewer, out, role=role)
         then = _import_command(round, out, reviewer, role)

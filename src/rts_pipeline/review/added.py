@@ -11,7 +11,7 @@ import pandas as pd
 
 from rts_pipeline.review.events import Event, Role, make_event, missed_id
 from rts_pipeline.review.folding import Folded, decision_of, fold, renewed, retractions, revise
-from rts_pipeline.review.formats import DRAWN, MISSED, SEEN, YEARS
+from rts_pipeline.review.formats import ACTIVE, DRAWN, MISSED, SEEN, YEARS
 from rts_pipeline.review.outlines import SAME_SLUMP_IOU, from_geojson, multi, overlaps, records, same, to_geojson
 
 if TYPE_CHECKING:
@@ -130,16 +130,21 @@ def _version(
     if heads and heads[0].geometry and same(row["geometry"], from_geojson(heads[0].geometry)):
         geometry = heads[0].geometry
     candidate = name or missed_id(common["round"], common["reviewer"], geometry)
-    said = given(row) | (unsaid(heads[0], [*YEARS, *SEEN]) if heads else {})
+    said = given(row) | (unsaid(heads[0], row) if heads else {})
     event = make_event(**common, action="add_missed", candidate_id=candidate, geometry=geometry, **said)
     return renewed(revise(event, heads), known.get(candidate, []))
 
 
 def given(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a row of a file says beside the decision and the outline."""
-    return {"possibility": None if np.isnan(row["possibility"]) else row["possibility"], "note": row["note"] or None}
+    return {
+        "possibility": None if np.isnan(row["possibility"]) else row["possibility"],
+        "note": row["note"] or None,
+        "outline_scope": row.get("outline_scope") or None,
+        "active": ACTIVE.get(row.get("active", "")),
+    }
 
 
-def unsaid(head: Event, names: Sequence[str]) -> dict[str, Any]:
-    """Return what stands of a verdict that the file can't say."""
-    return {name: getattr(head, name) for name in names}
+def unsaid(head: Event, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands of a verdict that the file of this row can't say."""
+    return {name: getattr(head, name) for name in (*YEARS, *(name for name in SEEN if name not in row))}

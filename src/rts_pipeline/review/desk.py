@@ -57,9 +57,10 @@ class Desk:
         self.change = self._read_change()
         ranks = candidates["candidate_id"].map(self.change["rank"] if len(self.change) else {}).fillna(candidates["rank"])
         self._round = candidates.iloc[ranks.to_numpy().argsort(kind="stable")].reset_index(drop=True)
+        self._places = {name: index for index, name in enumerate(self._round["candidate_id"])}
         self._queue = self._asked(frozenset())
         self._bases = bases_in(candidates)
-        self._own = OwnRecord(reviews, round, reviewer, role, self.draft.guideline_version, self._bases)
+        self._own = OwnRecord(reviews, round, reviewer, role, self.draft, self._bases)
 
     # What there is
 
@@ -155,7 +156,7 @@ class Desk:
 
         Raises:
             UsageError: no such candidate, or an outline that doesn't go with the decision.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
             ValidationError: fields that contradict each other.
         """
         self._row(given.candidate_id)
@@ -170,7 +171,7 @@ class Desk:
 
         Raises:
             UsageError: without an outline, or an id that isn't an added slump of this reviewer.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
         """
         if given.geometry is None:
             raise UsageError("added slump", "has no outline")
@@ -183,7 +184,7 @@ class Desk:
 
         Raises:
             UsageError: nothing of that id was recorded for that candidate.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
         """
         self._own.retract(given.candidate_id, given.event_id, earlier=given.earlier)
         return {"candidate_id": given.candidate_id, **self.told(given.candidate_id)}
@@ -209,10 +210,10 @@ class Desk:
         return [to_geojson(row["geometry"]) for row in _nearest(self._outlines, window)]
 
     def _row(self, name: str) -> dict[str, Any]:
-        queue = self._queue
-        if name not in queue.position:
+        """Return a row of the round, in the list or not: what a browser holds may have been asked by an earlier server."""
+        if name not in self._places:
             raise UsageError(name, f"no candidate of round {self.round}")
-        row = queue.candidates.iloc[queue.position[name]]
+        row = self._round.iloc[self._places[name]]
         return {str(key): value for key, value in row.items()}
 
     def _readings(self, name: str) -> list[dict[str, Any]]:

@@ -169,6 +169,8 @@ def read_events(path: Path) -> list[Event]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(path, "no such file") from None
+    except IsADirectoryError:
+        raise InputError(path, "is a folder", expected="a reviewer's events") from None
     except UnicodeDecodeError as error:
         raise InputError(path, f"not UTF-8 ({error})", do="restore the file from a backup") from None
     if text and not text.endswith("\n"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
 from rts_pipeline.review.added import added_ids, by_candidate, exported_added, given, import_added, unsaid
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, make_event, read_events
-from rts_pipeline.review.folding import Bases, bases_in, is_fork, renewed, revise, standing_as, standing_of
+from rts_pipeline.review.folding import Bases, bases_in, is_fork, of_outlines, renewed, revise, standing_as, standing_of
 from rts_pipeline.review.formats import (
     ACTIVE,
     ADDED,
@@ -27,7 +28,6 @@ from rts_pipeline.review.formats import (
     SEEN,
     SOURCE,
     VERDICT,
-    YEARS,
     Source,
     read_filled,
 )
@@ -226,19 +226,22 @@ def import_events(
         dry_run: check only.
 
     Raises:
-        InputError: a damaged line, or an event of another round, reviewer or version of the candidates.
+        InputError: a damaged line, or an event of another round or reviewer, or since the review's start on another version of
+            the candidates.
         RefusedError: the round isn't open, or in use.
     """
-    read_draft(reviews, round)
+    start = datetime.fromisoformat(read_draft(reviews, round).started_at)
     events = read_events(file)
     judged, windows = read_candidates(reviews, round), window_ids(round_folder(reviews, round))
     bases = bases_in(judged)
     check_decisions(events, windows, file)
     for number, event in enumerate(events, 1):
+        # what was decided before the review was started again may be on other outlines, and counts as none
+        since = event.decision and event.order[0] >= start
         for column, value, wanted in (
             ("round", event.round, round),
             ("reviewer", event.reviewer, reviewer or event.reviewer),
-            ("base_sha256", event.base_sha256, bases.get(event.candidate_id) if event.decision else event.base_sha256),
+            ("base_sha256", event.base_sha256, bases.get(event.candidate_id) if since else event.base_sha256),
         ):
             if value != wanted:
                 expected = "a candidate of this round" if wanted is None else f"'{wanted}'"
@@ -264,15 +267,17 @@ def _decided(rows: gpd.GeoDataFrame, own: list[Event], role: Role, common: dict[
     made = []
     for row in records(rows):
         known = by.get(row["candidate_id"], [])
-        event = _decide(row, common, _standing(known, role, bases))
+        # the review page tells the network's numbers after a verdict; no file does
+        told = any(event.source == "web" and event.action == "decide" for event in of_outlines(known, bases))
+        event = _decide(row, {**common, "blind": not told}, _standing(known, role, bases))
         made.append(renewed(revise(event, standing_of(known), standing_as(role, known, bases)), known))
     return made
 
 
-def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) -> Event:
-    seen = {"outline_scope": row.get("outline_scope") or None, "active": ACTIVE.get(row.get("active", ""))}
+def _decide(row: dict[str, Any], common: dict[str, Any], standing: list[Event]) -> Event:
+    said = given(row)
     if standing and standing[-1].decision == row["decision"]:
-        seen |= unsaid(standing[-1], [*YEARS, *(name for name in SEEN if name not in row)])
+        said |= unsaid(standing[-1], row)
     return make_event(
         **common,
         action="decide",
@@ -280,7 +285,6 @@ def _decide(row: dict[str, Any], common: dict[str, str], standing: list[Event]) 
         base_sha256=row["base_sha256"],
         decision=row["decision"],
         geometry=to_geojson(row["geometry"]) if row["decision"] == "edit" else None,
-        **given(row),
         reject_reason=row["reject_reason"] or None,
-        **seen,
+        **said,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from rts_pipeline.io.json import canonical_json
@@ -261,17 +261,26 @@ def retractions(known: Sequence[Event], common: Mapping[str, Any], wanted: str |
     """Return the events that take back what a reviewer said of a candidate and didn't take back yet.
 
     Args:
-        known: the reviewer's events on the candidate.
+        known: the reviewer's events on the candidate, in the order in which they were recorded.
         common: what all new events say.
-        wanted: id of the only event to take back; None: all.
+        wanted: id of the only event to take back, with those that ended a fork together with it; None: all.
     """
     retracted = {event.parent_event_id for event in known if event.action == "retract"}
     said = [event for event in known if event.action in ("decide", "add_missed") and event.event_id not in retracted]
+    together = {event.event_id for event in known} if wanted is None else _said_together(known, wanted)
     return [
         make_event(**common, action="retract", candidate_id=event.candidate_id, parent_event_id=event.event_id)
         for event in said
-        if wanted in (None, event.event_id)
+        if event.event_id in together
     ]
+
+
+def _said_together(known: Sequence[Event], wanted: str) -> set[str]:
+    """Return the ids of the events that `revise` made at once, one for each decision that stood: they follow each other."""
+    for _, run in groupby(known, lambda event: {**event.plain, "parent_event_id": None}):
+        if wanted in (ids := {event.event_id for event in run}):
+            return ids
+    return set()
 
 
 def _says(event: Event) -> tuple[object, ...]:

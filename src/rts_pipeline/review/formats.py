@@ -133,7 +133,10 @@ def _csv(file: Path) -> pd.DataFrame:
         raise InputError(file, f"not UTF-8 ({error.reason})", do="save it as UTF-8 (Excel: 'CSV UTF-8')") from None
     # Not splitlines: it breaks lines at characters that a note may hold without quotes.
     lines = list(StringIO(text, newline=""))
-    heads = [next(csv.reader(lines[:1], delimiter=separator), []) for separator in SEPARATORS]
+    try:
+        heads = [next(csv.reader(lines[:1], delimiter=separator), []) for separator in SEPARATORS]
+    except csv.Error as error:
+        raise InputError(f"{file}, the first line", f"not CSV ({error})") from None
     head, separator = max(zip(heads, SEPARATORS, strict=True), key=lambda pair: len(pair[0]))
     _check_columns(file, "the first line", head, CANDIDATE_COLUMNS)
     if doubled := sorted({name for name in head if head.count(name) > 1}):
@@ -150,4 +153,6 @@ def _csv(file: Path) -> pd.DataFrame:
         raise InputError(f"{file}, row {len(rows)}", f"not CSV ({error})") from None
     filled = {number: row for number, row in rows.items() if number >= 0 and row}
     frame = pd.DataFrame(list(filled.values()), index=list(filled), columns=head, dtype=object)
+    # a text, where the other tables have their outlines
+    frame = frame.drop(columns="geometry", errors="ignore")
     return frame.apply(lambda column: column.str.strip()) if len(frame) else frame

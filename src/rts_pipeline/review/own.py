@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from rts_pipeline.errors import UsageError
+from rts_pipeline.errors import RefusedError, UsageError
 from rts_pipeline.review.events import Event, Role, make_event, missed_id
 from rts_pipeline.review.folding import (
     Bases,
@@ -23,6 +23,7 @@ from rts_pipeline.review.folding import (
     standing_as,
     standing_of,
 )
+from rts_pipeline.review.rounds import Draft, read_draft, round_folder
 from rts_pipeline.review.store import Store, open_round
 
 WAIT_S = 5.0
@@ -32,7 +33,7 @@ WAIT_S = 5.0
 class OwnRecord:
     """What a reviewer said in a round, as it stands in one role; all that writes to it goes through here, one at a time."""
 
-    def __init__(self, reviews: Path, round: str, reviewer: str, role: Role, guideline_version: str, bases: Bases) -> None:
+    def __init__(self, reviews: Path, round: str, reviewer: str, role: Role, draft: Draft, bases: Bases) -> None:
         """Read the reviewer's events; a verdict on another outline than that of `bases` is told nowhere, and counts as none.
 
         Raises:
@@ -41,7 +42,7 @@ class OwnRecord:
             InputError: a damaged file.
         """
         self._reviews, self._round, self._reviewer, self._role = reviews, round, reviewer, role
-        self._guideline_version, self._bases = guideline_version, bases
+        self._draft, self._bases = draft, bases
         self._lock = Lock()
         self._events: dict[str, list[Event]] = defaultdict(list)
         with self._opened() as store:
@@ -67,7 +68,7 @@ class OwnRecord:
         """Record a verdict on a candidate; it is on the disk when this returns.
 
         Raises:
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
             ValidationError: fields that contradict each other.
         """
         event = make_event(**self._common(name), **said, action="decide", base_sha256=self._bases[name])
@@ -78,7 +79,7 @@ class OwnRecord:
 
         Raises:
             UsageError: an id that isn't a slump that this reviewer added; one that was removed comes back.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
         """
         name = said.get("candidate_id") or missed_id(self._round, self._reviewer, said["geometry"])
         if "candidate_id" in said and all(event.action != "add_missed" for event in self._events.get(name, [])):
@@ -92,7 +93,7 @@ class OwnRecord:
 
         Raises:
             UsageError: nothing of that id was recorded for that candidate.
-            RefusedError: the round isn't open any more.
+            RefusedError: the round isn't open any more, or by now on other candidates.
         """
         if event_id not in {event.event_id for event in self._events.get(name, [])}:
             raise UsageError(name, f"no verdict {event_id[:8]} of yours")
@@ -108,7 +109,7 @@ class OwnRecord:
             "role": self._role,
             "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "source": "web",
-            "guideline_version": self._guideline_version,
+            "guideline_version": self._draft.guideline_version,
         }
 
     def _opened(self) -> AbstractContextManager[Store]:
@@ -118,10 +119,18 @@ class OwnRecord:
     def _write(self, name: str, make: Callable[[list[Event]], Sequence[Event]]) -> None:
         """Append what `make` returns for what is known, as the one writer, so that no two successors of a verdict arise."""
         with self._lock, self._opened() as store:
+            self._check_outlines()
             # another program of this reviewer's, an import say, may have been here meanwhile
             known = self._events[name] = store.events_of(name)
             if new := renewed(make(known), known):
                 known += store.append(new)
+
+    def _check_outlines(self) -> None:
+        """Refuse a verdict where others than the outlines that are shown are under review by now: it would count as none."""
+        now, shown = read_draft(self._reviews, self._round), self._draft
+        if (now.candidates_sha256, now.audit_sha256) != (shown.candidates_sha256, shown.audit_sha256):
+            problem = f"the review of round {self._round} was started again on other candidates"
+            raise RefusedError(round_folder(self._reviews, self._round), problem, do="end this server and start it again")
 
     def _heads(self, name: str) -> list[Event]:
         return standing_as(self._role, self._events.get(name, []), self._bases)

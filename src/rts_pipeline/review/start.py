@@ -70,7 +70,8 @@ def start(
     with locked(folder):
         if (folder / DRAFT).exists():
             return _continue(reviews, round, source, audit=audit)
-        (folder / AUDIT).unlink(missing_ok=True)  # of an earlier start
+        for name in (AUDIT, SECOND):  # of an earlier start
+            (folder / name).unlink(missing_ok=True)
         for name in (*KEPT, *([AUDIT] if audit else [])):
             _keep(source.parent / name, folder / name)
         if second is not None:

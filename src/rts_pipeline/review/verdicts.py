@@ -56,10 +56,7 @@ def check_filled(file: Path, said: Filled, known: pd.DataFrame, *, whole: bool) 
         expected=f"{', '.join(REJECT_REASONS)} or empty",
     )
     rows.refuse((filled["reject_reason"] != "") & (decision != "reject"), "reject_reason", "without decision 'reject'")
-    for column, known_values in (("outline_scope", OUTLINE_SCOPES), ("active", tuple(ACTIVE))):
-        if column in filled:
-            bad = ~filled[column].isin(["", *known_values])
-            rows.refuse(bad, column, "is unknown", expected=f"{', '.join(known_values)} or empty")
+    rows.check_seen()
     for column in ("possibility", "note", *(name for name in SEEN if name in filled)):
         given = filled[column].notna() & (filled[column] != "")
         rows.refuse(given & (decision == ""), column, "without a decision", do="decide (at least 'unsure') or clear it")
@@ -112,6 +109,7 @@ def check_missed(file: Path, said: Filled, known: Collection[str]) -> gpd.GeoDat
     else:
         rows.refuse(ids != "", "candidate_id", "of an added slump", expected="none: it gets one")
         rows.refuse(missed["reject_reason"] != "", "reject_reason", "without decision 'reject'")
+    rows.check_seen()
     checked = missed.assign(possibility=rows.possibilities()).set_geometry(rows.outlines())
     drawn = checked.geometry.to_wkb()
     for row in np.flatnonzero(drawn.duplicated() & drawn.notna() & ~rows.wrong):
@@ -154,6 +152,13 @@ class _Rows:
     def _name(self, row: int) -> str:
         identifier = self.frame["candidate_id"].iloc[row] if "candidate_id" in self.frame else ""
         return f"row {self.frame.index[row] + 1}" + (f" ({identifier})" if identifier else "")
+
+    def check_seen(self) -> None:
+        """Refuse what the columns of `SEEN` that are there can't say."""
+        for column, known in (("outline_scope", OUTLINE_SCOPES), ("active", tuple(ACTIVE))):
+            if column in self.frame:
+                bad = ~self.frame[column].isin(["", *known])
+                self.refuse(bad, column, "is unknown", expected=f"{', '.join(known)} or empty")
 
     def possibilities(self) -> pd.Series:
         """Return the column as float64, NaN where empty."""
