@@ -49,13 +49,13 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "8b1a641dfbaa8e21"),
     "candidates": Stage(11, "candidates", "3aa918f7b59d2228"),
     "audit": Stage(1, "audit", "f264801b060915d9"),
-    "evidence": Stage(7, "evidence.build", "be515ab3a2128584"),
+    "evidence": Stage(8, "evidence.build", "3cee6c872d0c3add"),
     "verify": Stage(1, "review.verify", "173c6e5de1e14fc2"),
     "inventory": Stage(10, "inventory.build", "a067c37076412653"),
     "completeness": Stage(4, "completeness", "e7cd809f7291dd26"),
     "attributes": Stage(7, "inventory.attributes", "6db3abfd166be188"),
     "export": Stage(11, "export.build", "ead29d90dbb65ac7"),
-    "report": Stage(20, "report.build", "c3c54f31783b7aca"),
+    "report": Stage(20, "report.build", "de139a5403071ce3"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 
