@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from rts_pipeline.config import BANDS, Time
+from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io.rasters import new_cog
@@ -83,7 +83,7 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
     Surface reflectance comes before top-of-atmosphere reflectance; then, for the choice "clearest", the greater usable
     fraction; then the nearest to the target date; then the id.
     """
-    target = _target_day(options.time)
+    target = options.time.target_day(options.time.target_year)
 
     def rank(item: MeasuredItem) -> tuple[bool, float, int, str]:
         clearness = round(item.usable_fraction, SAME_CLEARNESS_DIGITS) if options.mosaic.choice == "clearest" else 0
@@ -94,18 +94,13 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
     return sorted(unique.values(), key=rank)
 
 
-def _target_day(time: Time) -> date:
-    month, day = (int(part) for part in time.target_date.split("-"))
-    return date(time.target_year, month, 1) + timedelta(days=day - 1)  # 29 February of another year is 1 March
-
-
 def _recipe(items: Sequence[MeasuredItem], options: MosaicOptions) -> dict[str, str]:
     """Return the tags that say how the mosaic was made."""
     return {
         "POLICY": one_policy(items),
         "CHOICE": options.mosaic.choice,
         "FEATHER_M": f"{options.mosaic.feather_m:g}",
-        "TARGET_DATE": _target_day(options.time).isoformat(),
+        "TARGET_DATE": options.time.target_day(options.time.target_year).isoformat(),
         "RESAMPLING": "reflectance: cubic, usable pixels: nearest; none where an item's pixels are the grid's",
     }
 
