@@ -81,6 +81,9 @@ def test_what_it_is_made_from_is_what_counts(tmp_path, items, made):
     assert made() == (0, 2), "another outline on the same ground"
     build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif"))
     assert made() == (1, 2)
+    (tmp_path / "dem.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:32647</SRS></PAMDataset>")
+    row = build(tmp_path, items, dem=tmp_path / "dem.tif").iloc[0]
+    assert (made(), row["terrain_reason"]) == ((1, 2), "the DEM does not cover the ground"), "what lies beside the DEM counts"
     items[0] = write_item(tmp_path, "2018", "2018-08-01T04:00:00Z", scene(3018))
     build(tmp_path, items)
     assert made() == (1, 2)

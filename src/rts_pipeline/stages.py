@@ -32,10 +32,10 @@ class Stage:
 
 STAGES = {
     "scenes": Stage(3, "scenes.measure", "ed110d08ff7931cf"),
-    "catalog": Stage(4, "scenes.catalog", "096f47efc4fe24b2"),
+    "catalog": Stage(5, "scenes.catalog", "096f47efc4fe24b2"),
     "overlaps": Stage(1, "scenes.overlaps", "a5108f4e804eef5b"),
     "adjust": Stage(1, "scenes.adjust", "ee7c8f1bb32e6e73"),
-    "mosaic": Stage(2, "mosaic", "6b70fb375ea8d285"),
+    "mosaic": Stage(3, "mosaic", "6b70fb375ea8d285"),
     "coverage": Stage(1, "coverage", "e816a236a3dc70c0"),
     "observed": Stage(1, "coverage", "e816a236a3dc70c0"),
     "ledger": Stage(3, "scenes.ledger", "e01e86b655978926"),
@@ -49,7 +49,7 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "8b1a641dfbaa8e21"),
     "candidates": Stage(11, "candidates", "3aa918f7b59d2228"),
     "audit": Stage(1, "audit", "f264801b060915d9"),
-    "evidence": Stage(8, "evidence.build", "2fcbec01bc68b0a3"),
+    "evidence": Stage(8, "evidence.build", "6bddbadcd91a37b4"),
     "verify": Stage(1, "review.verify", "173c6e5de1e14fc2"),
     "inventory": Stage(10, "inventory.build", "a067c37076412653"),
     "completeness": Stage(4, "completeness", "e7cd809f7291dd26"),
