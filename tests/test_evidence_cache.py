@@ -131,6 +131,18 @@ def test_a_damaged_or_lost_cache_is_made_anew(tmp_path, items, made):
     assert files(tmp_path / "evidence") == first
 
 
+def test_no_damage_of_an_entry_ends_a_run(tmp_path):
+    cache = Cache(tmp_path / "cache")
+    cache.put("key", {"a": b"1"})
+    (path,) = (tmp_path / "cache").glob("*/*")
+    whole = path.read_bytes()
+    for bit in range(8 * whole.index(b"PK\x01\x02"), 8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        cache.get("key")
+
+
 def test_processes_that_work_at_a_time_see_whole_entries_or_none(tmp_path):
     work = """
 import sys

@@ -49,7 +49,7 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "8b1a641dfbaa8e21"),
     "candidates": Stage(11, "candidates", "3aa918f7b59d2228"),
     "audit": Stage(1, "audit", "f264801b060915d9"),
-    "evidence": Stage(8, "evidence.build", "6bddbadcd91a37b4"),
+    "evidence": Stage(8, "evidence.build", "826478ef18ce9596"),
     "verify": Stage(1, "review.verify", "173c6e5de1e14fc2"),
     "inventory": Stage(10, "inventory.build", "a067c37076412653"),
     "completeness": Stage(4, "completeness", "e7cd809f7291dd26"),
