@@ -32,13 +32,13 @@ class Stage:
 
 STAGES = {
     "scenes": Stage(3, "scenes.measure", "ed110d08ff7931cf"),
-    "catalog": Stage(5, "scenes.catalog", "62b6ebfa4fc49e0f"),
+    "catalog": Stage(5, "scenes.catalog", "0b378625b47400a7"),
     "overlaps": Stage(1, "scenes.overlaps", "a5108f4e804eef5b"),
     "adjust": Stage(1, "scenes.adjust", "ee7c8f1bb32e6e73"),
     "mosaic": Stage(3, "mosaic", "6b70fb375ea8d285"),
     "coverage": Stage(1, "coverage", "e816a236a3dc70c0"),
     "observed": Stage(1, "coverage", "e816a236a3dc70c0"),
-    "ledger": Stage(3, "scenes.ledger", "28a0d7430848427a"),
+    "ledger": Stage(3, "scenes.ledger", "ef248ce5ca6cbbbf"),
     "labels": Stage(3, "labels", "5a342f21ef174c90"),
     "chips": Stage(2, "chips", "5241933bf7af4333"),
     "train": Stage(5, "learning.train", "3a192263af777911"),
