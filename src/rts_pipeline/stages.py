@@ -31,14 +31,14 @@ class Stage:
 
 
 STAGES = {
-    "scenes": Stage(3, "scenes.measure", "55acc6dc1c530581"),
-    "catalog": Stage(5, "scenes.catalog", "88970ddb4cde6707"),
-    "overlaps": Stage(1, "scenes.overlaps", "2a1e067aa6a5806e"),
-    "adjust": Stage(1, "scenes.adjust", "72717a0a8a6f7ded"),
-    "mosaic": Stage(2, "mosaic", "ab5e386c3033b503"),
-    "coverage": Stage(1, "coverage", "17446050c6035713"),
-    "observed": Stage(1, "coverage", "17446050c6035713"),
-    "ledger": Stage(3, "scenes.ledger", "093e5e418e9aa916"),
+    "scenes": Stage(3, "scenes.measure", "e240484dff58f5d9"),
+    "catalog": Stage(5, "scenes.catalog", "0f7ad7c457c52018"),
+    "overlaps": Stage(1, "scenes.overlaps", "6d84e514dc772351"),
+    "adjust": Stage(1, "scenes.adjust", "eaee862e6b58a93c"),
+    "mosaic": Stage(2, "mosaic", "f9a20987a7dd5d1d"),
+    "coverage": Stage(1, "coverage", "e3ed0b4a4b5af789"),
+    "observed": Stage(1, "coverage", "e3ed0b4a4b5af789"),
+    "ledger": Stage(3, "scenes.ledger", "c98c8aade3e88cba"),
     "labels": Stage(3, "labels", "665264e4a4452d64"),
     "chips": Stage(2, "chips", "5e8aa44475cc8ad1"),
     "train": Stage(5, "learning.train", "1256533965df4219"),
@@ -49,13 +49,13 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "e02f0d9d3bf59e66"),
     "candidates": Stage(11, "candidates", "03dd5fc562b9109b"),
     "audit": Stage(1, "audit", "366284c8e259a461"),
-    "evidence": Stage(8, "evidence.build", "e81fd1d5003736cf"),
+    "evidence": Stage(8, "evidence.build", "30defdf100b39864"),
     "verify": Stage(1, "review.verify", "879655509d55fa9c"),
     "inventory": Stage(10, "inventory.build", "ab229a6ec916dbe8"),
     "completeness": Stage(4, "completeness", "5e4543cb43afda7e"),
     "attributes": Stage(7, "inventory.attributes", "3c1d2917afbcf68e"),
     "export": Stage(11, "export.build", "c5a72ab6d6c5e9c1"),
-    "report": Stage(20, "report.build", "b8b35733e5d2fcf4"),
+    "report": Stage(20, "report.build", "046b0fc8b61bae70"),
     "quantise": Stage(1, "quantise", "af676bb3ba6f1660"),
 }
 
