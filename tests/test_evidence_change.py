@@ -134,6 +134,14 @@ def test_without_a_dem_growth_is_known_and_retreat_is_not(tmp_path):
     assert table["headwall_m"].isna().all()
 
 
+def test_all_that_is_missing_is_said(tmp_path):
+    three = {year: slump for year, slump in NORTHWARDS.items() if year > 2017}
+    build(tmp_path, items_of(tmp_path, three), [rectangle(*CANDIDATE)], YEARS, margin_m=60.0)
+    told = change(tmp_path).loc["r01-0001"]
+    assert told[["retreat_m_yr", "growth_low_m2_yr"]].isna().all()
+    assert told["reason"] == "no retreat: no DEM is configured (attributes.dem); the growth of 3 years has no interval"
+
+
 def test_candidates_that_last_are_asked_first(tmp_path):
     east = {year: s and (s[0], s[1] + 35, s[2], s[3] + 35) for year, s in NORTHWARDS.items()}
     scenes = [meadow(*filter(None, [NORTHWARDS[y], east[2019] if y == 2018 else None])) for y in YEARS]
