@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from math import ceil
 from pathlib import Path
@@ -119,14 +119,17 @@ def _fill(
     window: GeoBox, items: Sequence[MeasuredItem], readers: Readers, options: MosaicOptions
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """Return the window's values (4, h, w) and source (h, w)."""
-    choose: Callable[[Iterable[Layer], tuple[int, int]], tuple[NDArray[np.uint16], NDArray[np.uint16]]]
-    choose = {"greenest": choice.greenest, "medoid": choice.medoid}.get(options.mosaic.choice, choice.first)
     halo = _halo_px(window, options)
     wide = window.grown(halo)
     here = touching(items, wide)
     numbers = {item.id: number for number, item in enumerate(items, 1)}
     layers = [Layer(numbers[item.id], item, readers, wide) for item in here]
-    values, source = choose(layers, wide.shape)
+    if options.mosaic.choice == "greenest":
+        values, source = choice.best_of_surface(choice.greenest, layers, wide.shape)
+    elif options.mosaic.choice == "medoid":
+        values, source = choice.best_of_surface(choice.medoid, layers, wide.shape)
+    else:
+        values, source = choice.first(layers, wide.shape)
     if halo:
         values = choice.feathered(layers, values, source, halo)
     inner = wide.slices_of(window)

@@ -35,7 +35,7 @@ STAGES = {
     "catalog": Stage(5, "scenes.catalog", "0f7ad7c457c52018"),
     "overlaps": Stage(1, "scenes.overlaps", "6d84e514dc772351"),
     "adjust": Stage(1, "scenes.adjust", "eaee862e6b58a93c"),
-    "mosaic": Stage(2, "mosaic", "f9a20987a7dd5d1d"),
+    "mosaic": Stage(3, "mosaic", "321dd001a95e24e5"),
     "coverage": Stage(1, "coverage", "e3ed0b4a4b5af789"),
     "observed": Stage(1, "coverage", "e3ed0b4a4b5af789"),
     "ledger": Stage(3, "scenes.ledger", "c98c8aade3e88cba"),
