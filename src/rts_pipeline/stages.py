@@ -55,7 +55,7 @@ STAGES = {
     "completeness": Stage(4, "completeness", "5e4543cb43afda7e"),
     "attributes": Stage(7, "inventory.attributes", "3c1d2917afbcf68e"),
     "export": Stage(11, "export.build", "c5a72ab6d6c5e9c1"),
-    "report": Stage(20, "report.build", "046b0fc8b61bae70"),
+    "report": Stage(21, "report.build", "fad81613dcd4ba8a"),
     "quantise": Stage(1, "quantise", "af676bb3ba6f1660"),
 }
 
