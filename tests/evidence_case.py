@@ -92,6 +92,7 @@ def build(
     crs=CRS,
     labels=None,
     audit=None,
+    time=None,
     **evidence,
 ):
     """Run the stage; return evidence.parquet by candidate and year."""
@@ -106,7 +107,7 @@ def build(
         write_model(tmp_path / "model")
         write_json(tmp_path / "validation.json", RULE)
     values = {"years": list(years), "margin_m": 30.0, "min_size_px": 32, "scale": 2, "ring_m": 24.0, **evidence}
-    sections = {"time": {}, "grid": {"crs": crs}, "predict": PREDICT, "polygonize": {}, "evidence": values}
+    sections = {"time": time or {}, "grid": {"crs": crs}, "predict": PREDICT, "polygonize": {}, "evidence": values}
     options = parse_options(EvidenceOptions, json.dumps(sections))
     where = Inference(device="cpu")
     files = (candidates, catalog, tmp_path / "model", tmp_path / "validation.json", dem, tmp_path / "cache", tmp_path / out)

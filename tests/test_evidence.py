@@ -95,6 +95,13 @@ def test_best_item_of_a_year_is_chosen(tmp_path):
     assert 0.4 < half_only["usable_fraction"] < 0.6
 
 
+def test_a_leap_day_as_target_date(tmp_path):
+    days = ("2019-02-26", "2019-03-02", "2020-02-28", "2020-03-02")
+    items = [write_item(tmp_path, day, f"{day}T04:00:00Z", scene(1000)) for day in days]
+    time = {"season": ["02-01", "03-31"], "target_date": "02-29"}
+    assert build(tmp_path, items, years=(2019, 2020), time=time)["item_id"].tolist() == ["2019-03-02", "2020-02-28"]
+
+
 def test_missing_years_have_a_reason_and_the_nearest_year_stretches(tmp_path):
     cloudy = np.full((SIZE, SIZE), 2, np.uint8)
     items = [

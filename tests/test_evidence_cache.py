@@ -81,6 +81,9 @@ def test_what_it_is_made_from_is_what_counts(tmp_path, items, made):
     assert made() == (0, 2), "another outline on the same ground"
     build(tmp_path, items, dem=write_dem(tmp_path / "dem.tif"))
     assert made() == (1, 2)
+    (tmp_path / "dem.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:32647</SRS></PAMDataset>")
+    row = build(tmp_path, items, dem=tmp_path / "dem.tif").iloc[0]
+    assert (made(), row["terrain_reason"]) == ((1, 2), "the DEM does not cover the ground"), "what lies beside the DEM counts"
     items[0] = write_item(tmp_path, "2018", "2018-08-01T04:00:00Z", scene(3018))
     build(tmp_path, items)
     assert made() == (1, 2)
@@ -126,6 +129,18 @@ def test_a_damaged_or_lost_cache_is_made_anew(tmp_path, items, made):
     build(tmp_path, items)
     assert made() == (1, 2)
     assert files(tmp_path / "evidence") == first
+
+
+def test_no_damage_of_an_entry_ends_a_run(tmp_path):
+    cache = Cache(tmp_path / "cache")
+    cache.put("key", {"a": b"1"})
+    (path,) = (tmp_path / "cache").glob("*/*")
+    whole = path.read_bytes()
+    for bit in range(8 * whole.index(b"PK\x01\x02"), 8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        cache.get("key")
 
 
 def test_processes_that_work_at_a_time_see_whole_entries_or_none(tmp_path):

@@ -18,6 +18,7 @@ from rts_pipeline.evidence.change import (
     retreat,
     two_years,
 )
+from rts_pipeline.evidence.tables import change_table
 from rts_pipeline.ranking import with_years
 
 YEARS = (2016, 2017, 2018, 2019, 2020)
@@ -102,6 +103,7 @@ def test_what_was_not_seen_is_not_absent(tmp_path):
     assert told[["last_year_absent", "two_years", "monotone_growth"]].isna().all()
     assert told[["growth_m2_yr", "retreat_m_yr"]].isna().all()
     assert told["reason"] == "the slump is outlined whole in 1 image(s): no growth, no retreat"
+    assert told["score"] == pytest.approx(0.8), "the chance of the single image"
 
 
 def test_a_slump_larger_than_the_ground_has_no_area(tmp_path):
@@ -130,6 +132,14 @@ def test_without_a_dem_growth_is_known_and_retreat_is_not(tmp_path):
     assert told[["retreat_m_yr", "retreat_error_m_yr", "uphill_deg"]].isna().all()
     assert told["reason"] == "no retreat: no DEM is configured (attributes.dem)"
     assert table["headwall_m"].isna().all()
+
+
+def test_all_that_is_missing_is_said(tmp_path):
+    three = {year: slump for year, slump in NORTHWARDS.items() if year > 2017}
+    build(tmp_path, items_of(tmp_path, three), [rectangle(*CANDIDATE)], YEARS, margin_m=60.0)
+    told = change(tmp_path).loc["r01-0001"]
+    assert told[["retreat_m_yr", "growth_low_m2_yr"]].isna().all()
+    assert told["reason"] == "no retreat: no DEM is configured (attributes.dem); the growth of 3 years has no interval"
 
 
 def test_candidates_that_last_are_asked_first(tmp_path):
@@ -243,6 +253,16 @@ def test_chance_with_the_years():
     chance = with_years(np.array([0.5, 0.5, 0.5, 0.0, 1.0]), np.array([1, 0, np.nan, 1, 0]))
     assert chance == pytest.approx([0.871, 0.146, 0.5, 0, 1], abs=1e-3)
     assert (pd.Series(with_years(np.linspace(0, 1, 9), np.ones(9))).diff().dropna() > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("monotone", "two", "score"),
+    [(True, True, 0.871), (True, None, 0.5), (None, True, 0.5), (None, None, 0.5), (False, None, 0.146), (None, False, 0.146)],
+)
+def test_a_test_of_the_years_that_is_open_is_not_passed(monotone, two, score):
+    candidate = pd.DataFrame({"candidate_id": ["r01-0001"], "prob_mean": [0.5], "known_m": [np.nan]})
+    told = change_table([{"n_images": 0, "n_seen": 0, "monotone_growth": monotone, "two_years": two}], candidate)
+    assert told["score"].tolist() == pytest.approx([score], abs=1e-3)
 
 
 def test_the_ground_is_where_it_should_be():

@@ -13,7 +13,7 @@ import rasterio
 import shapely
 
 from rts_pipeline import io
-from rts_pipeline.errors import InputError
+from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io.vectors import reprojected
 
@@ -32,6 +32,12 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         raise RuntimeError
     assert io.read_json(path) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_folder_in_the_place_of_a_file_to_write_is_told_before_anything_is_done(tmp_path):
+    with pytest.raises(UsageError, match="is a folder; expected the name of a file to write"), io.atomic(tmp_path):
+        pytest.fail("the work that would be lost")
+    assert not list(tmp_path.parent.glob(".tmp*"))
 
 
 def test_kill_during_write_leaves_no_half_file(tmp_path):

@@ -317,7 +317,7 @@ def test_items_of_different_policies_are_not_mixed(tmp_path):
 # --- what goes wrong ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone", "no usable", "resized", "foreign"])
+@pytest.mark.parametrize("damage", ["truncated", "gone", "no usable", "half usable", "resized", "foreign"])
 def test_damage_is_told_in_one_line_and_nothing_is_left(tmp_path, damage):
     values = np.random.default_rng(0).integers(2, 5000, (4, SIZE, SIZE)).astype(np.uint16)
     path = item(tmp_path, 0, values)
@@ -330,6 +330,9 @@ def test_damage_is_told_in_one_line_and_nothing_is_left(tmp_path, damage):
     elif damage == "no usable":
         named = path.with_name("usable.tif")
         named.unlink()
+    elif damage == "half usable":
+        named = path.with_name("usable.tif")
+        named.write_bytes(named.read_bytes()[:-60])
     elif damage == "resized":
         write_item(raster.parent.parent, raster.parent.name, flat(1000, (20, 20)), crs=CRS, transform=at())
         named = path.with_name("usable.tif")
@@ -339,6 +342,8 @@ def test_damage_is_told_in_one_line_and_nothing_is_left(tmp_path, damage):
     with pytest.raises(InputError) as error:
         build_mosaic(CELL, [path], tmp_path / "out" / "a.tif", tmp_path / "out" / "b.tif", OPTIONS)
     assert str(error.value).startswith(str(named))
+    if named.name == "usable.tif" and damage != "resized":
+        assert str(error.value).endswith("have its item measured again: remove the record of its batch (scenes/batches)")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 

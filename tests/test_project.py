@@ -6,7 +6,7 @@ import os
 import geopandas as gpd
 import pytest
 from rasterio.crs import CRS
-from shapely import box
+from shapely import MultiPolygon, box
 
 import review_case
 from rts_pipeline import workflow
@@ -175,6 +175,23 @@ def load(values, capsys):
     with pytest.raises(SystemExit) as ended:
         workflow.load_project(values, "config.yaml", main_process=True)
     return ended.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sides", "zone"),
+    [
+        ([(179, 180), (-180, -178.8)], "EPSG:32601"),
+        ([(178.8, 180), (-180, -179)], "EPSG:32660"),
+        ([(179, 181.2)], "EPSG:32601"),
+        ([(92, 94)], "EPSG:32646"),
+        ([(-94, -92)], "EPSG:32615"),
+    ],
+)
+def test_the_grid_of_an_area_is_the_zone_of_its_middle_also_across_the_antimeridian(tmp_path, sides, zone):
+    area = MultiPolygon([box(west, 66, east, 66.3) for west, east in sides])
+    gpd.GeoSeries([area], crs="EPSG:4326").to_file(tmp_path / "aoi.gpkg")
+    given = config(tmp_path, area={"aoi": str(tmp_path / "aoi.gpkg")}, grid={"crs": "auto"})
+    assert workflow.resolve_grid(given).grid.crs == zone
 
 
 def test_a_grid_that_an_extended_area_would_move_is_refused_once_a_round_is_signed_off(tmp_path, capsys, monkeypatch):

@@ -83,6 +83,11 @@ def test_a_mosaic_that_is_missing_is_not_taken_for_one_that_never_was(results):
         read_looks(results, CELLS, CELLS, GRID)
 
 
+def test_a_mosaic_of_images_that_are_used_no_more_is_not_shown(results):
+    look = read_looks(results, CELLS[:1], [], GRID)[0]
+    assert not look.reflectance.any() and not look.source.any()
+
+
 def test_pictures_show_what_was_observed(results):
     pictures = draw_pictures(read_looks(results, CELLS, CELLS[:1], GRID), 2019)
     assert pictures.days.labels == ("2019-07-05", "2019-08-02")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import geopandas as gpd
 from affine import Affine
+from pyproj import Transformer
 from shapely import box
 
 from items import clear_udm2, write_item
 from rts_pipeline.config import Adjust, Area, Evidence, GridSection, Scenes, Time
 from rts_pipeline.options import CatalogOptions
 from rts_pipeline.scenes.catalog import catalog, write_items
-from scenes_case import CRS, PLACE, found, measured, plain
+from scenes_case import CRS, ITEM, PLACE, found, measured, plain
 
 
 def test_the_table_accounts_for_every_item(tmp_path):
@@ -37,6 +38,16 @@ def test_the_table_accounts_for_every_item(tmp_path):
     ]
     assert items.item_json.isna().tolist() == [False, False, True, True, True]
     assert items.geometry.is_valid.all()
+
+
+def test_an_item_across_the_antimeridian_does_not_span_the_globe(tmp_path):
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32660", always_xy=True).transform(180, 66)
+    place = Affine(3, 0, round(x) - 120, 0, -3, round(y))
+    write_item(tmp_path / "in", ITEM, plain(), crs="EPSG:32660", transform=place, with_metadata=False)
+    write_items(found(tmp_path / "in"), {}, {ITEM: "outside the season"}, tmp_path / "catalog.parquet")
+    placed = gpd.read_parquet(tmp_path / "catalog.parquet").geometry[0]
+    assert placed.geom_type == "MultiPolygon"
+    assert placed.area < 1e-4, "square degrees; of those around the globe there are a thousand times as many"
 
 
 def test_the_catalog_says_which_items_the_area_and_the_season_need(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -62,13 +63,19 @@ def test_of_equals_the_nearest_date_and_then_the_id_decides(tmp_path, choice):
     assert (source == 1).all()
 
 
-def test_top_of_atmosphere_reflectance_only_fills_gaps(tmp_path):
+@pytest.mark.parametrize("choice", ["clearest", "nearest", "greenest", "medoid"])
+def test_top_of_atmosphere_reflectance_only_fills_gaps(tmp_path, choice):
     surface = item(tmp_path, 1, flat(1000), masked=half(np.s_[64:]), day="2019-07-02")
-    other = item(tmp_path, 2, flat(2000))
+    green = flat(2000)
+    green[3] = 6000
+    other = item(tmp_path, 2, green)
     told = json.loads(other.read_text())
     told["properties"] |= {"rts:reflectance": "top of atmosphere", "rts:gain": dict.fromkeys(BANDS, 0.5)}
     other.write_text(json.dumps(told))
-    values, source, _ = mosaic(tmp_path, [other, surface])
+    again = other.parent.with_name("again") / "item.json"
+    shutil.copytree(other.parent, again.parent)
+    again.write_text(json.dumps(told | {"id": "again"}))
+    values, source, _ = mosaic(tmp_path, [other, surface, again], options=with_choice(choice))
     assert (source[:64] == 1).all()
     assert (source[64:] == 2).all()
     assert (values[0, 64:] == 1000).all(), "the raster's value times its gain"

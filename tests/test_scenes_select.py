@@ -50,13 +50,14 @@ def test_blocks_know_the_items_of_all_years_and_cells_those_of_the_target_year()
     assert list(found.items) == ["20180801_2", "20190801_1"]
 
 
-def test_what_comes_near_to_a_cell_has_a_part_in_its_mosaic_where_that_is_wanted():
+def test_what_comes_near_to_a_cell_has_a_part_in_its_mosaic_and_counts_where_that_is_wanted():
     cells = ["e0079_n0628", "e0080_n0628"]
     x, y = 80 * CELL_M, 628 * CELL_M + 100
     items = [item("20190801_1", x - 1100, y), item("20190801_2", x + CELL_M + 50, y)]
     assert select(items, cells, GRID, Season(), []).by_cell == {"e0079_n0628": ["20190801_1"]}
     found = select(items, cells, GRID, Season(), [], reach_m=101.0)
     assert found.by_cell == {"e0079_n0628": ["20190801_1"], "e0080_n0628": ["20190801_1"]}
+    assert found.by_block == {"b_e0039_n0314": ["20190801_1"], "b_e0040_n0314": ["20190801_1"]}
     assert list(found.items) == ["20190801_1"], "what only comes near to the area is not needed"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from rts_pipeline.config import BANDS, Time
+from rts_pipeline.config import BANDS
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import GeoBox
 from rts_pipeline.io.rasters import new_cog
@@ -83,7 +83,7 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
     Surface reflectance comes before top-of-atmosphere reflectance; then, for the choice "clearest", the greater usable
     fraction; then the nearest to the target date; then the id.
     """
-    target = _target_day(options.time)
+    target = options.time.target_day(options.time.target_year)
 
     def rank(item: MeasuredItem) -> tuple[bool, float, int, str]:
         clearness = round(item.usable_fraction, SAME_CLEARNESS_DIGITS) if options.mosaic.choice == "clearest" else 0
@@ -94,18 +94,13 @@ def in_order(items: Sequence[MeasuredItem], cell: GeoBox, options: MosaicOptions
     return sorted(unique.values(), key=rank)
 
 
-def _target_day(time: Time) -> date:
-    month, day = (int(part) for part in time.target_date.split("-"))
-    return date(time.target_year, month, 1) + timedelta(days=day - 1)  # 29 February of another year is 1 March
-
-
 def _recipe(items: Sequence[MeasuredItem], options: MosaicOptions) -> dict[str, str]:
     """Return the tags that say how the mosaic was made."""
     return {
         "POLICY": one_policy(items),
         "CHOICE": options.mosaic.choice,
         "FEATHER_M": f"{options.mosaic.feather_m:g}",
-        "TARGET_DATE": _target_day(options.time).isoformat(),
+        "TARGET_DATE": options.time.target_day(options.time.target_year).isoformat(),
         "RESAMPLING": "reflectance: cubic, usable pixels: nearest; none where an item's pixels are the grid's",
     }
 
@@ -124,14 +119,17 @@ def _fill(
     window: GeoBox, items: Sequence[MeasuredItem], readers: Readers, options: MosaicOptions
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """Return the window's values (4, h, w) and source (h, w)."""
-    choose: Callable[[Iterable[Layer], tuple[int, int]], tuple[NDArray[np.uint16], NDArray[np.uint16]]]
-    choose = {"greenest": choice.greenest, "medoid": choice.medoid}.get(options.mosaic.choice, choice.first)
     halo = _halo_px(window, options)
     wide = window.grown(halo)
     here = touching(items, wide)
     numbers = {item.id: number for number, item in enumerate(items, 1)}
     layers = [Layer(numbers[item.id], item, readers, wide) for item in here]
-    values, source = choose(layers, wide.shape)
+    if options.mosaic.choice == "greenest":
+        values, source = choice.best_of_surface(choice.greenest, layers, wide.shape)
+    elif options.mosaic.choice == "medoid":
+        values, source = choice.best_of_surface(choice.medoid, layers, wide.shape)
+    else:
+        values, source = choice.first(layers, wide.shape)
     if halo:
         values = choice.feathered(layers, values, source, halo)
     inner = wide.slices_of(window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -56,6 +56,11 @@ class Time(Season):
     """When."""
 
     target_date: MonthDay = Field("08-01", description="Day (MM-DD) that images of equal quality should be nearest to.")
+
+    def target_day(self, year: int) -> date:
+        """Return the target date in a year; 29 February of one that has none is 1 March."""
+        month, day = (int(part) for part in self.target_date.split("-"))
+        return date(year, month, 1) + timedelta(days=day - 1)
 
 
 class GridSection(Section):

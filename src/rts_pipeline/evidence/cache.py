@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from rts_pipeline.io.files import atomic
 from rts_pipeline.io.json import sha256_json
+from rts_pipeline.scenes.delivered import FAILURES
 
 KEPT_DAYS = 60
 """An entry that no run used for so long is removed."""
@@ -39,7 +39,7 @@ class Cache:
         try:
             with ZipFile(path) as file:
                 files = {name: file.read(name) for name in file.namelist()}
-        except (OSError, BadZipFile, zlib.error):
+        except FAILURES:
             return None
         with suppress(OSError):  # another user's
             os.utime(path)

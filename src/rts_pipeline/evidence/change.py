@@ -187,12 +187,12 @@ def summary(rows: Sequence[dict[str, Any]], candidate: BaseGeometry, uphill: flo
 
 
 def _reason(shown: int, rate: float, uphill: float | str) -> str:
-    reasons = []
     if shown < 2:
-        reasons.append(f"the slump is outlined whole in {shown} image(s): no growth, no retreat")
-    elif np.isnan(rate):
+        return f"the slump is outlined whole in {shown} image(s): no growth, no retreat"
+    reasons = []
+    if np.isnan(rate):
         shared = "no part of the headwall is in all years"
         reasons.append(f"no retreat: {uphill if isinstance(uphill, str) else shared}")
-    elif shown < 4:
+    if shown < 4:
         reasons.append(f"the growth of {shown} years has no interval")
     return "; ".join(reasons)

@@ -133,7 +133,7 @@ def enlarged(pixels: NDArray[np.uint8], scale: int) -> Image.Image:
 
 def _days_off(acquired: str, time: Time) -> int:
     day = date.fromisoformat(acquired[:10])
-    return abs((day - date.fromisoformat(f"{day.year}-{time.target_date}")).days)
+    return abs((day - time.target_day(day.year)).days)
 
 
 def nearest_shown(years: Sequence[Chip], target_year: int) -> Chip | None:

@@ -93,6 +93,6 @@ def change_table(summaries: Sequence[dict[str, Any]], candidates: pd.DataFrame) 
 
 def _lasting(frame: pd.DataFrame) -> np.ndarray:
     """Return 1 where both tests of the years are passed, 0 where one is failed, else nan."""
-    tests = frame[["monotone_growth", "two_years"]]
-    failed, passed = (tests == False).any(axis=1), (tests == True).all(axis=1)  # noqa: E712
-    return np.select([failed.fillna(False), passed.fillna(False)], [0.0, 1.0], np.nan)
+    # pandas' own "all" passes over what isn't known
+    tests = frame[["monotone_growth", "two_years"]].to_numpy(float, na_value=np.nan)
+    return np.select([(tests == 0).any(axis=1), (tests == 1).all(axis=1)], [0.0, 1.0], np.nan)

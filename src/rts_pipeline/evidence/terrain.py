@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import atan2, hypot, radians, tan
 from pathlib import Path
 from threading import Lock
@@ -48,13 +49,16 @@ class Elevation:
     path: Path | None = None
     lock: Lock = field(default_factory=Lock)
 
-    @property
+    @cached_property
     def stamp(self) -> list[str | int]:
         """Tell this DEM from others and from itself in another state."""
-        if self.path is None:
+        if self.path is None or self.dataset is None:
             return []
-        stat = self.path.stat()
-        return [str(self.path), stat.st_size, stat.st_mtime_ns]
+        stat, dataset = self.path.stat(), self.dataset
+        with self.lock:
+            # these may be told by files beside it (.prj, .tfw, .aux.xml)
+            place = dataset.crs.to_wkt(), repr(dataset.transform), repr(dataset.nodata)
+        return [str(self.path), stat.st_size, stat.st_mtime_ns, *place]
 
     def gradient(self, box: GeoBox) -> Floats | str:
         """Return the slope to the east and to the north (2, h, w), metres a metre, nan outside the DEM; or why there is none.

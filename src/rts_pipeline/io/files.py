@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rts_pipeline.errors import InputError
+from rts_pipeline.errors import InputError, UsageError
 
 _written: set[Path] = set()
 
@@ -42,7 +42,13 @@ def was_read(*paths: Path) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` (same suffix); on success sync it and rename it to `path`, else remove it."""
+    """Give a temporary path beside `path` (same suffix); on success sync it and rename it to `path`, else remove it.
+
+    Raises:
+        UsageError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise UsageError(path, "is a folder", expected="the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:

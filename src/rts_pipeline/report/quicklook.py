@@ -122,11 +122,12 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
 
 def _look(results: Path, cell: GeoBox, observed: bool, grid: Grid, edge: int) -> Look:
     counts = read_counts(results / "coverage", cell, grid, edge)
+    # a mosaic that lies there all the same is one of before, of images that are used no more
+    if not observed:
+        return Look(cell, np.zeros((len(BANDS), edge, edge), np.uint16), np.zeros((edge, edge), np.uint16), {}, counts)
     path = results / "mosaic" / f"{cell.id}.tif"
     if not path.exists():
-        if observed:
-            raise InputError(path, "no such file", expected="the mosaic of an observed cell", do="run the stage mosaic")
-        return Look(cell, np.zeros((len(BANDS), edge, edge), np.uint16), np.zeros((edge, edge), np.uint16), {}, counts)
+        raise InputError(path, "no such file", expected="the mosaic of an observed cell", do="run the stage mosaic")
     source_path = path.with_name(f"{cell.id}{SUFFIX}")
     was_read(path, source_path)
     with rasterio.Env(**GDAL_OPTIONS):

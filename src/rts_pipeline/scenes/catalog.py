@@ -8,9 +8,9 @@ from typing import Any
 
 import geopandas as gpd
 from rasterio.warp import transform_bounds
-from shapely import box
 from shapely.geometry import shape
 
+from rts_pipeline.antimeridian import box_of
 from rts_pipeline.io.files import was_read
 from rts_pipeline.io.tables import write_parquet
 from rts_pipeline.options import CatalogOptions
@@ -91,7 +91,7 @@ def _measured_row(path: Path) -> dict[str, Any]:
 
 
 def _ignored_row(item: Item, reason: str) -> dict[str, Any]:
-    place = metadata.footprint(item.metadata) or box(*transform_bounds(item.crs, "EPSG:4326", *item.bounds))
+    place = metadata.footprint(item.metadata) or box_of([*transform_bounds(item.crs, "EPSG:4326", *item.bounds)])
     return {"item_id": item.id, "acquired": item.acquired, "status": "ignored", "reason": reason, "geometry": place}
 
 

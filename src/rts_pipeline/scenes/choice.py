@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,24 @@ def first(layers: Iterable[Layer], shape: tuple[int, int]) -> tuple[Values, Sour
             reflectance, usable = got
             np.copyto(values, reflectance, where=usable)
             source[usable] = layer.number
+    return values, source
+
+
+def best_of_surface(
+    choose: Callable[[Iterable[Layer], tuple[int, int]], tuple[Values, Source]], layers: Sequence[Layer], shape: tuple[int, int]
+) -> tuple[Values, Source]:
+    """Choose among the layers of surface reflectance, and among the others where none of those is usable.
+
+    Returns:
+        Values (4, h, w) and source (h, w).
+    """
+    values, source = choose([layer for layer in layers if layer.item.surface], shape)
+    others = [layer for layer in layers if not layer.item.surface]
+    if others and not source.all():
+        gaps = source == 0
+        more, more_source = choose(others, shape)
+        np.copyto(values, more, where=gaps)
+        np.copyto(source, more_source, where=gaps)
     return values, source
 
 

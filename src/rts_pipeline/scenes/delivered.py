@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 BLOCK = 2**20
 
+USABLE, MEASURE = "usable.tif", "have its item measured again: remove the record of its batch (scenes/batches)"
+"""What the stage scenes made of an item's mask lies beside no delivery, and is mended in another way."""
+
 ENCRYPTED = 1
 """Bit of a member's flags (APPNOTE 4.4.4)."""
 
@@ -97,7 +100,7 @@ def stamp(path: Path) -> tuple[int, int]:
     try:
         stat = archive.stat()
     except (OSError, ValueError):
-        raise InputError(path, "no such file", do="deliver it again") from None
+        raise InputError(path, "no such file", do=MEASURE if path.name == USABLE else "deliver it again") from None
     return (stat.st_size if archive == path else _info(archive, path).file_size), stat.st_mtime_ns
 
 
@@ -205,7 +208,7 @@ def georeferenced(path: Path) -> DatasetReader:
         raise InputError(
             path,
             "no longer says where it lies",
-            do="deliver it again, or have its item measured again: remove the batch's record",
+            do=MEASURE if path.name == USABLE else "deliver it again",
         )
     return dataset
 
@@ -213,7 +216,8 @@ def georeferenced(path: Path) -> DatasetReader:
 def damaged(path: Path, error: Exception) -> InputError:
     """Return the error for a delivered file that can't be read to its end."""
     detail = str(error.__cause__ or error).replace(gdal_name(path), path.name).replace(str(path), path.name)
-    return InputError(path, f"can't be read ({detail})", do="deliver it again, or list the item under scenes.exclude")
+    do = MEASURE if path.name == USABLE else "deliver it again, or list the item under scenes.exclude"
+    return InputError(path, f"can't be read ({detail})", do=do)
 
 
 def _name_in(archive: Path, path: Path) -> str:

@@ -30,7 +30,7 @@ class Selection:
         items: ids of the items, for all wanted years.
         by_cell: name of a cell of the area -> ids of the target year's items that reach it; cells without any are left
             out.
-        by_block: name of a block that holds a cell of the area -> ids of the items of all wanted years that touch such a
+        by_block: name of a block that holds a cell of the area -> ids of the items of all wanted years that reach such a
             cell in it; also blocks without any.
         block_cells: name of such a block -> the area's cells in it.
         ignored: item id -> why it isn't needed.
@@ -69,8 +69,8 @@ def select(
         grid: the grid.
         time: season and target year.
         years: further years whose images are wanted as evidence.
-        reach_m: items that come so near to a cell have a part in its mosaic too (where seams are blended, or displaced items
-            are moved); it makes no item needed.
+        reach_m: items that come so near to a cell reach it too (where seams are blended, or displaced items are moved); it
+            makes no item needed.
     """
     import shapely
 
@@ -98,7 +98,7 @@ def select(
             continue
         del ignored[item.id]
         selected.append(item.id)
-        for block in {block_of[index] for index in touched[number]}:
+        for block in {block_of[index] for index in near[number]}:
             by_block[block].append(item.id)
         if time.in_season(item.acquired, time.target_year):
             for index in near[number]:

@@ -137,7 +137,7 @@ class Images:
         return set().union(*(self.selection.by_cell[cell] for cell in self.cells_sampled(block)))
 
     def years_in(self, block: str) -> set[str]:
-        """Return the ids of the other years' items that touch the block; those beside it are compared in the block there."""
+        """Return the ids of the other years' items that reach the block; those beside it are compared in the block there."""
         return set(self.selection.by_block[block]) - self.selection.target
 
     def cells_sampled(self, block: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement
@@ -14,14 +14,31 @@ from rts_pipeline.workflow.images import Images
 from rts_pipeline.workflow.named_files import NamedFiles
 from rts_pipeline.workflow.rounds import Rounds
 
+if TYPE_CHECKING:
+    import geopandas as gpd
+
 
 def resolve_grid(config: Config) -> Config:
     """Replace the CRS "auto" by the UTM zone of the area's centre, so that the options name the CRS itself."""
     if config.grid.crs != "auto":
         return config
     area = read_outlines(Path(config.area.aoi), "area of interest (area.aoi)")
-    crs = area.estimate_utm_crs().to_string()
-    return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": crs})})
+    return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": _utm_zone(area)})})
+
+
+def _utm_zone(area: gpd.GeoDataFrame) -> str:
+    """Return the UTM zone of an area's centre; one in degrees may lie on both sides of the antimeridian."""
+    from geopandas import GeoSeries
+    from shapely import Point
+
+    from rts_pipeline.antimeridian import bounds_of
+
+    places: gpd.GeoDataFrame | gpd.GeoSeries = area
+    if area.crs.is_geographic:
+        west, south, east, north = bounds_of(area.geometry.to_numpy())
+        middle = (west + east + 360 * (west > east)) / 2
+        places = GeoSeries([Point(middle - 360 * (middle > 180), (south + north) / 2)], crs=area.crs)
+    return str(places.estimate_utm_crs().to_string())
 
 
 class Project(Images, NamedFiles):
