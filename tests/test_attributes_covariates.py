@@ -122,6 +122,11 @@ def test_files_that_can_t_be_used_are_told(tmp_path):
     bare = raster(tmp_path / "bare.tif", np.ones((3, 3), dtype="float32"), crs=None)
     with pytest.raises(InputError, match=r"bare\.tif: declares no CRS"):
         measure(SLUMPS, covariate(bare, "mean"))
+    upside_down = raster(tmp_path / "down.tif", np.ones((20, 20), dtype="float32"))
+    with rasterio.open(upside_down, "r+") as dataset:
+        dataset.transform = Affine(PIXEL, 0, EAST - 90, 0, PIXEL, NORTH - 210)
+    with pytest.raises(InputError, match=r"down\.tif: declares no CRS, or isn't north up; .*turn the raster \(gdalwarp\)"):
+        measure(SLUMPS, covariate(upside_down, "mean"))
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(InputError, match=r"text\.tif: can't be read"):
         measure(SLUMPS, covariate(tmp_path / "text.tif", "mean"))

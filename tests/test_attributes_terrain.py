@@ -107,6 +107,21 @@ def test_problems_with_the_dem_are_told(tmp_path, monkeypatch):
         attributes(tmp_path, outline, dem=dem)
 
 
+def test_a_dem_whose_rows_go_to_the_north_is_the_same_ground(tmp_path):
+    """As xarray writes them, of which the northing ascends."""
+    dem = write_dem(tmp_path / "dem.tif", lambda x, y: 4800 - 0.1 * (x - EAST) - 0.05 * (y - NORTH))
+    with rasterio.open(dem) as dataset:
+        profile, rows, transform = dataset.profile, dataset.read(1), dataset.transform
+    with rasterio.open(
+        tmp_path / "turned.tif", "w", **profile | {"transform": transform @ Affine(1, 0, 0, 0, -1, len(rows))}
+    ) as turned:
+        turned.write(rows[::-1], 1)
+    outline = [box(EAST + 100, NORTH + 100, EAST + 340, NORTH + 250)]
+    as_ever, found = (attributes(tmp_path, outline, dem=tmp_path / name).iloc[0] for name in ("dem.tif", "turned.tif"))
+    for name in ("elevation_mean_m", "slope_deg", "aspect_deg", "tpi", "solar_kwh_m2_yr"):
+        assert found[name] == pytest.approx(as_ever[name], rel=1e-6, abs=1e-6), name
+
+
 @real
 def test_elevation_of_a_dem_in_its_own_custom_crs_is_the_mean_of_its_pixels(tmp_path):
     path = TERRAIN / "dem_chhota_shigri.tif"

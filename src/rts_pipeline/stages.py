@@ -48,14 +48,14 @@ STAGES = {
     "predict": Stage(2, "predict", "d1a7d4b4bbfcef1f"),
     "polygonize": Stage(4, "polygonize", "8b1a641dfbaa8e21"),
     "candidates": Stage(12, "candidates", "0f93db99c53def35"),
-    "audit": Stage(1, "audit", "f264801b060915d9"),
-    "evidence": Stage(7, "evidence.build", "851958b2071e10f4"),
+    "audit": Stage(1, "audit", "0d701e3e9d4c9d10"),
+    "evidence": Stage(7, "evidence.build", "4c48b75a0020df8e"),
     "verify": Stage(1, "review.verify", "b66c14e11a328fe9"),
     "inventory": Stage(10, "inventory.build", "d3aa9db38cb0057c"),
     "completeness": Stage(5, "completeness", "da4e232a174aab9e"),
-    "attributes": Stage(8, "inventory.attributes", "acc7659b9cb233bf"),
+    "attributes": Stage(8, "inventory.attributes", "24ee5718cb67e443"),
     "export": Stage(11, "export.build", "d74fe8e56479fc41"),
-    "report": Stage(21, "report.build", "33030506db267676"),
+    "report": Stage(21, "report.build", "5eda2820c9698558"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

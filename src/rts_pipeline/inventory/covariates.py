@@ -81,9 +81,10 @@ def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
         raise InputError(path, "no such file", expected=f"a raster ({key})", do="correct the path")
     try:
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as dataset:
-            if dataset.crs is None or dataset.transform.b or dataset.transform.d:
+            step = dataset.transform
+            if dataset.crs is None or step.b or step.d or not step.a > 0 > step.e:
                 todo = "assign it (gdal_edit.py -a_srs), or turn the raster (gdalwarp)"
-                raise InputError(path, "declares no CRS, or is rotated", expected="a raster with a CRS, north up", do=todo)
+                raise InputError(path, "declares no CRS, or isn't north up", expected="a raster with a CRS, north up", do=todo)
             shapes = outlines.to_crs(dataset.crs)
             features = gpd.GeoDataFrame({"outline": np.arange(len(shapes))}, geometry=shapes.to_numpy(), crs=dataset.crs)
             found = exact_extract(
