@@ -116,6 +116,23 @@ def test_polygons_of_a_field(tmp_path):
         measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "mean", field="soil"))
 
 
+def test_an_edge_along_a_parallel_lies_there(tmp_path):
+    """In UTM that of a polygon in degrees, brought there by its corners, lies up to 4 km further north."""
+    south, north = box(90, 30, 96, 35.2), box(90, 35.2, 96, 40)
+    gpd.GeoDataFrame({"zone": ["s", "n"]}, geometry=[south, north], crs=4326).to_file(tmp_path / "zones.gpkg")
+    place = gpd.GeoSeries([Point(93, 35.22)], crs=4326).to_crs(CRS).buffer(100)
+    found = measure(place, covariate(tmp_path / "zones.gpkg", "shares", field="zone", classes={"s": "s", "n": "n"}))
+    assert found.to_numpy() == pytest.approx(np.array([[0, 1]]))
+
+
+def test_an_outline_across_the_antimeridian_is_no_strip_around_the_globe(tmp_path):
+    place = gpd.GeoSeries([Point(180, 70)], crs=4326).to_crs(3413).buffer(300)
+    values = np.full((100, 3600), 5, dtype="uint8")
+    values[:, 0], values[:, -1] = 1, 2
+    world = raster(tmp_path / "world.tif", values, "EPSG:4326", (-180, 75), 0.1)
+    assert measure(place, covariate(world, "mean"))["cover"][0] == pytest.approx(1.5, abs=0.01)
+
+
 def test_files_that_can_t_be_used_are_told(tmp_path):
     with pytest.raises(InputError, match=r"none\.tif: no such file; expected a raster \(attributes\.covariates\.cover\)"):
         measure(SLUMPS, covariate(tmp_path / "none.tif", "mean"))

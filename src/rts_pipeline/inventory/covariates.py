@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +16,7 @@ from exactextract import exact_extract
 from exactextract.raster import RasterioRasterSource
 from numpy.typing import NDArray
 
+from rts_pipeline.antimeridian import cut
 from rts_pipeline.config import Covariate
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.dictionary import MIN_COVERED, covariate_columns
@@ -26,8 +28,8 @@ from rts_pipeline.io.vectors import read_vector
 def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
     """Return the columns of a covariate, a row an outline; nan where it covers less than MIN_COVERED of the outline.
 
-    A raster is read where the outlines lie, in its own CRS, each pixel weighted by its share inside; of a vector file the
-    polygons are intersected with the outlines.
+    A file is read where the outlines lie, in its own CRS: of a raster each pixel is weighted by its share inside, polygons are
+    intersected with the outlines.
 
     Args:
         outlines: polygons in a projected CRS in metres.
@@ -75,6 +77,12 @@ def _class(value: str | float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
+def _placed(outlines: gpd.GeoSeries, crs: Any) -> NDArray[np.object_]:
+    """Return the outlines in a file's CRS; in degrees those that cross the antimeridian are cut there."""
+    placed = outlines.to_crs(crs)
+    return cut(placed.to_numpy()) if placed.crs.is_geographic else placed.to_numpy()
+
+
 def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
     """Return which values each outline holds: outline (0..n-1), value, share of the outline's area."""
     if not path.exists():
@@ -85,12 +93,12 @@ def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
             if dataset.crs is None or step.b or step.d or not step.a > 0 > step.e:
                 todo = "assign it (gdal_edit.py -a_srs), or turn the raster (gdalwarp)"
                 raise InputError(path, "declares no CRS, or isn't north up", expected="a raster with a CRS, north up", do=todo)
-            shapes = outlines.to_crs(dataset.crs)
-            features = gpd.GeoDataFrame({"outline": np.arange(len(shapes))}, geometry=shapes.to_numpy(), crs=dataset.crs)
+            shapes = _placed(outlines, dataset.crs)
+            features = gpd.GeoDataFrame({"outline": np.arange(len(shapes))}, geometry=shapes, crs=dataset.crs)
             found = exact_extract(
                 RasterioRasterSource(dataset), features, ["unique", "frac", "count"], include_cols=["outline"], output="pandas"
             )
-            pixels = shapely.area(shapes.to_numpy()) / abs(dataset.transform.determinant)
+            pixels = shapely.area(shapes) / abs(dataset.transform.determinant)
     except rasterio.errors.RasterioError as error:
         raise InputError(path, f"can't be read ({error})", expected=f"a raster ({key})") from None
     parts = found.explode(["unique", "frac"]).dropna(subset=["unique"])
@@ -104,8 +112,8 @@ def _of_polygons(outlines: gpd.GeoSeries, path: Path, key: str, field: str) -> p
     frame = read_vector(path, key)
     if field not in frame.columns:
         raise InputError(path, f"has no field '{field}'", expected=f"one of {', '.join(map(str, frame.columns[:-1]))}")
-    frame = frame[frame[field].notna() & frame.geometry.notna()].to_crs(outlines.crs)
-    shapes, polygons = outlines.to_numpy(), shapely.make_valid(frame.geometry.to_numpy())
+    frame = frame[frame[field].notna() & frame.geometry.notna()]
+    shapes, polygons = _placed(outlines, frame.crs), shapely.make_valid(frame.geometry.to_numpy())
     outline, polygon = shapely.STRtree(polygons).query(shapes, predicate="intersects")
     share = shapely.area(shapely.intersection(shapes[outline], polygons[polygon])) / shapely.area(shapes[outline])
     return pd.DataFrame({"outline": outline, "value": frame[field].to_numpy()[polygon], "share": share})
