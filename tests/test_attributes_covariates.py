@@ -116,6 +116,16 @@ def test_polygons_of_a_field(tmp_path):
         measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "mean", field="soil"))
 
 
+def test_ground_that_polygons_of_one_value_share_counts_once(tmp_path):
+    left, right = box(EAST, NORTH, EAST + 60, NORTH + 90), box(EAST + 40, NORTH, EAST + 95, NORTH + 90)
+    frame = gpd.GeoDataFrame({"soil": ["ice", "ice", "ice"]}, geometry=[left, right, left], crs=CRS)
+    frame.to_file(tmp_path / "soil.gpkg")
+    soil = covariate(tmp_path / "soil.gpkg", "shares", field="soil", classes={"ice": "ice"})
+    assert measure(SLUMPS[:1], soil)["cover_ice"][0] == pytest.approx(1)
+    frame.iloc[[0, 2]].to_file(tmp_path / "soil.gpkg")
+    assert np.isnan(measure(SLUMPS[:1], soil)["cover_ice"][0]), "the same half twice is no whole"
+
+
 def test_an_edge_along_a_parallel_lies_there(tmp_path):
     """In UTM that of a polygon in degrees, brought there by its corners, lies up to 4 km further north."""
     south, north = box(90, 30, 96, 35.2), box(90, 35.2, 96, 40)

@@ -23,6 +23,7 @@ from rts_pipeline.inventory.dictionary import MIN_COVERED, covariate_columns
 from rts_pipeline.inventory.setting import distance_to_features
 from rts_pipeline.io.rasters import GDAL_OPTIONS
 from rts_pipeline.io.vectors import read_vector
+from rts_pipeline.lineage import united
 
 
 def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
@@ -115,5 +116,8 @@ def _of_polygons(outlines: gpd.GeoSeries, path: Path, key: str, field: str) -> p
     frame = frame[frame[field].notna() & frame.geometry.notna()]
     shapes, polygons = _placed(outlines, frame.crs), shapely.make_valid(frame.geometry.to_numpy())
     outline, polygon = shapely.STRtree(polygons).query(shapes, predicate="intersects")
-    share = shapely.area(shapely.intersection(shapes[outline], polygons[polygon])) / shapely.area(shapes[outline])
-    return pd.DataFrame({"outline": outline, "value": frame[field].to_numpy()[polygon], "share": share})
+    pairs = pd.DataFrame({"outline": outline, "value": frame[field].to_numpy()[polygon]})
+    held = pairs.drop_duplicates()
+    owner = pairs.groupby(list(pairs), sort=False).ngroup().to_numpy()
+    ground = united(shapely.intersection(shapes[outline], polygons[polygon]), owner, len(held))  # polygons may overlap
+    return held.assign(share=shapely.area(ground) / shapely.area(shapes[held["outline"]]))
