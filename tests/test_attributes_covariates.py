@@ -116,6 +116,24 @@ def test_polygons_of_a_field(tmp_path):
         measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "mean", field="soil"))
 
 
+def test_a_field_of_texts_is_no_mean_and_one_of_dates_no_class(tmp_path):
+    elsewhere = [box(EAST + 9000, NORTH, EAST + 9090, NORTH + 90)]
+    frame = gpd.GeoDataFrame({"soil": ["ice"], "seen": [pd.Timestamp("2019-07-01")]}, geometry=elsewhere, crs=CRS)
+    frame.to_file(tmp_path / "soil.gpkg")
+    with pytest.raises(InputError, match=r"soil\.gpkg: holds no numbers; expected numbers; use kind shares"):
+        measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "mean", field="soil"))
+    with pytest.raises(InputError, match=r"soil\.gpkg: field 'seen' holds dates; expected numbers or texts"):
+        measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "shares", field="seen", classes={"2019-07-01": "early"}))
+
+
+def test_what_is_infinite_is_no_value(tmp_path):
+    """A ratio of bands is so where the divisor is 0."""
+    values = np.full((20, 20), 2, dtype="float32")
+    values[11, 4] = np.inf
+    found = measure(SLUMPS.scale(3, 3), covariate(raster(tmp_path / "a.tif", values), "mean"))
+    assert found["cover"].tolist() == [2, 2]
+
+
 def test_ground_that_polygons_of_one_value_share_counts_once(tmp_path):
     left, right = box(EAST, NORTH, EAST + 60, NORTH + 90), box(EAST + 40, NORTH, EAST + 95, NORTH + 90)
     frame = gpd.GeoDataFrame({"soil": ["ice", "ice", "ice"]}, geometry=[left, right, left], crs=CRS)

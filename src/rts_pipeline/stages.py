@@ -53,7 +53,7 @@ STAGES = {
     "verify": Stage(1, "review.verify", "b66c14e11a328fe9"),
     "inventory": Stage(10, "inventory.build", "d3aa9db38cb0057c"),
     "completeness": Stage(5, "completeness", "da4e232a174aab9e"),
-    "attributes": Stage(8, "inventory.attributes", "7a06c3303f80c948"),
+    "attributes": Stage(8, "inventory.attributes", "05dded9d92f58171"),
     "export": Stage(11, "export.build", "d74fe8e56479fc41"),
     "report": Stage(21, "report.build", "5eda2820c9698558"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),

@@ -46,6 +46,8 @@ def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
     if covariate.kind == "nearest":
         return pd.DataFrame({names[0]: distance_to_features(outlines, path, key)}, index=outlines.index)
     parts = _of_raster(outlines, path, key) if covariate.field is None else _of_polygons(outlines, path, key, covariate.field)
+    if pd.api.types.is_numeric_dtype(parts["value"]):
+        parts = parts[np.isfinite(parts["value"])]  # no ratio is told where its divisor is 0
     covered = parts.groupby("outline")["share"].sum().reindex(range(len(outlines)), fill_value=0.0).to_numpy()
     missing = covered < MIN_COVERED
     values = _mean(parts, covered, path) if covariate.kind == "mean" else _shares(parts, covariate.classes, len(outlines), key)
@@ -57,7 +59,8 @@ def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
 
 def _mean(parts: pd.DataFrame, covered: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
     if not pd.api.types.is_numeric_dtype(parts["value"]):
-        raise InputError(path, f"holds '{parts['value'].iloc[0]}'", expected="numbers", do="use kind shares for classes")
+        held = f"holds '{parts['value'].iloc[0]}'" if len(parts) else "holds no numbers"
+        raise InputError(path, held, expected="numbers", do="use kind shares for classes")
     total = (parts["value"] * parts["share"]).groupby(parts["outline"]).sum().reindex(range(len(covered))).to_numpy(float)
     return np.divide(total, covered, out=np.full(len(covered), np.nan), where=covered > 0)[:, None]
 
@@ -114,6 +117,8 @@ def _of_polygons(outlines: gpd.GeoSeries, path: Path, key: str, field: str) -> p
     if field not in frame.columns:
         raise InputError(path, f"has no field '{field}'", expected=f"one of {', '.join(map(str, frame.columns[:-1]))}")
     frame = frame[frame[field].notna() & frame.geometry.notna()]
+    if pd.api.types.is_datetime64_any_dtype(frame[field]):
+        raise InputError(path, f"field '{field}' holds dates", expected="numbers or texts")
     shapes, polygons = _placed(outlines, frame.crs), shapely.make_valid(frame.geometry.to_numpy())
     outline, polygon = shapely.STRtree(polygons).query(shapes, predicate="intersects")
     pairs = pd.DataFrame({"outline": outline, "value": frame[field].to_numpy()[polygon]})
