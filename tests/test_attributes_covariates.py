@@ -212,6 +212,8 @@ def test_covariates_become_columns_of_the_inventory_and_of_its_dictionary(tmp_pa
         ({"name": "a", "file": "a.tif", "kind": "mean", "classes": {1: "b"}}, "needs classes"),
         ({"name": "slope_deg", "file": "a.tif", "kind": "mean"}, "would make the column 'slope_deg' twice"),
         ({"name": "road", "file": "a.gpkg", "kind": "nearest"}, "would make the column 'dist_road_m' twice"),
+        ({"name": "fid", "file": "a.tif", "kind": "mean"}, "would make the column 'fid' twice"),
+        ({"name": "geometry_wkt", "file": "a.tif", "kind": "mean"}, "would make the column 'geometry_wkt' twice"),
         ({"name": "a", "file": "a.tif", "kind": "mean", "unt": "m"}, "did you mean 'unit'"),
     ],
 )

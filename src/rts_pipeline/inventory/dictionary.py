@@ -259,6 +259,8 @@ MEASURED: tuple[Column, ...] = (
 
 GEOMETRY = Column("geometry", "geometry", "m", "Outline, Polygon or MultiPolygon in the project's CRS", "seeds, model, review")
 WKT = Column("geometry_wkt", "geometry", "degree", "CSV file only: outline as well-known text, WGS84", "geometry")
+TAKEN = ("fid", "geom", WKT.name)
+"""Columns that files have of their own: GeoPackages and CSV."""
 
 
 def columns(*, measured: bool, covariates: Sequence[Covariate] = ()) -> tuple[Column, ...]:
