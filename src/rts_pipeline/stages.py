@@ -53,7 +53,7 @@ STAGES = {
     "verify": Stage(1, "review.verify", "b66c14e11a328fe9"),
     "inventory": Stage(10, "inventory.build", "73b9a6d5bcccbf5d"),
     "completeness": Stage(5, "completeness", "cefe88980de8f11a"),
-    "attributes": Stage(8, "inventory.attributes", "855b800e0c094d0a"),
+    "attributes": Stage(8, "inventory.attributes", "251945447aacae32"),
     "export": Stage(11, "export.build", "dcfca5ab0ea44f84"),
     "report": Stage(21, "report.build", "38fb5467a354ec5a"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
