@@ -263,6 +263,7 @@ def test_relations_csv_can_be_filled_in_and_given_back(tmp_path):
         ("12,overlap,eve,", r"row 2: relation_id '12' is none"),
         ("{id},split,eve,", r"row 2: 'split' can't be decided of \w+; expected merged, overlap"),
         ("{id},overlap,,", r"row 2: decided_by of \w+ is empty"),
+        ("{id},overlap", r"row 2: decided_by of \w+ is empty"),
         ("{id},overlap,eve,\n{id},merged,eve,", r"row 3: decides \w+ twice"),
     ],
 )
@@ -275,11 +276,15 @@ def test_decisions_are_checked_row_by_row(tmp_path, row, message):
 
 def test_undecided_rows_are_passed_over_and_files_are_checked(tmp_path):
     project = Project(tmp_path, LITTLE)
-    assert len(project.build(decisions=project.decisions("anything,,,"))[0]) == 1
+    assert len(project.build(decisions=project.decisions("anything,,,", "anything"))[0]) == 1
     with pytest.raises(InputError, match="has no column decided_by"):
         project.build(decisions=project.decisions("a,b", head="relation_id,decision"))
     with pytest.raises(InputError, match="no such file"):
         project.build(decisions=tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"decisions\.csv: can't be read .*expected a CSV file with relation_id"):
+        project.build(decisions=project.decisions(head=""))
+    with pytest.raises(InputError, match="can't be read"):
+        project.build(decisions=tmp_path)
 
 
 def test_a_stale_decision_is_refused(tmp_path):
