@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shapely import Point
 
-from inventory_case import EAST, NORTH, Project, release, square, uid_at
+from inventory_case import CRS, EAST, NORTH, Project, release, square, uid_at
 from rts_pipeline.config import Place, Time
 from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.inventory.identity import distinct
@@ -354,6 +354,15 @@ def test_the_lab_says_whether_an_earlier_slump_is_one_of_which_little_is_seen(tm
     assert len(slumps) == 1 and slumps["rts_uid"][0] != "old"
     slumps, _ = project.build(earlier, project.decisions(f"{pair},overlap,eve,", f"{alone},unobserved,eve,"))
     assert len(slumps) == 2 and "old" in set(slumps["rts_uid"])
+
+
+def test_words_of_an_earlier_inventory_that_are_no_relation_here_are_left(tmp_path):
+    """The standard has no field for them: the export could write no row."""
+    told = {"relation": ["split,overlap"], "related_uids": ["b,c"], "rts_uid": ["a"]}
+    gpd.GeoDataFrame(told, geometry=[square(0)], crs=CRS).to_file(tmp_path / "earlier.gpkg")
+    project = Project(tmp_path, [square(0)])
+    slumps, _ = project.build(tmp_path / "earlier.gpkg")
+    assert slumps[["rts_uid", "relation", "related_uids"]].iloc[0].tolist() == ["a", "split", "b"]
 
 
 def test_merged_and_split_since(tmp_path):

@@ -107,7 +107,7 @@ def stated(uids: pd.Series, relations: pd.DataFrame, before: Sequence[set[tuple[
     named = relations[relations["relation"].isin(STATED) & relations["rts_uid"].isin(uids) & (relations["related_uid"] != "")]
     found: dict[str, set[tuple[str, str]]] = {uid: set() for uid in uids}
     for uid, named_before in zip(uids, before or [], strict=False):
-        found[uid] |= named_before
+        found[uid] |= {pair for pair in named_before if pair[0] in STATED}  # a lab's own file may have other words
     for uid, relation, other in zip(named["rts_uid"], named["relation"], named["related_uid"], strict=True):
         found[uid].add((relation, other))
     texts = []
