@@ -363,6 +363,9 @@ def test_words_of_an_earlier_inventory_that_are_no_relation_here_are_left(tmp_pa
     project = Project(tmp_path, [square(0)])
     slumps, _ = project.build(tmp_path / "earlier.gpkg")
     assert slumps[["rts_uid", "relation", "related_uids"]].iloc[0].tolist() == ["a", "split", "b"]
+    gpd.read_file(tmp_path / "earlier.gpkg").drop(columns="relation").to_file(tmp_path / "half.gpkg")
+    slumps, _ = project.build(tmp_path / "half.gpkg")
+    assert slumps["rts_uid"].tolist() == ["a"] and slumps["related_uids"].isna().all()
 
 
 def test_merged_and_split_since(tmp_path):

@@ -29,6 +29,8 @@ LOST = ("stabilized", UNOBSERVED, "unknown")
 """What it may say of an earlier slump that no outline shows any more."""
 STATED = ("merged", "split", "new", "stabilized", "unknown")
 """Relations that a slump's row names: those that ARTS has a field for."""
+TOLD = ("relation", "related_uids")
+"""Columns of an inventory that tell relations."""
 SAME_IOU = 0.5
 """Two outlines that overlap at least so much show one slump."""
 SEPARATOR = ","
