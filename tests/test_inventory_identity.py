@@ -14,6 +14,7 @@ from shapely import Point
 from inventory_case import CRS, EAST, NORTH, Project, release, square, uid_at
 from rts_pipeline.config import Place, Time
 from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.inventory.dictionary import HISTORY
 from rts_pipeline.inventory.identity import distinct
 from rts_pipeline.inventory.relations import COLUMNS, question_id
 from rts_pipeline.seeds import seed_ids
@@ -507,7 +508,9 @@ def test_change_comes_from_the_evidence_and_reviewers_go_first(tmp_path):
     assert (said["first_year"], said["first_year_source"]) == (2016, "reviewer")
     assert (said["active"], said["active_source"]) == (False, "reviewer")
     unsure = by_id.loc["r01-0003"]
-    assert unsure[["first_year", "first_year_source", "active", "active_source"]].isna().all()
+    assert unsure[["first_year", "first_year_source", "active", "active_source", "area_by_year_m2"]].isna().all()
+    said_of = next(column.missing for column in HISTORY if column.name == "area_by_year_m2")
+    assert unsure["change_of"] == "r01-0003" and "no year shows it whole" in said_of
     added = by_id.loc["r01-0004"]
     assert (added["active"], added["active_source"]) == (True, "reviewer")
     assert np.isnan(added["growth_m2_yr"])

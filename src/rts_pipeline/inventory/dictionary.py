@@ -186,7 +186,12 @@ HISTORY: tuple[Column, ...] = (
         "as retreat_m_yr",
     ),
     Column(
-        "area_by_year_m2", "text", "JSON", "Area (m2) in each year that shows it whole, by the network", "evidence", _UNTOLD
+        "area_by_year_m2",
+        "text",
+        "JSON",
+        "Area (m2) in each year that shows it whole, by the network",
+        "evidence",
+        f"{_UNTOLD}, or no year shows it whole",
     ),
     Column("change_of", "text", "", "Outline that was measured: the largest of the row's", "evidence", _UNTOLD),
     Column(
