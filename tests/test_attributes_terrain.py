@@ -224,6 +224,18 @@ def test_position_of_a_bowl(tmp_path):
     assert slumps["tpi"].to_numpy() == pytest.approx(-1e-3 * square[near].mean(), rel=1e-3)
 
 
+def test_position_over_pixels_that_are_no_squares(tmp_path):
+    """Three times as many rows as columns lie within the circle."""
+    slope = write_dem(tmp_path / "dem.tif", lambda x, y: 4800 - 0.1 * (x - EAST))
+    with rasterio.open(slope) as dataset:
+        profile, values = dataset.profile, np.repeat(dataset.read(1), 3, axis=0)
+        profile |= {"transform": dataset.transform @ Affine.scale(1, 1 / 3), "height": len(values)}
+    with rasterio.open(tmp_path / "narrow.tif", "w", **profile) as dataset:
+        dataset.write(values, 1)
+    place = gpd.GeoSeries([box(EAST + 300, NORTH, EAST + 390, NORTH + 60)], crs=CRS)
+    assert terrain(place, tmp_path / "narrow.tif")["tpi"][0] == pytest.approx(0, abs=1e-3)
+
+
 def test_position_among_eight_neighbours_is_that_of_gdaldem(tmp_path):
     random = np.random.default_rng(1).normal(4800, 20, (40, 50))
     path = write_dem(tmp_path / "dem.tif", lambda x, y: random, shape=(40, 50))

@@ -48,14 +48,14 @@ STAGES = {
     "predict": Stage(2, "predict", "d1a7d4b4bbfcef1f"),
     "polygonize": Stage(4, "polygonize", "8b1a641dfbaa8e21"),
     "candidates": Stage(12, "candidates", "78477f05186aff64"),
-    "audit": Stage(1, "audit", "3f5876bfcd0f0a20"),
+    "audit": Stage(1, "audit", "5e38edcc97589180"),
     "evidence": Stage(7, "evidence.build", "4c48b75a0020df8e"),
     "verify": Stage(1, "review.verify", "b66c14e11a328fe9"),
     "inventory": Stage(11, "inventory.build", "eae7be15c856257e"),
     "completeness": Stage(5, "completeness", "13f997fe49108a68"),
-    "attributes": Stage(8, "inventory.attributes", "b2844ffc01b7171b"),
+    "attributes": Stage(8, "inventory.attributes", "59b1893a5e2d6be8"),
     "export": Stage(12, "export.build", "b041155c156258a3"),
-    "report": Stage(21, "report.build", "d7d2b2d5d75a9243"),
+    "report": Stage(21, "report.build", "dbeb1fdf5b6427dc"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 
