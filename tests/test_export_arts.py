@@ -128,6 +128,7 @@ def test_columns_and_texts_instead_of_numbers_are_named(features):
         (name, "column is missing") for name in ("SplitRTS", "UID")
     }
     assert found[("Area", "text")] == found[("BaseMapResolution", "text")] == 3
+    assert problems(features.assign(RegionName=5, LabelType=1.5)) == {("RegionName", "number"): 3, ("LabelType", "number"): 3}
     assert problems(bare, defect=False) == {("colour", "column that the standard doesn't know"): 3}
 
 

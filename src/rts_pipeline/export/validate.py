@@ -131,6 +131,8 @@ def _columns(features: gpd.GeoDataFrame) -> Iterator[Finding]:
 
 def _texts(features: gpd.GeoDataFrame) -> Iterator[Finding]:
     for name in (name for name in REQUIRED if name in features and name not in NUMBERS):
+        if pd.api.types.is_numeric_dtype(features[name]):
+            yield _found(features[name].notna(), name, "number", "a text")
         texts = features[name].fillna("").astype(str).str.strip()
         yield _found(texts == "", name, "empty", "a text")
     if "CreatorLab" in features:
