@@ -101,6 +101,15 @@ def test_numbers_of_its_row_that_mean_something_else_are_left(tmp_path):
     assert row[["n_reviews", "growth_m2_yr"]].tolist() == [0, -2.5]
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"), [("2019-05-06T10:00:00Z", True), ("31.12.2018", False), (2018, False), (None, False)]
+)
+def test_a_time_of_its_row_that_is_no_time_is_left(tmp_path, told, kept):
+    """The release bears the day of the latest verdict."""
+    slumps, _ = Project(tmp_path, [square(300)]).build(earlier(tmp_path, reviewed_at=told), unseen=[west(2)])
+    assert slumps["reviewed_at"].dropna().tolist() == ([told] if kept else [])
+
+
 def test_the_lab_may_say_otherwise(tmp_path):
     path, unseen = earlier(tmp_path), [west(2)]
     for said, there in (("stabilized", False), ("unknown", False), ("unobserved", True)):

@@ -51,11 +51,11 @@ STAGES = {
     "audit": Stage(1, "audit", "5e38edcc97589180"),
     "evidence": Stage(7, "evidence.build", "4c48b75a0020df8e"),
     "verify": Stage(1, "review.verify", "b66c14e11a328fe9"),
-    "inventory": Stage(11, "inventory.build", "1617f9ee56d91b81"),
-    "completeness": Stage(5, "completeness", "187e1894eefab06b"),
+    "inventory": Stage(11, "inventory.build", "3a51ca9970889f47"),
+    "completeness": Stage(5, "completeness", "2559e87b64faad72"),
     "attributes": Stage(8, "inventory.attributes", "59b1893a5e2d6be8"),
-    "export": Stage(12, "export.build", "c04b536530d77d83"),
-    "report": Stage(21, "report.build", "50bc60e4672bcaec"),
+    "export": Stage(12, "export.build", "ca1e49ec989918ba"),
+    "report": Stage(21, "report.build", "01cd1f40f2632f49"),
     "quantise": Stage(1, "quantise", "0b0b9c1fc786c029"),
 }
 

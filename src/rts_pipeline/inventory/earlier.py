@@ -203,6 +203,8 @@ def carried_along(earlier: gpd.GeoDataFrame, outlines: Geometries, like: gpd.Geo
             told = told.where(np.isfinite(told) & (not whole or told % 1 == 0) & (not share or told.between(0, 1)))
         elif column.type == "boolean":
             told = told.map({True: True, False: False}).astype("boolean")
+        elif column.unit == "UTC":
+            told = told.astype("str").where(told.astype("str").str.match(r"\d{4}-\d\d-\d\d").fillna(False))
         values[column.name] = told
     named = {"delineation_id": [f"{EARLIER}-{uid}" for uid in earlier["rts_uid"]], "source": EARLIER, "decision": EARLIER}
     rows = pd.DataFrame({**values, **named, "iteration": 0}).reindex(columns=[name for name in like if name != "geometry"])
