@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from pyproj import Transformer
-from shapely import Point, box, transform
+from shapely import MultiPolygon, Point, box, transform
 
 from attributes_case import CELL_M, EAST, GRID, NORTH, attributes, source_map, write_dem
 from rts_pipeline.config import Measures, Place, Time
@@ -17,6 +17,7 @@ from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.attributes import build_attributes
 from rts_pipeline.inventory.build import build_inventory
 from rts_pipeline.inventory.dictionary import columns, markdown
+from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.options import AttributesOptions, InventoryOptions
 
 
@@ -85,6 +86,15 @@ def test_area_in_a_conformal_polar_projection_is_that_of_the_ground(tmp_path):
     slump = attributes(tmp_path, [ground], crs="EPSG:3413").iloc[0]
     assert slump.area_m2 == pytest.approx(90_000 / 0.9996**2, rel=1e-4)
     assert abs(ground.area / slump.area_m2 - 1) > 0.03
+
+
+def test_holes_and_parts_at_the_antimeridian_count_as_elsewhere():
+    """Only the outer ring of the holed square, and one part of the other, lie across it."""
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True).transform(180, 70)
+    across, hole, beside = (box(x + a - b, y - b, x + a + b, y + b) for a, b in ((0, 200), (120, 30), (600, 100)))
+    outlines = gpd.GeoSeries([across.difference(hole), MultiPolygon([across, beside])], crs="EPSG:3413")
+    area, _ = geodesic_area_perimeter(outlines)
+    assert area == pytest.approx([across.area - hole.area, across.area + beside.area], rel=1e-4)
 
 
 def test_nothing_configured_leaves_nulls_and_the_dictionary_s_columns(tmp_path):

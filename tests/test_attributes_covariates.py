@@ -116,12 +116,62 @@ def test_polygons_of_a_field(tmp_path):
         measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "mean", field="soil"))
 
 
+def test_a_field_of_texts_is_no_mean_and_one_of_dates_no_class(tmp_path):
+    elsewhere = [box(EAST + 9000, NORTH, EAST + 9090, NORTH + 90)]
+    frame = gpd.GeoDataFrame({"soil": ["ice"], "seen": [pd.Timestamp("2019-07-01")]}, geometry=elsewhere, crs=CRS)
+    frame.to_file(tmp_path / "soil.gpkg")
+    with pytest.raises(InputError, match=r"soil\.gpkg: holds no numbers; expected numbers; use kind shares"):
+        measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "mean", field="soil"))
+    with pytest.raises(InputError, match=r"soil\.gpkg: field 'seen' holds dates; expected numbers or texts"):
+        measure(SLUMPS, covariate(tmp_path / "soil.gpkg", "shares", field="seen", classes={"2019-07-01": "early"}))
+
+
+def test_what_is_infinite_is_no_value(tmp_path):
+    """A ratio of bands is so where the divisor is 0."""
+    values = np.full((20, 20), 2, dtype="float32")
+    values[11, 4] = np.inf
+    found = measure(SLUMPS.scale(3, 3), covariate(raster(tmp_path / "a.tif", values), "mean"))
+    assert found["cover"].tolist() == [2, 2]
+
+
+def test_ground_that_polygons_of_one_value_share_counts_once(tmp_path):
+    left, right = box(EAST, NORTH, EAST + 60, NORTH + 90), box(EAST + 40, NORTH, EAST + 95, NORTH + 90)
+    frame = gpd.GeoDataFrame({"soil": ["ice", "ice", "ice"]}, geometry=[left, right, left], crs=CRS)
+    frame.to_file(tmp_path / "soil.gpkg")
+    soil = covariate(tmp_path / "soil.gpkg", "shares", field="soil", classes={"ice": "ice"})
+    assert measure(SLUMPS[:1], soil)["cover_ice"][0] == pytest.approx(1)
+    frame.iloc[[0, 2]].to_file(tmp_path / "soil.gpkg")
+    assert np.isnan(measure(SLUMPS[:1], soil)["cover_ice"][0]), "the same half twice is no whole"
+
+
+def test_an_edge_along_a_parallel_lies_there(tmp_path):
+    """In UTM that of a polygon in degrees, brought there by its corners, lies up to 4 km further north."""
+    south, north = box(90, 30, 96, 35.2), box(90, 35.2, 96, 40)
+    gpd.GeoDataFrame({"zone": ["s", "n"]}, geometry=[south, north], crs=4326).to_file(tmp_path / "zones.gpkg")
+    place = gpd.GeoSeries([Point(93, 35.22)], crs=4326).to_crs(CRS).buffer(100)
+    found = measure(place, covariate(tmp_path / "zones.gpkg", "shares", field="zone", classes={"s": "s", "n": "n"}))
+    assert found.to_numpy() == pytest.approx(np.array([[0, 1]]))
+
+
+def test_an_outline_across_the_antimeridian_is_no_strip_around_the_globe(tmp_path):
+    place = gpd.GeoSeries([Point(180, 70)], crs=4326).to_crs(3413).buffer(300)
+    values = np.full((100, 3600), 5, dtype="uint8")
+    values[:, 0], values[:, -1] = 1, 2
+    world = raster(tmp_path / "world.tif", values, "EPSG:4326", (-180, 75), 0.1)
+    assert measure(place, covariate(world, "mean"))["cover"][0] == pytest.approx(1.5, abs=0.01)
+
+
 def test_files_that_can_t_be_used_are_told(tmp_path):
     with pytest.raises(InputError, match=r"none\.tif: no such file; expected a raster \(attributes\.covariates\.cover\)"):
         measure(SLUMPS, covariate(tmp_path / "none.tif", "mean"))
     bare = raster(tmp_path / "bare.tif", np.ones((3, 3), dtype="float32"), crs=None)
     with pytest.raises(InputError, match=r"bare\.tif: declares no CRS"):
         measure(SLUMPS, covariate(bare, "mean"))
+    upside_down = raster(tmp_path / "down.tif", np.ones((20, 20), dtype="float32"))
+    with rasterio.open(upside_down, "r+") as dataset:
+        dataset.transform = Affine(PIXEL, 0, EAST - 90, 0, PIXEL, NORTH - 210)
+    with pytest.raises(InputError, match=r"down\.tif: declares no CRS, or isn't north up; .*turn the raster \(gdalwarp\)"):
+        measure(SLUMPS, covariate(upside_down, "mean"))
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(InputError, match=r"text\.tif: can't be read"):
         measure(SLUMPS, covariate(tmp_path / "text.tif", "mean"))
@@ -162,6 +212,8 @@ def test_covariates_become_columns_of_the_inventory_and_of_its_dictionary(tmp_pa
         ({"name": "a", "file": "a.tif", "kind": "mean", "classes": {1: "b"}}, "needs classes"),
         ({"name": "slope_deg", "file": "a.tif", "kind": "mean"}, "would make the column 'slope_deg' twice"),
         ({"name": "road", "file": "a.gpkg", "kind": "nearest"}, "would make the column 'dist_road_m' twice"),
+        ({"name": "fid", "file": "a.tif", "kind": "mean"}, "would make the column 'fid' twice"),
+        ({"name": "geometry_wkt", "file": "a.tif", "kind": "mean"}, "would make the column 'geometry_wkt' twice"),
         ({"name": "a", "file": "a.tif", "kind": "mean", "unt": "m"}, "did you mean 'unit'"),
     ],
 )

@@ -32,6 +32,14 @@ def test_points_are_no_roads(tmp_path):
         attributes(tmp_path, [box(EAST, NORTH, EAST + 90, NORTH + 90)], railway=tmp_path / "stops.gpkg")
 
 
+def test_a_line_of_no_length_is_a_point(tmp_path):
+    dot, road = LineString([(EAST + 200, NORTH)] * 2), LineString([(EAST + 400, NORTH), (EAST + 400, NORTH + 90)])
+    gpd.GeoDataFrame(geometry=[dot, road], crs=CRS).to_file(tmp_path / "roads.gpkg")
+    slump = gpd.GeoSeries([box(EAST, NORTH, EAST + 100, NORTH + 90)], crs=CRS)
+    assert distance_to_lines(slump, tmp_path / "roads.gpkg", "roads") == pytest.approx([300], rel=1e-3)
+    assert distance_to_features(slump, tmp_path / "roads.gpkg", "wells") == pytest.approx([100], rel=1e-3)
+
+
 @real
 def test_distance_to_real_roads_agrees_with_a_search_of_all_vertices(tmp_path):
     roads, utm = REAL / "terrain" / "roads.geojson", "EPSG:32645"

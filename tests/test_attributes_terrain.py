@@ -107,6 +107,21 @@ def test_problems_with_the_dem_are_told(tmp_path, monkeypatch):
         attributes(tmp_path, outline, dem=dem)
 
 
+def test_a_dem_whose_rows_go_to_the_north_is_the_same_ground(tmp_path):
+    """As xarray writes them, of which the northing ascends."""
+    dem = write_dem(tmp_path / "dem.tif", lambda x, y: 4800 - 0.1 * (x - EAST) - 0.05 * (y - NORTH))
+    with rasterio.open(dem) as dataset:
+        profile, rows, transform = dataset.profile, dataset.read(1), dataset.transform
+    with rasterio.open(
+        tmp_path / "turned.tif", "w", **profile | {"transform": transform @ Affine(1, 0, 0, 0, -1, len(rows))}
+    ) as turned:
+        turned.write(rows[::-1], 1)
+    outline = [box(EAST + 100, NORTH + 100, EAST + 340, NORTH + 250)]
+    as_ever, found = (attributes(tmp_path, outline, dem=tmp_path / name).iloc[0] for name in ("dem.tif", "turned.tif"))
+    for name in ("elevation_mean_m", "slope_deg", "aspect_deg", "tpi", "solar_kwh_m2_yr"):
+        assert found[name] == pytest.approx(as_ever[name], rel=1e-6, abs=1e-6), name
+
+
 @real
 def test_elevation_of_a_dem_in_its_own_custom_crs_is_the_mean_of_its_pixels(tmp_path):
     path = TERRAIN / "dem_chhota_shigri.tif"
@@ -207,6 +222,18 @@ def test_position_of_a_bowl(tmp_path):
     square = rows**2 + columns**2
     near = (square <= 300**2) & (square > 0)
     assert slumps["tpi"].to_numpy() == pytest.approx(-1e-3 * square[near].mean(), rel=1e-3)
+
+
+def test_position_over_pixels_that_are_no_squares(tmp_path):
+    """Three times as many rows as columns lie within the circle."""
+    slope = write_dem(tmp_path / "dem.tif", lambda x, y: 4800 - 0.1 * (x - EAST))
+    with rasterio.open(slope) as dataset:
+        profile, values = dataset.profile, np.repeat(dataset.read(1), 3, axis=0)
+        profile |= {"transform": dataset.transform @ Affine.scale(1, 1 / 3), "height": len(values)}
+    with rasterio.open(tmp_path / "narrow.tif", "w", **profile) as dataset:
+        dataset.write(values, 1)
+    place = gpd.GeoSeries([box(EAST + 300, NORTH, EAST + 390, NORTH + 60)], crs=CRS)
+    assert terrain(place, tmp_path / "narrow.tif")["tpi"][0] == pytest.approx(0, abs=1e-3)
 
 
 def test_position_among_eight_neighbours_is_that_of_gdaldem(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import geopandas as gpd
 import numpy as np
@@ -127,6 +128,7 @@ def test_columns_and_texts_instead_of_numbers_are_named(features):
         (name, "column is missing") for name in ("SplitRTS", "UID")
     }
     assert found[("Area", "text")] == found[("BaseMapResolution", "text")] == 3
+    assert problems(features.assign(RegionName=5, LabelType=1.5)) == {("RegionName", "number"): 3, ("LabelType", "number"): 3}
     assert problems(bare, defect=False) == {("colour", "column that the standard doesn't know"): 3}
 
 
@@ -137,6 +139,15 @@ def test_geometry_is_checked(features):
     assert [found[("geometry", problem)] for problem in ("invalid", "missing or empty", "no outline")] == [1, 1, 1]
     assert found[("CentroidLat, CentroidLon", "more than 100 m from the outline")] == 1
     assert problems(features.to_crs(4326)) == {("geometry", "CRS is WGS 84"): 3}
+
+
+def test_outlines_without_a_place_are_named(features):
+    """Latitude and longitude of one are swapped; nothing can be said of where outlines without a CRS are."""
+    swapped = gpd.GeoSeries([*features.geometry.to_crs(4326)[:2], box(34.9, 93.0, 34.91, 93.01)], crs=4326)
+    found = problems(features.set_geometry(swapped))
+    assert found == {("geometry", "CRS is WGS 84"): 3, ("geometry", "no place in EPSG:3413"): 1}
+    with warnings.catch_warnings(action="error"):
+        assert problems(features.set_crs(None, allow_override=True)) == {("geometry", "CRS is none"): 3}
 
 
 def test_relations_are_told_in_the_words_of_the_standard():

@@ -6,10 +6,12 @@ import pytest
 from pandas.testing import assert_frame_equal
 from pyproj import Geod
 
-from export_case import GRID, NORTH, OUTLINES, SCENES, WEST, release
-from rts_pipeline.export.darts import image
+from export_case import GRID, NORTH, OUTLINES, SCENES, WEST, options, release
+from rts_pipeline.export.darts import darts_tables, image
+from rts_pipeline.export.tables import Source
 from rts_pipeline.io import read_geoparquet
 
+OBSERVED = pd.DataFrame(columns=["cell", "year", "observed_pixels", "observed_share", "first_acquired", "last_acquired"])
 TABLES = ("darts_level1", "darts_level2", "darts_coverage")
 
 
@@ -66,6 +68,13 @@ def test_level_2_keeps_every_slump(exported):
         pd.testing.assert_series_equal(rows[f"pval_{name}"], master[f"prob_{name}"], check_names=False)
     back = rows.geometry.to_crs(GRID.crs)
     assert all(a.hausdorff_distance(b) < 0.02 for a, b in zip(back, master.geometry, strict=True))
+
+
+def test_a_covariate_may_have_the_name_of_a_column_of_this_layout(exported):
+    slumps = read_geoparquet(exported / "rts_inventory.parquet")
+    named = slumps.assign(id=0.5, year=0.5, pval_mean=0.5)
+    for plain, found in zip(*(darts_tables(Source(rows, OBSERVED, options())) for rows in (slumps, named)), strict=True):
+        assert_frame_equal(plain.frame, found.frame)
 
 
 def test_the_coverage_is_what_was_observed_of_each_cell_in_the_year(exported):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapely import box
 from typer.testing import CliRunner
 
 from inventory_case import CRS, square
@@ -138,6 +139,12 @@ def test_mistakes_are_told(releases, tmp_path):
     gpd.GeoDataFrame({"id": [1]}, geometry=[square(0)], crs=CRS).to_file(tmp_path / "other.gpkg")
     with pytest.raises(InputError, match="has no column 'rts_uid'"):
         diff(tmp_path / "other.gpkg", releases[0], TOLERANCE)
+    swapped = gpd.GeoDataFrame({"rts_uid": ["a"]}, geometry=[box(35, 93, 35.01, 93.01)], crs=4326)
+    swapped.to_file(tmp_path / "swapped.gpkg")
+    with pytest.raises(InputError, match=r"swapped\.gpkg: Unable to determine UTM CRS; expected x is east"):
+        diff(tmp_path / "swapped.gpkg", releases[0], TOLERANCE)
+    half = write(tmp_path / "half.gpkg", {"a": (square(0), {"related_uids": "b"})})
+    assert diff(half, half, TOLERANCE).empty, "which relations, the file doesn't tell"
 
 
 slumps = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(st.integers(0, 7), st.integers(1, 3)), min_size=1)

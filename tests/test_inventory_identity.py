@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shapely import Point
 
-from inventory_case import EAST, NORTH, Project, release, square, uid_at
+from inventory_case import CRS, EAST, NORTH, Project, release, square, uid_at
 from rts_pipeline.config import Place, Time
 from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.inventory.dictionary import HISTORY
 from rts_pipeline.inventory.identity import distinct
 from rts_pipeline.inventory.relations import COLUMNS, question_id
 from rts_pipeline.seeds import seed_ids
@@ -263,6 +264,7 @@ def test_relations_csv_can_be_filled_in_and_given_back(tmp_path):
         ("12,overlap,eve,", r"row 2: relation_id '12' is none"),
         ("{id},split,eve,", r"row 2: 'split' can't be decided of \w+; expected merged, overlap"),
         ("{id},overlap,,", r"row 2: decided_by of \w+ is empty"),
+        ("{id},overlap", r"row 2: decided_by of \w+ is empty"),
         ("{id},overlap,eve,\n{id},merged,eve,", r"row 3: decides \w+ twice"),
     ],
 )
@@ -275,11 +277,15 @@ def test_decisions_are_checked_row_by_row(tmp_path, row, message):
 
 def test_undecided_rows_are_passed_over_and_files_are_checked(tmp_path):
     project = Project(tmp_path, LITTLE)
-    assert len(project.build(decisions=project.decisions("anything,,,"))[0]) == 1
+    assert len(project.build(decisions=project.decisions("anything,,,", "anything"))[0]) == 1
     with pytest.raises(InputError, match="has no column decided_by"):
         project.build(decisions=project.decisions("a,b", head="relation_id,decision"))
     with pytest.raises(InputError, match="no such file"):
         project.build(decisions=tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"decisions\.csv: can't be read .*expected a CSV file with relation_id"):
+        project.build(decisions=project.decisions(head=""))
+    with pytest.raises(InputError, match="can't be read"):
+        project.build(decisions=tmp_path)
 
 
 def test_a_stale_decision_is_refused(tmp_path):
@@ -349,6 +355,18 @@ def test_the_lab_says_whether_an_earlier_slump_is_one_of_which_little_is_seen(tm
     assert len(slumps) == 1 and slumps["rts_uid"][0] != "old"
     slumps, _ = project.build(earlier, project.decisions(f"{pair},overlap,eve,", f"{alone},unobserved,eve,"))
     assert len(slumps) == 2 and "old" in set(slumps["rts_uid"])
+
+
+def test_words_of_an_earlier_inventory_that_are_no_relation_here_are_left(tmp_path):
+    """The standard has no field for them: the export could write no row."""
+    told = {"relation": ["split,overlap"], "related_uids": ["b,c"], "rts_uid": ["a"]}
+    gpd.GeoDataFrame(told, geometry=[square(0)], crs=CRS).to_file(tmp_path / "earlier.gpkg")
+    project = Project(tmp_path, [square(0)])
+    slumps, _ = project.build(tmp_path / "earlier.gpkg")
+    assert slumps[["rts_uid", "relation", "related_uids"]].iloc[0].tolist() == ["a", "split", "b"]
+    gpd.read_file(tmp_path / "earlier.gpkg").drop(columns="relation").to_file(tmp_path / "half.gpkg")
+    slumps, _ = project.build(tmp_path / "half.gpkg")
+    assert slumps["rts_uid"].tolist() == ["a"] and slumps["related_uids"].isna().all()
 
 
 def test_merged_and_split_since(tmp_path):
@@ -490,7 +508,9 @@ def test_change_comes_from_the_evidence_and_reviewers_go_first(tmp_path):
     assert (said["first_year"], said["first_year_source"]) == (2016, "reviewer")
     assert (said["active"], said["active_source"]) == (False, "reviewer")
     unsure = by_id.loc["r01-0003"]
-    assert unsure[["first_year", "first_year_source", "active", "active_source"]].isna().all()
+    assert unsure[["first_year", "first_year_source", "active", "active_source", "area_by_year_m2"]].isna().all()
+    said_of = next(column.missing for column in HISTORY if column.name == "area_by_year_m2")
+    assert unsure["change_of"] == "r01-0003" and "no year shows it whole" in said_of
     added = by_id.loc["r01-0004"]
     assert (added["active"], added["active_source"]) == (True, "reviewer")
     assert np.isnan(added["growth_m2_yr"])

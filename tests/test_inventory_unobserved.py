@@ -1,6 +1,7 @@
 """An earlier slump that nobody found this time is carried along until somebody says that it is gone."""
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pytest
 from shapely import box
@@ -89,6 +90,24 @@ def test_its_row_tells_what_the_earlier_one_told_and_that_nobody_saw_it(tmp_path
     assert row[["decision", "source", "iteration", "region"]].tolist() == ["earlier", "earlier", 0, "Beiluhe"]
     assert row["delineation_id"] == "earlier-old", "r01-0001 is another outline here"
     assert row[["change_of", "growth_m2_yr", "note", "parts"]].isna().all()
+
+
+def test_numbers_of_its_row_that_mean_something_else_are_left(tmp_path):
+    """A decimal year, a number of reviews without end, and a possibility in per cent."""
+    path = earlier(tmp_path, first_year=2017.5, n_reviews=np.inf, possibility=75.0, growth_m2_yr=-2.5)
+    slumps, _ = Project(tmp_path, [square(300)]).build(path, unseen=[west(2)])
+    row = slumps.set_index("rts_uid").loc["old"]
+    assert row[["first_year", "possibility", "possibility_class"]].isna().all()
+    assert row[["n_reviews", "growth_m2_yr"]].tolist() == [0, -2.5]
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"), [("2019-05-06T10:00:00Z", True), ("31.12.2018", False), (2018, False), (None, False)]
+)
+def test_a_time_of_its_row_that_is_no_time_is_left(tmp_path, told, kept):
+    """The release bears the day of the latest verdict."""
+    slumps, _ = Project(tmp_path, [square(300)]).build(earlier(tmp_path, reviewed_at=told), unseen=[west(2)])
+    assert slumps["reviewed_at"].dropna().tolist() == ([told] if kept else [])
 
 
 def test_the_lab_may_say_otherwise(tmp_path):

@@ -140,6 +140,9 @@ def test_bad_truth_and_changed_reviews_are_named(project):
     frame([square(0)]).to_file(project / "truth.gpkg")
     with pytest.raises(InputError, match="has no column 'seed'"):
         run(project)
+    gpd.GeoDataFrame({"seed": [False]}, geometry=[box(35, 93, 35.01, 93.01)], crs=4326).to_file(project / "truth.gpkg")
+    with pytest.raises(InputError, match=r"feature 1 \(1 of 1\) has no place on Earth in WGS 84"):
+        run(project)
     write(project / "reviews/round_01/reviewed.parquet", frame([square(100)], decision=["accept"]))
     frame([square(0)], seed=[False]).to_file(project / "truth.gpkg")
     with pytest.raises(RefusedError, match="changed after the sign-off"):

@@ -11,7 +11,7 @@ from pandas.api.types import is_numeric_dtype
 from rts_pipeline.errors import InputError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io.tables import read_geoparquet
-from rts_pipeline.io.vectors import read_vector
+from rts_pipeline.io.vectors import read_vector, reprojected
 from rts_pipeline.lineage import replacements, with_lineage
 from rts_pipeline.metrics.objects import match_outlines, object_scores
 from rts_pipeline.metrics.pixels import pixel_iou
@@ -91,7 +91,7 @@ def table(scores: dict[str, Any]) -> Table:
 
 
 def _truth(path: Path, target_year: int, grid: Grid) -> gpd.GeoDataFrame:
-    truth = read_vector(path, "true outlines").to_crs(grid.crs)
+    truth = reprojected(read_vector(path, "true outlines"), grid.crs, path)
     if "seed" not in truth.columns:
         raise InputError(path, "has no column 'seed'", expected="truth_id, seed (true or false), geometry")
     if "year" in truth.columns:

@@ -59,9 +59,9 @@ class Covariates(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        from rts_pipeline.inventory.dictionary import columns
+        from rts_pipeline.inventory.dictionary import TAKEN, columns
 
-        names = [column.name for column in columns(measured=True, covariates=self.covariates)]
+        names = [*TAKEN, *(column.name for column in columns(measured=True, covariates=self.covariates))]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"covariates would make the column '{twice[0]}' twice; give it another name")

@@ -9,7 +9,7 @@ from rts_pipeline.export.files import ARTS
 from rts_pipeline.export.tables import Source, Table, rounded
 from rts_pipeline.inventory.dictionary import Column, typed
 from rts_pipeline.inventory.earlier import EARLIER
-from rts_pipeline.inventory.relations import pairs_of
+from rts_pipeline.inventory.relations import TOLD, pairs_of
 
 CRS = "EPSG:3413"
 DECIMALS = 3
@@ -25,8 +25,6 @@ FIELD_OF = {
 }
 """Field of each word of the inventory's column `relation`. Words say what the row's slump is, fields what the other one is: the
 slump that a new one lies on is a scar (metadata format summary of the data set)."""
-TOLD = ("relation", "related_uids")
-"""Columns of the inventory that tell relations."""
 REQUIRED = (
     *("CentroidLat", "CentroidLon", "RegionName", "CreatorLab", "BaseMapDate", "BaseMapSource"),
     *("BaseMapResolution", "TrainClass", "LabelType"),

@@ -72,7 +72,7 @@ def _by_image(slumps: gpd.GeoDataFrame, year: int) -> gpd.GeoDataFrame:
     seen = slumps.dropna(subset="scene_ids")
     rows = seen.assign(image_id=seen["scene_ids"].str.split(",")).explode("image_id", ignore_index=True)
     told = pd.DataFrame([image(name) for name in rows["image_id"]], index=rows.index, columns=[*TOLD])
-    return rows.rename(columns={"rts_uid": "id"})[["id", "image_id", "geometry"]].assign(year=year).join(told)
+    return rows[["rts_uid", "image_id", "geometry"]].rename(columns={"rts_uid": "id"}).assign(year=year).join(told)
 
 
 def image(item: str) -> dict[str, str | None]:
@@ -85,8 +85,7 @@ def image(item: str) -> dict[str, str | None]:
 
 def _by_year(slumps: gpd.GeoDataFrame, year: int) -> gpd.GeoDataFrame:
     names = {"rts_uid": "id", "prob_mean": "pval_mean", "prob_median": "pval_median", "prob_max": "pval_max"}
-    named = slumps.rename(columns=names).assign(year=year)
-    return named[[column.name for column in YEARS]]
+    return slumps[[*names, "area_m2", "geometry"]].rename(columns=names).assign(year=year)
 
 
 def covered_km2(source: Source) -> float:

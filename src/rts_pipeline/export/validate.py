@@ -131,6 +131,8 @@ def _columns(features: gpd.GeoDataFrame) -> Iterator[Finding]:
 
 def _texts(features: gpd.GeoDataFrame) -> Iterator[Finding]:
     for name in (name for name in REQUIRED if name in features and name not in NUMBERS):
+        if pd.api.types.is_numeric_dtype(features[name]):
+            yield _found(features[name].notna(), name, "number", "a text")
         texts = features[name].fillna("").astype(str).str.strip()
         yield _found(texts == "", name, "empty", "a text")
     if "CreatorLab" in features:
@@ -258,6 +260,9 @@ def _geometry(features: gpd.GeoDataFrame) -> Iterator[Finding]:
     yield _found(~gone & ~outlines.geom_type.isin(POLYGONS), "geometry", "no outline", " or ".join(POLYGONS))
     yield _found(outlines.has_z, "geometry", "third coordinate", "two coordinates")
     yield _found(~gone & ~outlines.is_valid, "geometry", "invalid", "valid outlines (simple features)")
+    if features.crs is not None:
+        lost = ~gone & ~np.isfinite(outlines.to_crs(CRS).bounds).all(axis=1)
+        yield _found(lost, "geometry", f"no place in {CRS}", "x is east (longitude), y is north (latitude)")
 
 
 def _measurable(features: gpd.GeoDataFrame) -> gpd.GeoSeries:
@@ -265,8 +270,10 @@ def _measurable(features: gpd.GeoDataFrame) -> gpd.GeoSeries:
     outlines = features.geometry
     kept = outlines[outlines.geom_type.isin(POLYGONS) & ~outlines.is_empty]
     if features.crs is None or not len(kept):
-        return kept.iloc[:0]
-    return gpd.GeoSeries(only_polygons(kept.to_crs(CRS).to_numpy()), index=kept.index, crs=CRS)
+        return gpd.GeoSeries([], index=kept.index[:0], crs=CRS)
+    placed = kept.to_crs(CRS)
+    placed = placed[np.isfinite(placed.bounds).all(axis=1)]
+    return gpd.GeoSeries(only_polygons(placed.to_numpy()), index=placed.index, crs=CRS)
 
 
 def _places(features: gpd.GeoDataFrame) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -15,19 +16,21 @@ from exactextract import exact_extract
 from exactextract.raster import RasterioRasterSource
 from numpy.typing import NDArray
 
+from rts_pipeline.antimeridian import cut
 from rts_pipeline.config import Covariate
 from rts_pipeline.errors import InputError
 from rts_pipeline.inventory.dictionary import MIN_COVERED, covariate_columns
 from rts_pipeline.inventory.setting import distance_to_features
 from rts_pipeline.io.rasters import GDAL_OPTIONS
 from rts_pipeline.io.vectors import read_vector
+from rts_pipeline.lineage import united
 
 
 def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
     """Return the columns of a covariate, a row an outline; nan where it covers less than MIN_COVERED of the outline.
 
-    A raster is read where the outlines lie, in its own CRS, each pixel weighted by its share inside; of a vector file the
-    polygons are intersected with the outlines.
+    A file is read where the outlines lie, in its own CRS: of a raster each pixel is weighted by its share inside, polygons are
+    intersected with the outlines.
 
     Args:
         outlines: polygons in a projected CRS in metres.
@@ -43,6 +46,8 @@ def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
     if covariate.kind == "nearest":
         return pd.DataFrame({names[0]: distance_to_features(outlines, path, key)}, index=outlines.index)
     parts = _of_raster(outlines, path, key) if covariate.field is None else _of_polygons(outlines, path, key, covariate.field)
+    if pd.api.types.is_numeric_dtype(parts["value"]):
+        parts = parts[np.isfinite(parts["value"])]  # no ratio is told where its divisor is 0
     covered = parts.groupby("outline")["share"].sum().reindex(range(len(outlines)), fill_value=0.0).to_numpy()
     missing = covered < MIN_COVERED
     values = _mean(parts, covered, path) if covariate.kind == "mean" else _shares(parts, covariate.classes, len(outlines), key)
@@ -54,7 +59,8 @@ def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
 
 def _mean(parts: pd.DataFrame, covered: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
     if not pd.api.types.is_numeric_dtype(parts["value"]):
-        raise InputError(path, f"holds '{parts['value'].iloc[0]}'", expected="numbers", do="use kind shares for classes")
+        held = f"holds '{parts['value'].iloc[0]}'" if len(parts) else "holds no numbers"
+        raise InputError(path, held, expected="numbers", do="use kind shares for classes")
     total = (parts["value"] * parts["share"]).groupby(parts["outline"]).sum().reindex(range(len(covered))).to_numpy(float)
     return np.divide(total, covered, out=np.full(len(covered), np.nan), where=covered > 0)[:, None]
 
@@ -75,21 +81,28 @@ def _class(value: str | float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
+def _placed(outlines: gpd.GeoSeries, crs: Any) -> NDArray[np.object_]:
+    """Return the outlines in a file's CRS; in degrees those that cross the antimeridian are cut there."""
+    placed = outlines.to_crs(crs)
+    return cut(placed.to_numpy()) if placed.crs.is_geographic else placed.to_numpy()
+
+
 def _of_raster(outlines: gpd.GeoSeries, path: Path, key: str) -> pd.DataFrame:
     """Return which values each outline holds: outline (0..n-1), value, share of the outline's area."""
     if not path.exists():
         raise InputError(path, "no such file", expected=f"a raster ({key})", do="correct the path")
     try:
         with rasterio.Env(**GDAL_OPTIONS), rasterio.open(path) as dataset:
-            if dataset.crs is None or dataset.transform.b or dataset.transform.d:
+            step = dataset.transform
+            if dataset.crs is None or step.b or step.d or not step.a > 0 > step.e:
                 todo = "assign it (gdal_edit.py -a_srs), or turn the raster (gdalwarp)"
-                raise InputError(path, "declares no CRS, or is rotated", expected="a raster with a CRS, north up", do=todo)
-            shapes = outlines.to_crs(dataset.crs)
-            features = gpd.GeoDataFrame({"outline": np.arange(len(shapes))}, geometry=shapes.to_numpy(), crs=dataset.crs)
+                raise InputError(path, "declares no CRS, or isn't north up", expected="a raster with a CRS, north up", do=todo)
+            shapes = _placed(outlines, dataset.crs)
+            features = gpd.GeoDataFrame({"outline": np.arange(len(shapes))}, geometry=shapes, crs=dataset.crs)
             found = exact_extract(
                 RasterioRasterSource(dataset), features, ["unique", "frac", "count"], include_cols=["outline"], output="pandas"
             )
-            pixels = shapely.area(shapes.to_numpy()) / abs(dataset.transform.determinant)
+            pixels = shapely.area(shapes) / abs(dataset.transform.determinant)
     except rasterio.errors.RasterioError as error:
         raise InputError(path, f"can't be read ({error})", expected=f"a raster ({key})") from None
     parts = found.explode(["unique", "frac"]).dropna(subset=["unique"])
@@ -103,8 +116,13 @@ def _of_polygons(outlines: gpd.GeoSeries, path: Path, key: str, field: str) -> p
     frame = read_vector(path, key)
     if field not in frame.columns:
         raise InputError(path, f"has no field '{field}'", expected=f"one of {', '.join(map(str, frame.columns[:-1]))}")
-    frame = frame[frame[field].notna() & frame.geometry.notna()].to_crs(outlines.crs)
-    shapes, polygons = outlines.to_numpy(), shapely.make_valid(frame.geometry.to_numpy())
+    frame = frame[frame[field].notna() & frame.geometry.notna()]
+    if pd.api.types.is_datetime64_any_dtype(frame[field]):
+        raise InputError(path, f"field '{field}' holds dates", expected="numbers or texts")
+    shapes, polygons = _placed(outlines, frame.crs), shapely.make_valid(frame.geometry.to_numpy())
     outline, polygon = shapely.STRtree(polygons).query(shapes, predicate="intersects")
-    share = shapely.area(shapely.intersection(shapes[outline], polygons[polygon])) / shapely.area(shapes[outline])
-    return pd.DataFrame({"outline": outline, "value": frame[field].to_numpy()[polygon], "share": share})
+    pairs = pd.DataFrame({"outline": outline, "value": frame[field].to_numpy()[polygon]})
+    held = pairs.drop_duplicates()
+    owner = pairs.groupby(list(pairs), sort=False).ngroup().to_numpy()
+    ground = united(shapely.intersection(shapes[outline], polygons[polygon]), owner, len(held))  # polygons may overlap
+    return held.assign(share=shapely.area(ground) / shapely.area(shapes[held["outline"]]))

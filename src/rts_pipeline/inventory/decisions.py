@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,11 +81,11 @@ def _read(path: Path) -> dict[str, Decision]:
         table = pd.read_csv(path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(path, "no such file", expected="decisions as CSV", do="correct inventory.decisions") from None
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, pd.errors.ParserError, csv.Error, IsADirectoryError) as error:
         raise InputError(path, f"can't be read ({error})", expected=f"a CSV file with {', '.join(COLUMNS)}") from None
     if absent := [name for name in COLUMNS if name not in table]:
         raise InputError(path, f"has no column {', '.join(absent)}", expected=", ".join(COLUMNS))
-    texts = table.apply(lambda column: column.str.strip())
+    texts = table.fillna("").apply(lambda column: column.str.strip())  # a row may end early
     found: dict[str, Decision] = {}
     for number, row in enumerate(texts.to_dict("records"), 2):
         if not row["decision"]:

@@ -150,7 +150,9 @@ def opened(path: Path, outlines: gpd.GeoSeries) -> Iterator[Dem | None]:
             if dataset.crs is None:
                 raise InputError(path, "declares no CRS", expected="a DEM with a CRS", do="assign it (gdal_edit.py -a_srs)")
             native = CRS(dataset.crs) == CRS(outlines.crs) and dataset.transform.b == dataset.transform.d == 0
-            lattice = dataset.transform if native else _lattice(dataset, outlines)
+            step = dataset.transform
+            north_up = Affine(abs(step.a), 0, step.c, 0, -abs(step.e), step.f)  # its rows may go to the north
+            lattice = north_up if native else _lattice(dataset, outlines)
             yield Dem(dataset, outlines.crs.to_wkt(), lattice, native) if lattice else None
     except rasterio.errors.RasterioError as error:
         raise InputError(path, f"can't be read ({error})", expected="a DEM (attributes.dem)") from None

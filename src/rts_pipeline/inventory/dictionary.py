@@ -186,7 +186,12 @@ HISTORY: tuple[Column, ...] = (
         "as retreat_m_yr",
     ),
     Column(
-        "area_by_year_m2", "text", "JSON", "Area (m2) in each year that shows it whole, by the network", "evidence", _UNTOLD
+        "area_by_year_m2",
+        "text",
+        "JSON",
+        "Area (m2) in each year that shows it whole, by the network",
+        "evidence",
+        f"{_UNTOLD}, or no year shows it whole",
     ),
     Column("change_of", "text", "", "Outline that was measured: the largest of the row's", "evidence", _UNTOLD),
     Column(
@@ -259,6 +264,8 @@ MEASURED: tuple[Column, ...] = (
 
 GEOMETRY = Column("geometry", "geometry", "m", "Outline, Polygon or MultiPolygon in the project's CRS", "seeds, model, review")
 WKT = Column("geometry_wkt", "geometry", "degree", "CSV file only: outline as well-known text, WGS84", "geometry")
+TAKEN = ("fid", "geom", WKT.name)
+"""Columns that files have of their own: GeoPackages and CSV."""
 
 
 def columns(*, measured: bool, covariates: Sequence[Covariate] = ()) -> tuple[Column, ...]:

@@ -198,13 +198,17 @@ def carried_along(earlier: gpd.GeoDataFrame, outlines: Geometries, like: gpd.Geo
             continue
         told = earlier[column.name].reset_index(drop=True)
         if column.type in {"number", "integer"}:
-            told = pd.to_numeric(told, errors="coerce")
+            told = pd.to_numeric(told, errors="coerce").astype("float64")
+            whole, share = column.type == "integer", column.unit == "1"
+            told = told.where(np.isfinite(told) & (not whole or told % 1 == 0) & (not share or told.between(0, 1)))
         elif column.type == "boolean":
             told = told.map({True: True, False: False}).astype("boolean")
+        elif column.unit == "UTC":
+            told = told.astype("str").where(told.astype("str").str.match(r"\d{4}-\d\d-\d\d").fillna(False))
         values[column.name] = told
     named = {"delineation_id": [f"{EARLIER}-{uid}" for uid in earlier["rts_uid"]], "source": EARLIER, "decision": EARLIER}
     rows = pd.DataFrame({**values, **named, "iteration": 0}).reindex(columns=[name for name in like if name != "geometry"])
-    rows["n_reviews"] = rows["n_reviews"].astype("float64").fillna(0).round()
+    rows["n_reviews"] = rows["n_reviews"].astype("float64").fillna(0)
     types = {name: dtype for name, dtype in like.dtypes.items() if name != "geometry"}
     return gpd.GeoDataFrame(rows.astype(types), geometry=outlines, crs=like.crs)
 

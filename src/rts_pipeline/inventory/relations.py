@@ -29,6 +29,8 @@ LOST = ("stabilized", UNOBSERVED, "unknown")
 """What it may say of an earlier slump that no outline shows any more."""
 STATED = ("merged", "split", "new", "stabilized", "unknown")
 """Relations that a slump's row names: those that ARTS has a field for."""
+TOLD = ("relation", "related_uids")
+"""Columns of an inventory that tell relations."""
 SAME_IOU = 0.5
 """Two outlines that overlap at least so much show one slump."""
 SEPARATOR = ","
@@ -107,7 +109,7 @@ def stated(uids: pd.Series, relations: pd.DataFrame, before: Sequence[set[tuple[
     named = relations[relations["relation"].isin(STATED) & relations["rts_uid"].isin(uids) & (relations["related_uid"] != "")]
     found: dict[str, set[tuple[str, str]]] = {uid: set() for uid in uids}
     for uid, named_before in zip(uids, before or [], strict=False):
-        found[uid] |= named_before
+        found[uid] |= {pair for pair in named_before if pair[0] in STATED}  # a lab's own file may have other words
     for uid, relation, other in zip(named["rts_uid"], named["relation"], named["related_uid"], strict=True):
         found[uid].add((relation, other))
     texts = []

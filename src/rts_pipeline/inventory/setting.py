@@ -49,6 +49,8 @@ def _distance(outlines: gpd.GeoSeries, path: Path, what: str, kind: str, *, leas
     """Find what may be nearest in the projection (an index, no pairs), and what of it is nearest on the ellipsoid."""
     frame = read_vector(path, what)
     pieces = shapely.get_parts(frame.geometry.dropna().to_crs(outlines.crs).to_numpy())
+    dot = (shapely.get_dimensions(pieces) == 1) & (shapely.length(pieces) == 0)
+    pieces[dot] = shapely.get_point(pieces[dot], 0)  # a line of no length is a point
     finite = np.isfinite(shapely.bounds(pieces)).all(axis=1)
     pieces = pieces[finite & (shapely.get_dimensions(pieces) >= least_dimension)]
     if len(pieces) == 0:

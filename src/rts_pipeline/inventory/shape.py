@@ -34,9 +34,10 @@ def geodesic_area_perimeter(outlines: gpd.GeoSeries) -> tuple[NDArray[np.float64
     Args:
         outlines: polygons in a projected CRS in metres.
     """
-    divided = outlines.set_crs(outlines.crs).segmentize(MAX_EDGE_M).to_crs("EPSG:4326")
-    parts, owner = shapely.get_parts(shapely.orient_polygons(divided.to_numpy()), return_index=True)
-    # Oriented, so that a hole's area is negative.
+    divided = outlines.set_crs(outlines.crs).segmentize(MAX_EDGE_M)
+    # Oriented, so that a hole's area is negative; in the projection, since in degrees a ring across 180 seems turned round.
+    turned = gpd.GeoSeries(shapely.orient_polygons(divided.to_numpy()), crs=outlines.crs).to_crs("EPSG:4326")
+    parts, owner = shapely.get_parts(turned.to_numpy(), return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     ends = np.cumsum(shapely.get_num_coordinates(rings))
     places = np.split(shapely.get_coordinates(rings), ends)[:-1]

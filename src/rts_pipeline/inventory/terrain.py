@@ -105,7 +105,8 @@ def _by_tile(outlines: gpd.GeoSeries, lattice: Affine) -> list[gpd.GeoSeries]:
 
 def _of_tile(dem: Dem, outlines: gpd.GeoSeries, program: str) -> pd.DataFrame:
     """Return NUMBERS for neighbouring outlines, aspect still from grid north, and the fill value inside (nan: none)."""
-    patch = dem.read(outlines.total_bounds, MARGIN_PX + ceil(TPI_RADIUS_M / abs(dem.lattice.a)))
+    shorter = min(abs(dem.lattice.a), abs(dem.lattice.e))
+    patch = dem.read(outlines.total_bounds, MARGIN_PX + ceil(TPI_RADIUS_M / shorter))
     with TemporaryDirectory(prefix="rts-terrain-") as folder:
         window = _write(patch, dem.crs, Path(folder, "dem.tif"))
         slope, aspect = (_read(_run(program, name, window)) for name in ("slope", "aspect"))
