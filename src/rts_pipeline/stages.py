@@ -41,7 +41,7 @@ STAGES = {
     "ledger": Stage(3, "scenes.ledger", "e01e86b655978926"),
     "labels": Stage(3, "labels", "5a342f21ef174c90"),
     "chips": Stage(2, "chips", "5241933bf7af4333"),
-    "train": Stage(5, "learning.train", "3a192263af777911"),
+    "train": Stage(5, "learning.train", "8184e761f2440fd5"),
     "adopt": Stage(1, "adopt", "a874a99ef52433af"),
     "validate": Stage(6, "validate.build", "7f7f74bf859e56ae"),
     "crossvalidate": Stage(3, "crossvalidate", "4fd86f53ef9f9e83"),
