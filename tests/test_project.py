@@ -11,7 +11,7 @@ from shapely import box
 import review_case
 from rts_pipeline import workflow
 from rts_pipeline.config import Review, validate_config
-from rts_pipeline.errors import RefusedError
+from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.review import rounds
@@ -301,3 +301,9 @@ def test_every_file_of_a_layer_counts_whatever_its_name(tmp_path, name):
     assert sorted(file for file, *_ in before) == [f"{name}.dbf", f"{name}.shp"]
     layer.write_text("edited")
     assert state_of_layer(layer) != before
+
+
+def test_an_empty_path_is_told_before_any_job_and_not_by_the_one_that_reads_it(tmp_path):
+    for section, key in (("attributes", "roads"), ("inventory", "previous"), ("inventory", "decisions")):
+        with pytest.raises(InputError, match=r"^'': no such file; expected .*write null"):
+            NamedFiles(config(tmp_path, **{section: {key: ""}})).check_files()
