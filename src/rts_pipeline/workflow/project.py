@@ -8,6 +8,8 @@ from typing import Any
 
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement
+from rts_pipeline.errors import UsageError
+from rts_pipeline.grid import crs_defect
 from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.review.rounds import SUMMARY, outline_counts, round_name
 from rts_pipeline.workflow.images import Images
@@ -18,10 +20,23 @@ from rts_pipeline.workflow.rounds import Rounds
 def resolve_grid(config: Config) -> Config:
     """Replace the CRS "auto" by the UTM zone of the area's centre, so that the options name the CRS itself."""
     if config.grid.crs != "auto":
+        _check_crs(config.grid.crs)
         return config
     area = read_outlines(Path(config.area.aoi), "area of interest (area.aoi)")
     crs = area.estimate_utm_crs().to_string()
     return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": crs})})
+
+
+def _check_crs(crs: str) -> None:
+    """Refuse a CRS in which pixels can't be counted in metres."""
+    if defect := crs_defect(crs):
+        problem = {"unknown": "PROJ knows no way from it to other CRS", "unit": "it is no projection in metres"}[defect]
+        raise UsageError(
+            "grid.crs",
+            f"'{crs}': {problem}",
+            expected="a projected CRS in metres, as EPSG:32646 or WKT, or auto",
+            do="correct it",
+        )
 
 
 class Project(Images, NamedFiles):
