@@ -240,6 +240,20 @@ def test_wrong_usage_ends_with_two(case):
     assert case.cli("status", "--config", "none.yaml", check=False).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("status", "--config", "."), ".: Is a directory; give another path"),
+        (("status", "--config", "config.yaml/a"), "config.yaml/a: Not a directory"),
+        (("labels", "--seeds", "seeds.gpkg", "--out", "orders", "--config", "config.yaml"), "orders: Is a directory"),
+        (("simulate", "config.yaml"), "config.yaml: File exists"),
+        (("simulate", "corridor", "--width-km", "0"), "simulate: key 'width_km' is 0.0"),
+    ],
+)
+def test_a_path_of_another_kind_or_a_corridor_of_no_width_is_told_in_one_line(case, arguments, told):
+    refused(case, 2, told, command=("rts-pipeline", *arguments))
+
+
 def test_full_disk_is_told_in_one_line(case):
     done = case.run(
         "bash",
