@@ -1,6 +1,7 @@
 """The program as a user meets it: help, mistakes, exit codes."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -307,6 +308,13 @@ def test_program_starts_without_the_repository(tmp_path):
 
 def test_status_before_anything_ran(case):
     assert "Round 01: to be computed" in case.cli("status", "--config", case.config).stdout
+
+
+def test_status_asks_snakemake_where_the_environment_is_not_activated(case):
+    command = [BIN / "rts-pipeline", "status", "--config", case.config, "--snakefile", ROOT / "Snakefile"]
+    env = {**case.environment, "PATH": os.defpath}
+    done = subprocess.run(command, cwd=case.folder, env=env, capture_output=True, text=True)
+    assert "The next run of snakemake: " in done.stdout, done.stderr
 
 
 def test_broken_candidates_are_told_in_one_line(case):
