@@ -1,6 +1,7 @@
 """The program as a user meets it: help, mistakes, exit codes."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -240,6 +241,20 @@ def test_wrong_usage_ends_with_two(case):
     assert case.cli("status", "--config", "none.yaml", check=False).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("status", "--config", "."), ".: Is a directory; give another path"),
+        (("status", "--config", "config.yaml/a"), "config.yaml/a: Not a directory"),
+        (("labels", "--seeds", "seeds.gpkg", "--out", "orders", "--config", "config.yaml"), "orders: Is a directory"),
+        (("simulate", "config.yaml"), "config.yaml: File exists"),
+        (("simulate", "corridor", "--width-km", "0"), "simulate: key 'width_km' is 0.0"),
+    ],
+)
+def test_a_path_of_another_kind_or_a_corridor_of_no_width_is_told_in_one_line(case, arguments, told):
+    refused(case, 2, told, command=("rts-pipeline", *arguments))
+
+
 def test_full_disk_is_told_in_one_line(case):
     done = case.run(
         "bash",
@@ -293,6 +308,13 @@ def test_program_starts_without_the_repository(tmp_path):
 
 def test_status_before_anything_ran(case):
     assert "Round 01: to be computed" in case.cli("status", "--config", case.config).stdout
+
+
+def test_status_asks_snakemake_where_the_environment_is_not_activated(case):
+    command = [BIN / "rts-pipeline", "status", "--config", case.config, "--snakefile", ROOT / "Snakefile"]
+    env = {**case.environment, "PATH": os.defpath}
+    done = subprocess.run(command, cwd=case.folder, env=env, capture_output=True, text=True)
+    assert "The next run of snakemake: " in done.stdout, done.stderr
 
 
 def test_broken_candidates_are_told_in_one_line(case):

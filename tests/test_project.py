@@ -11,7 +11,7 @@ from shapely import MultiPolygon, box
 import review_case
 from rts_pipeline import workflow
 from rts_pipeline.config import Review, validate_config
-from rts_pipeline.errors import RefusedError
+from rts_pipeline.errors import InputError, RefusedError
 from rts_pipeline.grid import Grid
 from rts_pipeline.io.json import read_json, write_json
 from rts_pipeline.review import rounds
@@ -209,6 +209,23 @@ def test_a_grid_that_an_extended_area_would_move_is_refused_once_a_round_is_sign
     assert "signed off" not in load(within, capsys)[1]
 
 
+@pytest.mark.parametrize(
+    ("crs", "said"),
+    [
+        ("EPSG:4326", "it is no projection in metres"),
+        ("EPSG:2263", "it is no projection in metres"),
+        ("EPSG:99999999", "PROJ knows no way from it to other CRS"),
+        ("utm 46", "PROJ knows no way from it to other CRS"),
+        ("32646", "PROJ knows no way from it to other CRS"),
+        ("", "PROJ knows no way from it to other CRS"),
+    ],
+)
+def test_a_grid_whose_pixels_have_no_metres_is_refused(tmp_path, capsys, crs, said):
+    code, told = load(lay_area(tmp_path, 95.0) | {"grid": {"crs": crs}}, capsys)
+    assert (code, told.count("\n")) == (2, 1)
+    assert f"rts-pipeline: grid.crs: '{crs}': {said}; expected a projected CRS in metres" in told
+
+
 @pytest.mark.parametrize(("key", "value", "said"), [("pixel_m", 3.5, "pixel_m 3.0"), ("cell_px", 256, "cell_px 128")])
 def test_pixels_and_cells_of_another_size_are_refused_too(tmp_path, capsys, monkeypatch, key, value, said):
     monkeypatch.setenv(FROZEN, "{}")
@@ -318,3 +335,9 @@ def test_every_file_of_a_layer_counts_whatever_its_name(tmp_path, name):
     assert sorted(file for file, *_ in before) == [f"{name}.dbf", f"{name}.shp"]
     layer.write_text("edited")
     assert state_of_layer(layer) != before
+
+
+def test_an_empty_path_is_told_before_any_job_and_not_by_the_one_that_reads_it(tmp_path):
+    for section, key in (("attributes", "roads"), ("inventory", "previous"), ("inventory", "decisions")):
+        with pytest.raises(InputError, match=r"^'': no such file; expected .*write null"):
+            NamedFiles(config(tmp_path, **{section: {key: ""}})).check_files()

@@ -50,6 +50,13 @@ def test_files_that_a_file_of_arguments_names_are_inputs(project):
     assert made["inputs"] == {"seeds.gpkg": io.sha256_file(project / "seeds.gpkg")}
 
 
+def test_a_file_that_an_option_names_after_an_equals_sign_is_an_input(project):
+    done = cli(project, "labels", "--seeds=seeds.gpkg", "--out=results/rounds/02/labels.parquet", "--options", GRID)
+    assert done.returncode == 0, done.stderr
+    made = io.read_json(project / "results/rounds/02/.made/labels.parquet.json")
+    assert made["inputs"] == {"seeds.gpkg": io.sha256_file(project / "seeds.gpkg")}
+
+
 def test_the_checksum_of_a_result_that_changed_since_is_not_that_of_its_record(project):
     labels = project / "results/rounds/01/labels.parquet"
     recorded = io.sha256_file(labels)

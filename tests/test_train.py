@@ -274,6 +274,27 @@ def test_a_training_that_was_killed_while_it_wrote_is_not_done_again(world, ense
     assert pd.read_csv(tmp_path / "model" / "metrics.csv").member.tolist() == [1, 2]
 
 
+ENDS = [{}, {"epochs": 9, "patience": 2, "learning_rate": 1e-12}]
+
+
+@pytest.mark.parametrize("changes", ENDS, ids=["all epochs", "patience"])
+def test_a_training_that_was_killed_after_its_last_epoch_is_not_done_again(world, tmp_path, monkeypatch, changes):
+    def killed(*rest):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(network, "save", killed)
+        run(world, tmp_path / "model", **changes)
+    begun = pd.read_csv(tmp_path / "model" / "metrics.csv")
+    assert begun.val_f1.argmax() < len(begun) - 1
+    # as Snakemake does with what an unfinished job left
+    (tmp_path / "model" / "metrics.csv").unlink()
+    monkeypatch.setattr(SlumpTask, "training_step", killed)
+    again = run(world, tmp_path / "model", **changes)
+    assert again["members"][0]["epochs"] == len(begun)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "model" / "metrics.csv"), begun)
+
+
 def test_what_was_begun_with_other_options_is_not_gone_on_with(world, model, tmp_path):
     left = tmp_path / "model" / ".training"
     left.mkdir(parents=True)
@@ -353,6 +374,16 @@ def test_an_interrupted_training_goes_on_on_more_devices(world, tmp_path, monkey
     rows = pd.read_csv(tmp_path / "model" / "metrics.csv")
     assert rows[["epoch", "step"]].to_numpy().tolist() == [[1, 1], [2, 2]]
     pd.testing.assert_frame_equal(rows.iloc[:1], begun)
+
+
+def test_an_interrupted_training_that_lies_elsewhere_now_keeps_its_best_epoch(world, model, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="interrupted"):
+        patch.setattr("rts_pipeline.learning.train.SlumpTask", Interrupted)
+        run(world, tmp_path / "model")
+    (tmp_path / "model").rename(tmp_path / "moved")
+    again = run(world, tmp_path / "moved")
+    assert again["members"][0]["best_epoch"] == 1
+    assert again["sha256"] == io.read_json(model / "model.json")["sha256"]
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])

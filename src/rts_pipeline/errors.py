@@ -10,6 +10,8 @@ from pathlib import Path
 
 ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 """What the machine refuses us: space, or the permission to read or write."""
+PATH_ERRORS = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
+"""A folder is where a file is expected, or a file where a folder is."""
 
 
 class PipelineError(Exception):
@@ -53,8 +55,10 @@ class BusyError(RefusedError):
     """Refused since another process is at work there: the same request may succeed later."""
 
 
-def environment_error(error: OSError) -> InputError | None:
-    """Return what to tell of a full disk or a missing permission; None for any other error."""
+def environment_error(error: OSError) -> PipelineError | None:
+    """Return what to tell of a full disk, a missing permission, or a path of another kind; None for any other error."""
+    if error.errno in PATH_ERRORS:
+        return UsageError(error.filename2 or error.filename or "output", str(error.strerror), do="give another path")
     if error.errno not in ENVIRONMENT_ERRORS:
         return None
     return InputError(error.filename or "output", str(error.strerror), do="free space or mend permissions")

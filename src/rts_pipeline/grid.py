@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from affine import Affine
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shapely.geometry import Polygon
     from shapely.geometry.base import BaseGeometry
 
+Defect = Literal["", "unknown", "unit"]
 NAME = re.compile(r"^(?P<b>b_)?(?P<ew>[ew])(?P<column>\d{4,})_(?P<ns>[ns])(?P<row>\d{4,})$")
 
 
@@ -186,6 +187,21 @@ class Grid:
     def _box(self, name: str, column: int, row: int, size_px: int) -> GeoBox:
         # `row` counts to the north from the CRS origin (the lower edge); GeoBox counts pixel rows to the south.
         return GeoBox(name, self.crs, self.pixel_m, column * size_px, -(row + 1) * size_px, size_px, size_px)
+
+
+def crs_defect(crs: str) -> Defect:
+    """Return why pixels can't be counted in a CRS: PROJ knows no way from it to others, or it is no projection in metres."""
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        Transformer.from_crs(crs, "EPSG:4326")
+        known = CRS.from_user_input(crs)
+    except (ProjError, CRSError):  # a local system, a projection that PROJ doesn't know, another planet; a number alone
+        return "unknown"
+    return "" if known.is_projected and known.linear_units_factor[1] == 1 else "unit"
 
 
 def _name(column: int, row: int) -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 
@@ -9,6 +10,12 @@ def threads() -> int:
     """Return the number of cores that this process may use (affinity, and what Slurm gave the task)."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(available, int(os.environ.get("SLURM_CPUS_PER_TASK", available))))
+
+
+def with_programs() -> dict[str, str]:
+    """Return the environment with the programs beside this Python first on the PATH, also where it wasn't activated."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path}
 
 
 def gpus() -> int:

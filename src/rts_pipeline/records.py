@@ -91,6 +91,8 @@ class Job:
     def _inputs(self) -> Iterator[Path]:
         yield from self._read
         for before, argument in pairwise(["", *self._arguments]):
+            if argument.startswith("--") and "=" in argument:
+                before, argument = argument.split("=", 1)
             path = Path(argument)
             if before in NO_INPUT or len(argument) > LONGEST_PATH:
                 continue

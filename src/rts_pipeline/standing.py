@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rts_pipeline.errors import RefusedError
+from rts_pipeline.machine import with_programs
 
 JOBS = re.compile(r"^(\w+) +(\d+)$", re.MULTILINE)
 REASONS = re.compile(r"^Reasons:\n.*?\n((?:    .*\n?)+)", re.MULTILINE)
@@ -33,7 +34,7 @@ def due(snakefile: Path, config: Path) -> Due:
         RefusedError: the dry run fails, as the run would.
     """
     command = ["snakemake", "--dry-run", "--snakefile", str(snakefile), "--configfile", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=with_programs(), check=False)
     text = done.stdout + done.stderr
     if done.returncode != 0:
         told = next((line for line in text.splitlines() if line.startswith("rts-pipeline: ")), text.strip().rpartition("\n")[2])

@@ -64,8 +64,8 @@ def record_item(folder: Path, inputs: Iterable[Path]) -> None:
         done.record_item(folder, inputs)
 
 
-def placed(section: str, kind: type[S], **values: str | int) -> S:
-    """Return where a stage runs: what that `section` of the configuration says about it, given as options.
+def placed(section: str, kind: type[S], **values: str | float) -> S:
+    """Return what is given as options of the command, such as where a stage runs, as the `section` that it belongs to.
 
     Raises:
         UsageError: an unknown device, or a number that is too small.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rts_pipeline.commands.common import DEFAULT_CONFIG, ConfigFile
+from rts_pipeline.commands.common import DEFAULT_CONFIG, ConfigFile, placed
 from rts_pipeline.config import load_config
 
 Cores = Annotated[int, typer.Option(min=1, help="Cores for snakemake.")]
@@ -93,7 +93,7 @@ def simulate(
     from rts_pipeline.simulate.corridor import simulate
     from rts_pipeline.simulate.options import CorridorOptions
 
-    simulate(out, CorridorOptions(seed=seed, width_km=width_km, height_km=height_km, n_slumps=slumps))
+    simulate(out, placed("simulate", CorridorOptions, seed=seed, width_km=width_km, height_km=height_km, n_slumps=slumps))
 
 
 def rehearse(

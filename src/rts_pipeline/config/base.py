@@ -13,6 +13,6 @@ Year = Annotated[int, Field(ge=2009, le=2100)]
 
 
 class Section(BaseModel):
-    """A section of the configuration: unknown keys and silent conversions are errors."""
+    """A section of the configuration: unknown keys and numbers that JSON can't hold are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -19,6 +19,8 @@ from rts_pipeline.config.scenes import Adjust, Mosaic, Scenes
 
 def _plain(folder: str) -> str:
     """Return the folder of what rules make or share: its path stands unquoted in their commands, and in patterns of files."""
+    if not folder:
+        raise ValueError("a path is expected; '.' is the folder in which snakemake runs")
     if found := re.search(r"[^\w@%+=:,./-]", folder):
         raise ValueError(f"a space, or a sign that a shell reads, can't be in the path, found '{found[0]}'")
     return folder

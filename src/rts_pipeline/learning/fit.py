@@ -71,6 +71,22 @@ class Checkpoints(TorchCheckpointIO):
         save(checkpoint, Path(path))
 
 
+class Best(ModelCheckpoint):
+    """Keeps the best epoch's weights, also where the folder has another path than when the training was interrupted."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up again which epoch is the best: Lightning forgets that of another path."""
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+
+
+class Patience(EarlyStopping):
+    """Ends a training also where it was interrupted after that had been decided."""
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Decide again."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
 class EndAtOnce(Callback):
     """Lets SIGTERM end a training as it ends any program: Lightning would end it at leisure, and as if all were done."""
 
@@ -131,15 +147,11 @@ def _run(
     last = _last(folder, record.member)
     folder.mkdir(parents=True, exist_ok=True)
     data.at_once = setting.batch_size // (device.number * accumulate)
-    best = ModelCheckpoint(
-        folder,
-        filename="best",
-        monitor="val_f1",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
+    best = Best(
+        folder, filename="best", monitor="val_f1", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
     )
+    # by itself, after the best: Lightning's own save_last leaves out epochs that aren't the best
+    each = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     trainer = Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=device.number,
@@ -148,7 +160,7 @@ def _run(
         accumulate_grad_batches=accumulate,
         precision="bf16-mixed" if device.bf16 else "32-true",
         max_epochs=task.steps // setting.steps_per_epoch,
-        callbacks=[EndAtOnce(), record, *_limits(setting), best],
+        callbacks=[EndAtOnce(), record, *_limits(setting), best, each],
         default_root_dir=folder,
         # in a job of SLURM Lightning takes the job's tasks for its own processes, which we start ourselves
         plugins=[Checkpoints(), LightningEnvironment()],
@@ -186,7 +198,7 @@ def _last(folder: Path, member: int) -> Path | None:
 def _limits(setting: Learning) -> list[Callback]:
     limits: list[Callback] = []
     if setting.patience is not None:
-        limits.append(EarlyStopping("val_f1", mode="max", patience=setting.patience, check_on_train_epoch_end=True))
+        limits.append(Patience("val_f1", mode="max", patience=setting.patience, check_on_train_epoch_end=True))
     if setting.max_minutes is not None:
         limits.append(Timer(timedelta(minutes=setting.max_minutes), interval="epoch", verbose=False))
     return limits

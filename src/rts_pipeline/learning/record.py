@@ -34,6 +34,11 @@ class Record(Callback):
         self._bar: Iterator[int] | None = None
         self._earlier_s = 0.0
 
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the rows of an interrupted training again: there may be no epoch left to do it."""
+        if trainer.is_global_zero and self.rows:
+            write_metrics(self.path, [*self.before, *self.rows])
+
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin the bar, and the clock where an interrupted training left it."""
         self._start = time.monotonic() - self._earlier_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from rts_pipeline.config import Scenes
+from rts_pipeline.grid import crs_defect
 from rts_pipeline.scenes.deliveries import Choice
 from rts_pipeline.scenes.headers import Facts
 from rts_pipeline.scenes.manifests import Manifests
@@ -60,18 +61,13 @@ def _unfit(header: Facts) -> str:
 @lru_cache
 def _unfit_crs(crs: str) -> str:
     """Return what is wrong with a CRS, or "": it must lead to others, and areas and the swath's edge are counted in metres."""
-    from pyproj import Transformer
-    from pyproj.exceptions import ProjError
-    from rasterio.crs import CRS
-
     told = crs if len(crs) <= SHOWN else f"{crs[:SHOWN]}..."
-    try:
-        Transformer.from_crs(crs, "EPSG:4326")
-    except ProjError:  # a local system, a projection that PROJ doesn't know, another planet
-        return f"lies in {told}, from which PROJ knows no way to other CRS: assign the right one, or order it again"
-    known = CRS.from_string(crs)
-    in_metres = known.is_projected and known.linear_units_factor[1] == 1
-    return "" if in_metres else f"lies in {told}, not in a projection in metres: order or warp it in a UTM zone"
+    problems = {
+        "": "",
+        "unknown": f"lies in {told}, from which PROJ knows no way to other CRS: assign the right one, or order it again",
+        "unit": f"lies in {told}, not in a projection in metres: order or warp it in a UTM zone",
+    }
+    return problems[crs_defect(crs)]
 
 
 def _radiance_problem(choice: Choice, told: dict[str, Facts], options: Scenes) -> str:

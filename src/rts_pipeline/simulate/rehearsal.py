@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from rts_pipeline.config import load_config
 from rts_pipeline.errors import PipelineError, RefusedError
+from rts_pipeline.machine import with_programs
 from rts_pipeline.review.rounds import round_names
 from rts_pipeline.review.store import read_round
 from rts_pipeline.workflow import Rounds, read_rounds
@@ -92,8 +91,7 @@ def _run(command: list[str]) -> None:
     """
     print(f"\n$ {shlex.join(command)}", flush=True)
     # the programs of this environment, whether or not it is activated
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    code = subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
+    code = subprocess.run(command, env=with_programs(), check=False).returncode
     if code != 0:
         raise CommandFailedError(shlex.join(command), code)
 

@@ -64,8 +64,9 @@ class NamedFiles:
             (inventory.decisions, "what the lab decided of relations (inventory.decisions)"),
         ]
         for path, expected in wanted:
-            if path is not None and not Path(path).exists():
-                raise InputError(path, "no such file", expected=expected, do="correct the path")
+            # an empty path would be that of the folder
+            if path is not None and not (path and Path(path).exists()):
+                raise InputError(path or "''", "no such file", expected=expected, do="correct the path, or write null")
 
     @cached_property
     def checksums(self) -> dict[str, str]:

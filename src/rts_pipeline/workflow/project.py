@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement
+from rts_pipeline.errors import UsageError
+from rts_pipeline.grid import crs_defect
 from rts_pipeline.io.vectors import read_outlines
 from rts_pipeline.review.rounds import SUMMARY, outline_counts, round_name
 from rts_pipeline.workflow.images import Images
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 def resolve_grid(config: Config) -> Config:
     """Replace the CRS "auto" by the UTM zone of the area's centre, so that the options name the CRS itself."""
     if config.grid.crs != "auto":
+        _check_crs(config.grid.crs)
         return config
     area = read_outlines(Path(config.area.aoi), "area of interest (area.aoi)")
     return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": _utm_zone(area)})})
@@ -39,6 +42,18 @@ def _utm_zone(area: gpd.GeoDataFrame) -> str:
         middle = (west + east + 360 * (west > east)) / 2
         places = GeoSeries([Point(middle - 360 * (middle > 180), (south + north) / 2)], crs=area.crs)
     return str(places.estimate_utm_crs().to_string())
+
+
+def _check_crs(crs: str) -> None:
+    """Refuse a CRS in which pixels can't be counted in metres."""
+    if defect := crs_defect(crs):
+        problem = {"unknown": "PROJ knows no way from it to other CRS", "unit": "it is no projection in metres"}[defect]
+        raise UsageError(
+            "grid.crs",
+            f"'{crs}': {problem}",
+            expected="a projected CRS in metres, as EPSG:32646 or WKT, or auto",
+            do="correct it",
+        )
 
 
 class Project(Images, NamedFiles):
