@@ -194,6 +194,13 @@ def test_the_grid_of_an_area_is_the_zone_of_its_middle_also_across_the_antimerid
     assert workflow.resolve_grid(given).grid.crs == zone
 
 
+def test_an_area_whose_coordinates_are_swapped_is_told(tmp_path):
+    gpd.GeoSeries([box(34.5, 93, 35, 93.5)], crs="EPSG:4326").to_file(tmp_path / "aoi.gpkg")
+    given = config(tmp_path, area={"aoi": str(tmp_path / "aoi.gpkg")}, grid={"crs": "auto"})
+    with pytest.raises(InputError, match=r"aoi\.gpkg: Unable to determine UTM CRS; expected x is east \(longitude\)"):
+        workflow.resolve_grid(given)
+
+
 def test_a_grid_that_an_extended_area_would_move_is_refused_once_a_round_is_signed_off(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(FROZEN, "{}")
     within, beyond = (lay_area(tmp_path, east) for east in (95.0, 107.0))

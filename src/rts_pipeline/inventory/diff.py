@@ -12,17 +12,16 @@ import pandas as pd
 import shapely
 from pandas.api.types import is_numeric_dtype
 
-from rts_pipeline.errors import InputError, UsageError
+from rts_pipeline.errors import UsageError
 from rts_pipeline.inventory.earlier import read_earlier
 from rts_pipeline.inventory.relations import SAME_IOU, TOLD, pair_numbers, pairs_of
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io.tables import write_csv
-from rts_pipeline.io.vectors import write_gpkg
+from rts_pipeline.io.vectors import utm_zone, write_gpkg
 from rts_pipeline.lineage import MIN_SHARED_M2, MOSTLY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pyproj import CRS
     from rich.table import Table
 
     Positions = NDArray[np.intp]
@@ -63,7 +62,7 @@ def diff(first: Path, second: Path, tolerance: float) -> gpd.GeoDataFrame:
     """
     before = read_earlier(first, None)
     if before.crs.is_geographic:
-        before = before.to_crs(_utm(before, first))
+        before = before.to_crs(utm_zone(before, first))
     after = read_earlier(second, before.crs)
     place = pd.Index(before["rts_uid"]).get_indexer(after["rts_uid"])
     in_both, came = np.flatnonzero(place >= 0), np.flatnonzero(place < 0)
@@ -77,13 +76,6 @@ def diff(first: Path, second: Path, tolerance: float) -> gpd.GeoDataFrame:
         _redrawn(before, after, same, tolerance),
     ]
     return _table(pd.concat(rows, ignore_index=True), before, after)
-
-
-def _utm(slumps: gpd.GeoDataFrame, path: Path) -> CRS:
-    try:
-        return slumps.estimate_utm_crs()
-    except RuntimeError as error:
-        raise InputError(path, str(error), expected="x is east (longitude), y is north (latitude)") from None
 
 
 def _ground(of: gpd.GeoDataFrame, rows: Positions, on: gpd.GeoDataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from rts_pipeline.io.files import atomic, temporary_beside
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from pyproj import CRS
 
 
 def write_gpkg(
@@ -133,6 +134,32 @@ def reprojected(frame: gpd.GeoDataFrame, crs: Any, path: Path) -> gpd.GeoDataFra
             do="change the two if they are swapped, or assign the CRS that it was drawn in",
         )
     return placed
+
+
+def utm_zone(features: gpd.GeoDataFrame, path: Path) -> CRS:
+    """Return the UTM zone of the middle of a user's features; those in degrees may lie on both sides of the antimeridian.
+
+    Args:
+        features: at least one, with geometries.
+        path: the file that they are from.
+
+    Raises:
+        InputError: the middle lies in no zone.
+    """
+    from geopandas import GeoSeries
+    from shapely import Point
+
+    from rts_pipeline.antimeridian import bounds_of
+
+    places = features.geometry
+    if features.crs.is_geographic:
+        west, south, east, north = bounds_of(features.geometry.to_numpy())
+        middle = (west + east + 360 * (west > east)) / 2
+        places = GeoSeries([Point(middle - 360 * (middle > 180), (south + north) / 2)], crs=features.crs)
+    try:
+        return places.estimate_utm_crs()
+    except RuntimeError as error:
+        raise InputError(path, str(error), expected="x is east (longitude), y is north (latitude)") from None
 
 
 def read_vector(path: Path, what: str) -> gpd.GeoDataFrame:

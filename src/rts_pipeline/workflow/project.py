@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rts_pipeline import machine, options, stages
 from rts_pipeline.config import Config, Inference, Placement
 from rts_pipeline.errors import UsageError
 from rts_pipeline.grid import crs_defect
-from rts_pipeline.io.vectors import read_outlines
+from rts_pipeline.io.vectors import read_outlines, utm_zone
 from rts_pipeline.review.rounds import SUMMARY, outline_counts, round_name
 from rts_pipeline.workflow.images import Images
 from rts_pipeline.workflow.named_files import NamedFiles
 from rts_pipeline.workflow.rounds import Rounds
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 
 def resolve_grid(config: Config) -> Config:
@@ -25,23 +22,9 @@ def resolve_grid(config: Config) -> Config:
     if config.grid.crs != "auto":
         _check_crs(config.grid.crs)
         return config
-    area = read_outlines(Path(config.area.aoi), "area of interest (area.aoi)")
-    return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": _utm_zone(area)})})
-
-
-def _utm_zone(area: gpd.GeoDataFrame) -> str:
-    """Return the UTM zone of an area's centre; one in degrees may lie on both sides of the antimeridian."""
-    from geopandas import GeoSeries
-    from shapely import Point
-
-    from rts_pipeline.antimeridian import bounds_of
-
-    places: gpd.GeoDataFrame | gpd.GeoSeries = area
-    if area.crs.is_geographic:
-        west, south, east, north = bounds_of(area.geometry.to_numpy())
-        middle = (west + east + 360 * (west > east)) / 2
-        places = GeoSeries([Point(middle - 360 * (middle > 180), (south + north) / 2)], crs=area.crs)
-    return str(places.estimate_utm_crs().to_string())
+    path = Path(config.area.aoi)
+    crs = utm_zone(read_outlines(path, "area of interest (area.aoi)"), path).to_string()
+    return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": crs})})
 
 
 def _check_crs(crs: str) -> None:
