@@ -348,3 +348,22 @@ def test_an_empty_path_is_told_before_any_job_and_not_by_the_one_that_reads_it(t
     for section, key in (("attributes", "roads"), ("inventory", "previous"), ("inventory", "decisions")):
         with pytest.raises(InputError, match=r"^'': no such file; expected .*write null"):
             NamedFiles(config(tmp_path, **{section: {key: ""}})).check_files()
+
+
+def test_weights_to_start_from_count_by_content_and_are_missed_before_any_job(tmp_path):
+    weights = tmp_path / "weights.pt"
+    for name in ("aoi.gpkg", "seeds.gpkg"):
+        (tmp_path / name).write_text("")
+    named = {"area": {"aoi": str(tmp_path / "aoi.gpkg")}, "labels": {"seeds": str(tmp_path / "seeds.gpkg")}}
+
+    def files(weights):
+        return NamedFiles(config(tmp_path, **named, train={"weights": str(weights)}))
+
+    with pytest.raises(InputError, match=r"weights\.pt: no such file; expected weights to start from"):
+        files(weights).check_files()
+    weights.write_text("one")
+    before = files(weights).checksums["weights"]
+    weights.write_text("two, of another training")
+    assert files(weights).checksums["weights"] != before
+    files("ResNet50_Weights.SENTINEL2_ALL_MOCO").check_files()
+    assert "weights" not in files("ResNet50_Weights.SENTINEL2_ALL_MOCO").checksums

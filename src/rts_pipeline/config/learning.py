@@ -52,6 +52,10 @@ class Chips(Windows):
     folds: int = Field(5, ge=3, description="Parts of the blocks in cross-validation (snakemake crossvalidation).")
 
 
+TORCHGEO = "_Weights."
+"""What a name of torchgeo's weights holds; else they are a file."""
+
+
 class Network(Section):
     """The network, and whether a round's starts from the last one's."""
 

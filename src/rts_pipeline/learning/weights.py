@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from rts_pipeline.config.learning import TORCHGEO
 from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.io.files import sha256_file
 
@@ -161,7 +162,7 @@ def _renamed(state: State, wanted: Mapping[str, Any]) -> State:
 
 def _source(weights: str) -> tuple[Path, list[str] | None]:
     """Return the file of an encoder's weights, and the bands that they were trained on where that is known."""
-    return _from_torchgeo(weights) if "_Weights." in weights else (Path(weights), None)
+    return _from_torchgeo(weights) if TORCHGEO in weights else (Path(weights), None)
 
 
 def _from_torchgeo(name: str) -> tuple[Path, list[str]]:

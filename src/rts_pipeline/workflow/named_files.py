@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rts_pipeline.config import Config
+from rts_pipeline.config.learning import TORCHGEO
 from rts_pipeline.errors import InputError
 from rts_pipeline.export.files import release_files
 from rts_pipeline.io.files import sha256_file
@@ -48,6 +49,12 @@ class NamedFiles:
             return {}
         return {"adopted_model": f"{folder}/model/model.json", "adopted_choice": f"{folder}/validation/validation.json"}
 
+    @property
+    def weights(self) -> dict[str, str]:
+        """The file that training starts from, if the configuration names one."""
+        named = self.config.train.weights
+        return {} if named is None or TORCHGEO in named else {"weights": named}
+
     def check_files(self) -> None:
         """Check that the files are there that only late jobs read.
 
@@ -60,6 +67,7 @@ class NamedFiles:
             *((path, "in the folder of a round (rounds.adopt)") for path in self.adopted.values()),
             *((path, f"the file of attributes.{key}") for key, path in self.config.attributes.files.items()),
             *((path, "in the folder of a round of another project (completeness.detectors)") for path in detectors),
+            *((path, "weights to start from (train.weights)") for path in self.weights.values()),
             (inventory.previous, "an earlier inventory (inventory.previous)"),
             (inventory.decisions, "what the lab decided of relations (inventory.decisions)"),
         ]
@@ -78,7 +86,7 @@ class NamedFiles:
         from rts_pipeline.scenes.headers import Headers
 
         optional = {"seeds": self.config.labels.seeds, "reference": self.config.adjust.reference}
-        named = {"aoi": self.config.area.aoi, **self.config.attributes.files, **self.lineage, **self.adopted}
+        named = {"aoi": self.config.area.aoi, **self.config.attributes.files, **self.lineage, **self.adopted, **self.weights}
         named |= {name: path for name, path in optional.items() if path is not None}
         headers = Headers(Path(self.config.results, "scenes", ".checksums.json"))
 
