@@ -1,6 +1,6 @@
 """What a review costs, from its pictures to the sign-off; figures in results/bench/review.json, a part each.
 
-python bench/review.py                      all parts, an hour and a half on two cores that do nothing else
+python bench/review.py                      all parts, an hour and a quarter on two cores that do nothing else
 python bench/review.py evidence             a round of the demo (run `make demo` before), spread to 5,000: review_evidence.py
 python bench/review.py page                 5,000 and 60,000 candidates in Chromium: review_page.py
 python bench/review.py record               5,000 and 60,000 candidates, without a page: review_record.py
