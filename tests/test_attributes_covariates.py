@@ -236,4 +236,6 @@ def test_a_missing_file_is_told_before_anything_runs(tmp_path, monkeypatch, caps
         load_project(values, "config.yaml", main_process=True)
     assert ended.value.code == 3
     line = capsys.readouterr().err.strip()
-    assert line == ("rts-pipeline: ndvi.tif: no such file; expected the file of attributes.covariates.ndvi; correct the path")
+    assert line == (
+        "rts-pipeline: ndvi.tif: no such file; expected the file of attributes.covariates.ndvi; correct the path, or write null"
+    )

@@ -246,7 +246,7 @@ def test_wrong_usage_ends_with_two(case):
     [
         (("status", "--config", "."), ".: Is a directory; give another path"),
         (("status", "--config", "config.yaml/a"), "config.yaml/a: Not a directory"),
-        (("labels", "--seeds", "seeds.gpkg", "--out", "orders", "--config", "config.yaml"), "orders: Is a directory"),
+        (("labels", "--seeds", "seeds.gpkg", "--out", "orders", "--config", "config.yaml"), "orders: is a folder; expected"),
         (("simulate", "config.yaml"), "config.yaml: File exists"),
         (("simulate", "corridor", "--width-km", "0"), "simulate: key 'width_km' is 0.0"),
     ],
