@@ -120,7 +120,7 @@ rule train:
     params:
         options=project.options("train"),
         code=project.code("train"),
-        **{name: given([name]) for name in project.weights},
+        given=given(project.weights),
         folder=subpath(output.model, parent=True),
         previous=lambda wildcards, input: (
             f"--previous {Path(input.previous).parent}" if input.previous else ""
