@@ -42,7 +42,7 @@ test-qgis:
 test-slurm: setup
 	pytest -n 0 -m slurm tests/test_slurm.py
 
-# half an hour on two cores that do nothing else
+# 25 minutes on two cores that do nothing else
 bench: setup
 	python bench/area.py
 

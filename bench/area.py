@@ -1,6 +1,6 @@
 """What each stage costs against the area and against its limit, on simulated corridors of 36, 144 and 576 km2.
 
-python bench/area.py [FOLDER]     (make bench; half an hour on two cores; writes results/bench/area.json and area.png)
+python bench/area.py [FOLDER]     (make bench; 25 minutes on two cores; writes results/bench/area.json and area.png)
 
 A run that was stopped goes on where it was: `timeout 600 python bench/area.py`, some times, does it in pieces.
 
@@ -123,6 +123,7 @@ def main() -> None:
     least = pd.Series(limits(homes[SIDES_KM[-1] ** 2]))
     slopes = costs.apply(slope)
     out = Path("results/bench")
+    out.mkdir(parents=True, exist_ok=True)
     draw(costs, slopes, out / "area.png")
     figures = {"cpu_s": costs.to_dict(), "slope": slopes.to_dict(), "limit_cpu_s": least.to_dict()}
     (out / "area.json").write_text(json.dumps(figures, indent=1))
