@@ -9,7 +9,7 @@ from rts_pipeline.export.files import ARTS
 from rts_pipeline.export.tables import Source, Table, rounded
 from rts_pipeline.inventory.dictionary import Column, typed
 from rts_pipeline.inventory.earlier import EARLIER
-from rts_pipeline.inventory.relations import TOLD, pairs_of
+from rts_pipeline.inventory.relations import pairs_of
 
 CRS = "EPSG:3413"
 DECIMALS = 3
@@ -95,13 +95,12 @@ def relations(slumps: gpd.GeoDataFrame) -> dict[str, list[str]]:
     """
     uids = slumps["rts_uid"].tolist()
     found: dict[str, list[dict[str, None]]] = {field: [{} for _ in uids] for field in RELATIONS}
-    if set(TOLD) <= set(slumps.columns):
-        row_of = {uid: row for row, uid in enumerate(uids)}
-        for row, pairs in enumerate(pairs_of(*(slumps[name] for name in TOLD))):
-            for word, other in sorted(pairs):
-                found[FIELD_OF[word]][row][other] = None
-                if word == "new" and other in row_of:
-                    found["NewRTS"][row_of[other]][uids[row]] = None
+    row_of = {uid: row for row, uid in enumerate(uids)}
+    for row, pairs in enumerate(pairs_of(slumps)):
+        for word, other in sorted(pairs):
+            found[FIELD_OF[word]][row][other] = None
+            if word == "new" and other in row_of:
+                found["NewRTS"][row_of[other]][uids[row]] = None
     return {field: [",".join(others) for others in rows] for field, rows in found.items()}
 
 

@@ -20,7 +20,7 @@ from rts_pipeline.inventory.dictionary import OF_THE_OUTLINE, conform
 from rts_pipeline.inventory.earlier import known_before, match_earlier, read_earlier
 from rts_pipeline.inventory.identity import arts_uid, distinct, possibility_class
 from rts_pipeline.inventory.observed import acquisitions
-from rts_pipeline.inventory.relations import ASKED, TOLD, pairs_of, stated, table
+from rts_pipeline.inventory.relations import ASKED, pairs_of, stated, table
 from rts_pipeline.inventory.shape import only_polygons
 from rts_pipeline.inventory.unite import United, unite_overlapping
 from rts_pipeline.io.tables import read_geoparquet, write_csv, write_parquet
@@ -197,7 +197,7 @@ def _named(
         {**row, "rts_uid": final[slump]} if slump >= 0 else row
         for row, slump in zip(matched.relations, matched.slump, strict=True)
     ]
-    named = pairs_of(*(known[name] for name in TOLD)) if set(TOLD) <= set(known.columns) else [set()] * len(known)
+    named = pairs_of(known)
     before = [named[position] if position >= 0 else set() for position in [*matched.carried, *matched.along_at]]
     return (
         gpd.GeoDataFrame(pd.concat([slumps.assign(rts_uid=final), matched.along], ignore_index=True)),

@@ -14,7 +14,7 @@ from pandas.api.types import is_numeric_dtype
 
 from rts_pipeline.errors import UsageError
 from rts_pipeline.inventory.earlier import read_earlier
-from rts_pipeline.inventory.relations import SAME_IOU, TOLD, pair_numbers, pairs_of
+from rts_pipeline.inventory.relations import SAME_IOU, pair_numbers, pairs_of
 from rts_pipeline.inventory.shape import geodesic_area_perimeter
 from rts_pipeline.io.tables import write_csv
 from rts_pipeline.io.vectors import utm_zone, write_gpkg
@@ -117,10 +117,7 @@ def _one_sided(before: gpd.GeoDataFrame, after: gpd.GeoDataFrame, went: Position
 
 def _said(after: gpd.GeoDataFrame, relation: str) -> dict[str, str]:
     """Return part -> the slump that it is part of ("merged"), or was part of ("split"), as the rows of B name it."""
-    if not set(TOLD) <= set(after.columns):
-        return {}
-    telling = after[after["related_uids"].notna()]
-    named = zip(telling["rts_uid"], pairs_of(telling["relation"], telling["related_uids"]), strict=True)
+    named = zip(after["rts_uid"], pairs_of(after), strict=True)
     pairs = [(uid, other) for uid, pairs in named for kind, other in pairs if kind == relation]
     return {other: uid for uid, other in pairs} if relation == "merged" else dict(pairs)
 

@@ -92,9 +92,11 @@ def table(rows: Sequence[dict[str, Any]], outlines: Geometries, crs: Any) -> pd.
     return frame.loc[order.index].reset_index(drop=True)
 
 
-def pairs_of(relation: pd.Series, related_uids: pd.Series) -> list[set[tuple[str, str]]]:
-    """Return the (relation, uid) pairs that rows name; see `stated`."""
-    told = zip(relation.fillna(""), related_uids.fillna(""), strict=True)
+def pairs_of(slumps: pd.DataFrame) -> list[set[tuple[str, str]]]:
+    """Return the (relation, uid) pairs that each row names, as `stated` says; none where the columns `TOLD` are missing."""
+    if not set(TOLD) <= set(slumps.columns):
+        return [set() for _ in range(len(slumps))]
+    told = zip(*(slumps[name].fillna("") for name in TOLD), strict=True)
     return [set(zip(a.split(SEPARATOR), b.split(SEPARATOR), strict=False)) if b else set() for a, b in told]
 
 

@@ -23,7 +23,7 @@ from rts_pipeline.review.folding import (
     standing_as,
     standing_of,
 )
-from rts_pipeline.review.rounds import Draft, read_draft, round_folder
+from rts_pipeline.review.rounds import Draft, round_folder
 from rts_pipeline.review.store import Store, open_round
 
 WAIT_S = 5.0
@@ -119,15 +119,15 @@ class OwnRecord:
     def _write(self, name: str, make: Callable[[list[Event]], Sequence[Event]]) -> None:
         """Append what `make` returns for what is known, as the one writer, so that no two successors of a verdict arise."""
         with self._lock, self._opened() as store:
-            self._check_outlines()
+            self._check_outlines(store.draft)
             # another program of this reviewer's, an import say, may have been here meanwhile
             known = self._events[name] = store.events_of(name)
             if new := renewed(make(known), known):
                 known += store.append(new)
 
-    def _check_outlines(self) -> None:
+    def _check_outlines(self, now: Draft) -> None:
         """Refuse a verdict where others than the outlines that are shown are under review by now: it would count as none."""
-        now, shown = read_draft(self._reviews, self._round), self._draft
+        shown = self._draft
         if (now.candidates_sha256, now.audit_sha256) != (shown.candidates_sha256, shown.audit_sha256):
             problem = f"the review of round {self._round} was started again on other candidates"
             raise RefusedError(round_folder(self._reviews, self._round), problem, do="end this server and start it again")

@@ -26,7 +26,7 @@ from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.io.files import sha256_file, write_text
 from rts_pipeline.review.events import Event, Role, check_reviewer, exchange_text, read_events
 from rts_pipeline.review.folding import standing_of
-from rts_pipeline.review.rounds import locked, read_draft, round_folder
+from rts_pipeline.review.rounds import Draft, locked, read_draft, round_folder
 from rts_pipeline.review.windows import check_decisions, window_ids
 
 STORE = "events.sqlite"
@@ -61,11 +61,12 @@ class Store:
         round: name of the round.
         reviewer: who judges; the only one whose events it takes and gives, so that reviewers stay blind to each other.
         role: in which role.
+        draft: what is under review, which nobody can change while this is open.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, round: str, reviewer: str, role: Role) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, draft: Draft, reviewer: str, role: Role) -> None:
         """Take the connection of the one writer to the database at `path`."""
-        self.round, self.reviewer, self.role = round, reviewer, role
+        self.round, self.reviewer, self.role, self.draft = draft.round, reviewer, role, draft
         self._connection, self._path = connection, path
         self._windows = window_ids(path.parent)
         self._lock = Lock()
@@ -125,8 +126,8 @@ def open_round(reviews: Path, round: str, reviewer: str, *, role: Role = "primar
         InputError: a damaged database or exchange file.
     """
     check_reviewer(reviewer)
-    with _writing(reviews, round, wait_s) as connection:
-        yield Store(connection, round_folder(reviews, round) / STORE, round, reviewer, role)
+    with _writing(reviews, round, wait_s) as (connection, draft):
+        yield Store(connection, round_folder(reviews, round) / STORE, draft, reviewer, role)
 
 
 def append(reviews: Path, round: str, reviewer: str, events: Iterable[Event], *, role: Role = "primary") -> list[Event]:
@@ -176,7 +177,7 @@ def merge(reviews: Path, round: str, events: list[Event]) -> list[Event]:
         InputError: a damaged database or exchange file.
     """
     check_decisions(events, window_ids(round_folder(reviews, round)))
-    with _writing(reviews, round) as connection:
+    with _writing(reviews, round) as (connection, _):
         return _insert(connection, events)
 
 
@@ -227,17 +228,17 @@ def _beside(path: Path) -> list[Event]:
 
 
 @contextmanager
-def _writing(reviews: Path, round: str, wait_s: float = 0) -> Iterator[sqlite3.Connection]:
+def _writing(reviews: Path, round: str, wait_s: float = 0) -> Iterator[tuple[sqlite3.Connection, Draft]]:
     read_draft(reviews, round)
     folder = round_folder(reviews, round)
     with locked(folder, wait_s=wait_s):
         # Asked again: the round may have been signed off meanwhile. Nobody can do that while this process has the lock.
-        read_draft(reviews, round)
+        draft = read_draft(reviews, round)
         with _connected(folder / STORE, create=True) as connection:
             if not _version(connection):
                 connection.executescript(SCHEMA)
             _take_up(connection, folder)
-            yield connection
+            yield connection, draft
 
 
 def _take_up(connection: sqlite3.Connection, folder: Path) -> None:

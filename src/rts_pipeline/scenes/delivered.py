@@ -100,7 +100,7 @@ def stamp(path: Path) -> tuple[int, int]:
     try:
         stat = archive.stat()
     except (OSError, ValueError):
-        raise InputError(path, "no such file", do=MEASURE if path.name == USABLE else "deliver it again") from None
+        raise InputError(path, "no such file", do=_remedy(path)) from None
     return (stat.st_size if archive == path else _info(archive, path).file_size), stat.st_mtime_ns
 
 
@@ -205,19 +205,20 @@ def georeferenced(path: Path) -> DatasetReader:
     dataset = opened(path)
     if dataset.crs is None or dataset.transform.is_identity:
         dataset.close()
-        raise InputError(
-            path,
-            "no longer says where it lies",
-            do=MEASURE if path.name == USABLE else "deliver it again",
-        )
+        raise InputError(path, "no longer says where it lies", do=_remedy(path))
     return dataset
 
 
 def damaged(path: Path, error: Exception) -> InputError:
     """Return the error for a delivered file that can't be read to its end."""
     detail = str(error.__cause__ or error).replace(gdal_name(path), path.name).replace(str(path), path.name)
-    do = MEASURE if path.name == USABLE else "deliver it again, or list the item under scenes.exclude"
-    return InputError(path, f"can't be read ({detail})", do=do)
+    return InputError(
+        path, f"can't be read ({detail})", do=_remedy(path, "deliver it again, or list the item under scenes.exclude")
+    )
+
+
+def _remedy(path: Path, delivered: str = "deliver it again") -> str:
+    return MEASURE if path.name == USABLE else delivered
 
 
 def _name_in(archive: Path, path: Path) -> str:
