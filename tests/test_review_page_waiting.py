@@ -242,6 +242,32 @@ def test_what_another_tab_said_of_the_candidate_in_view_is_not_taken_back(reader
     assert other.problems == []
 
 
+KEEPS_BEFORE_THE_NEXT_REMOVAL = """([key, text]) => {
+    const remove = Storage.prototype.removeItem;
+    Storage.prototype.removeItem = function (name) {
+        Storage.prototype.removeItem = remove;
+        localStorage.setItem(key, text);
+        remove.call(this, name);
+    };
+}"""
+
+
+def test_what_a_tab_says_while_another_one_takes_out_what_was_recorded_is_not_lost(reader, project):
+    """Tabs may run in processes of their own: what one keeps can come between what the other reads and what it writes."""
+    held = Held(reader.context, "verdict")
+    for key, following in (("1", SECOND), ("2", "r02-0003")):
+        reader.press(key)
+        reader.shows(following)
+    reader.see("saved", "saving 2")
+    waiting = reader.page.evaluate("Object.entries(localStorage).filter(([key]) => key.includes(':queue:waiting:')).sort()")
+    assert [SECOND in text for _, text in waiting] == [False, True]
+    reader.page.evaluate("([key]) => localStorage.removeItem(key)", waiting[1])
+    reader.page.evaluate(KEEPS_BEFORE_THE_NEXT_REMOVAL, waiting[1])
+    held.let_go()
+    reader.saved()
+    assert project.decisions() == {FIRST: "accept", SECOND: "reject"}
+
+
 def test_keys_before_a_candidate_is_painted_say_so(reader, project):
     reader.shows(FIRST)
     held = Held(reader.context, "candidate/r02-0007")

@@ -38,7 +38,7 @@ export abstract class Judging extends Showing {
         if (last) this.assume(last);
         // or the next thing that is said here would go with what stood before
         if (last && this.ready && op.candidate === this.current && !this.drawing) this.take(op.candidate, last.after);
-        const event = this.queue.read().events[op.id];
+        const event = this.queue.became(op.id);
         if (op.candidate === MISSED && event) this.keepMissed(event.candidate_id, { ...op.after!, ...event });
         void this.refresh(op.candidate);
       },
@@ -48,11 +48,11 @@ export abstract class Judging extends Showing {
   protected abstract restoreDraft(): Promise<void>;
 
   resume(): void {
-    const kept = this.queue.read();
-    this.refused = kept.refused;
-    for (const op of kept.waiting) this.assume(op);
+    const { waiting, refused } = this.queue;
+    this.refused = refused;
+    for (const op of waiting) this.assume(op);
     this.showUnnamed();
-    this.waiting = kept.waiting.length;
+    this.waiting = waiting.length;
     this.done = JSON.parse(sessionStorage.getItem(`${this.store}:undo`) ?? "[]") as Op[];
     // not waited for: a picture that can't be had keeps nobody from opening the page, nor what waits from being sent
     void this.begin().then(() => this.restoreDraft());
@@ -178,7 +178,7 @@ export abstract class Judging extends Showing {
 
   /** Show the added slumps that wait to be recorded. */
   private showUnnamed(): void {
-    const unnamed = unnamedIn(this.queue.read().waiting);
+    const unnamed = unnamedIn(this.queue.waiting);
     if (!unnamed.length && !this.unnamed.length) return;
     this.unnamed = unnamed;
     this.map.add(this.added);
@@ -187,7 +187,7 @@ export abstract class Judging extends Showing {
   private recorded(op: Op, told: Told): void {
     this.savedAt = new Date().toLocaleTimeString("en-GB");
     localStorage.removeItem(this.noteOf(op.candidate));
-    const { waiting } = this.queue.read();
+    const { waiting } = this.queue;
     if (!waiting.some((later) => later.candidate === told.candidate_id || later.of === op.id)) {
       if (this.list.has(told.candidate_id)) this.list.mark(told.candidate_id, told.mine?.decision ?? null);
       else this.keepMissed(told.candidate_id, told.mine);
@@ -198,7 +198,7 @@ export abstract class Judging extends Showing {
   }
 
   private async wasRefused(problem: Problem): Promise<void> {
-    this.refused = this.queue.read().refused;
+    this.refused = this.queue.refused;
     this.done = this.done.filter((op) => op.id !== problem.op.id);
     this.keepDone();
     const id = problem.op.candidate;
@@ -214,7 +214,7 @@ export abstract class Judging extends Showing {
 
   dismiss(op: string): void {
     this.queue.dismiss(op);
-    this.refused = this.queue.read().refused;
+    this.refused = this.queue.refused;
   }
 
   // Undo and redo
@@ -235,7 +235,7 @@ export abstract class Judging extends Showing {
     if (op.path !== "/api/verdict" && op.before)
       return { ...back, path: "/api/missed", candidate: op.candidate, body: bodyOf(op.before) };
     // it has its name since it was recorded
-    const candidate = this.queue.read().events[op.id]?.candidate_id ?? op.candidate;
+    const candidate = this.queue.became(op.id)?.candidate_id ?? op.candidate;
     return { ...back, path: "/api/retract", candidate, body: op.path === "/api/missed" ? { earlier: true } : {}, of: op.id };
   }
 

@@ -1,5 +1,5 @@
 import { post, Refused } from "./api";
-import { keep } from "./storage";
+import { Shelf } from "./storage";
 import type { Body, Standing, Told } from "./types";
 
 /**
@@ -21,11 +21,10 @@ export interface Problem {
   message: string;
 }
 
-interface Kept {
-  waiting: Op[];
-  refused: Problem[];
-  /** operation -> what it became in the record, for retractions that are still to come */
-  events: Record<string, { candidate_id: string; event_id: string }>;
+/** What an operation became in the record. */
+interface Recorded {
+  candidate_id: string;
+  event_id: string;
 }
 
 const LONGEST_PAUSE_MS = 8000;
@@ -38,12 +37,11 @@ const FULL = "this browser's storage is full: leave the page open until all is s
  */
 export class Queue {
   private running = false;
-  private text: string | null = null;
-  private parsed = kept(null);
   private pause = 250;
-  /** what the browser's storage has no room for: only this page knows of it */
-  private unkept: Op[] = [];
-  private unkeptEvents: Kept["events"] = {};
+  private readonly ops: Shelf<Op>;
+  private readonly problems: Shelf<Problem>;
+  /** of operations, for retractions that are still to come */
+  private readonly events: Shelf<Recorded>;
 
   constructor(
     private readonly key: string,
@@ -55,55 +53,47 @@ export class Queue {
       elsewhere: (op: Op) => void;
     },
   ) {
+    this.ops = new Shelf(`${key}:waiting:`);
+    this.problems = new Shelf(`${key}:refused:`);
+    this.events = new Shelf(`${key}:events:`);
     addEventListener("storage", (event) => {
-      if (event.key !== key) return;
-      const [old, now] = [kept(event.oldValue).waiting, this.read().waiting];
-      const differing = [...old, ...now].filter((op) => !(has(old, op) && has(now, op)));
-      differing.forEach(on.elsewhere);
-      if (differing.length) on.changed(now.length, "");
+      const op = this.ops.changed(event);
+      if (!op) return;
+      on.elsewhere(op);
+      on.changed(this.waiting.length, this.full);
     });
   }
 
-  read(): Kept {
-    const text = localStorage.getItem(this.key);
-    if (text !== this.text) [this.text, this.parsed] = [text, kept(text)];
-    const { waiting, refused, events } = this.parsed;
-    return {
-      waiting: [...waiting, ...this.unkept.filter((op) => !has(waiting, op))],
-      refused: [...refused],
-      events: { ...events, ...this.unkeptEvents },
-    };
+  get waiting(): Op[] {
+    return this.ops.all();
+  }
+
+  get refused(): Problem[] {
+    return this.problems.all();
+  }
+
+  /** What became of an operation; undefined: it waits, was refused, or is long past. */
+  became(op: string): Recorded | undefined {
+    return this.events.get(op);
   }
 
   /** The last operation on a candidate that isn't recorded yet. */
   last(candidate: string): Op | undefined {
-    return this.read().waiting.findLast((op) => op.candidate === candidate);
-  }
-
-  private change(how: (kept: Kept) => void): Kept {
-    const now = this.read();
-    const before = now.waiting.slice();
-    how(now);
-    if (keep(localStorage, this.key, JSON.stringify(now))) [this.unkept, this.unkeptEvents] = [[], {}];
-    else {
-      this.unkept = [...this.unkept, ...now.waiting.filter((op) => !has(before, op))].filter((op) => has(now.waiting, op));
-      this.unkeptEvents = now.events;
-    }
-    return now;
+    return this.waiting.findLast((op) => op.candidate === candidate);
   }
 
   private get full(): string {
-    return this.unkept.length ? FULL : "";
+    return this.ops.full ? FULL : "";
   }
 
   add(op: Op): void {
-    const { waiting } = this.change((k) => k.waiting.push(op));
-    this.on.changed(waiting.length, this.full);
+    this.ops.add(op.id, op);
+    this.on.changed(this.waiting.length, this.full);
     void this.send();
   }
 
   dismiss(op: string): void {
-    this.change((k) => (k.refused = k.refused.filter((problem) => problem.op.id !== op)));
+    this.problems.remove(op);
   }
 
   /** Send what waits, one after the other; two tabs of a browser take turns. */
@@ -111,13 +101,13 @@ export class Queue {
     if (this.running) return;
     this.running = true;
     try {
-      while (this.read().waiting.length) {
+      while (this.waiting.length) {
         const trouble = await navigator.locks.request(this.key, () => this.first());
         if (!trouble) {
           this.pause = 250;
           continue;
         }
-        this.on.changed(this.read().waiting.length, [trouble, this.full].filter(Boolean).join("; "));
+        this.on.changed(this.waiting.length, [trouble, this.full].filter(Boolean).join("; "));
         await new Promise((done) => setTimeout(done, this.pause));
         this.pause = Math.min(this.pause * 2, LONGEST_PAUSE_MS);
       }
@@ -127,50 +117,32 @@ export class Queue {
     this.on.changed(0, "");
   }
 
+  /** Send the first of what waits; returns why it couldn't be sent. */
   private async first(): Promise<string> {
-    const op = this.read().waiting[0];
+    const [op] = this.waiting;
     if (!op) return "";
-    if (op.of && !this.read().events[op.of]) {
+    const takenBack = op.of === undefined ? undefined : this.became(op.of);
+    if (op.of && !takenBack) {
       // what it takes back was refused
-      this.change((k) => k.waiting.shift());
+      this.ops.remove(op.id);
       return "";
     }
     try {
-      const told = await post<Told>(op.path, this.bodyOf(op));
-      const { waiting } = this.change((k) => {
-        k.waiting = k.waiting.filter((other) => other.id !== op.id);
-        if (told.mine && op.path !== "/api/retract")
-          k.events[op.id] = { candidate_id: told.candidate_id, event_id: told.mine.event_id };
-        const names = Object.keys(k.events);
-        for (const old of names.slice(0, Math.max(0, names.length - KEPT_EVENTS))) delete k.events[old];
-      });
-      this.on.changed(waiting.length, this.full);
+      const told = await post<Told>(op.path, { ...op.body, ...takenBack });
+      if (told.mine && op.path !== "/api/retract")
+        this.events.add(op.id, { candidate_id: told.candidate_id, event_id: told.mine.event_id });
+      this.events.removeFirst(KEPT_EVENTS);
+      // last, so that a crash here has it sent again, which says nothing new
+      this.ops.remove(op.id);
+      this.on.changed(this.waiting.length, this.full);
       this.on.recorded(op, told);
     } catch (error) {
       if (!(error instanceof Refused)) return (error as Error).message;
       const problem = { op, message: error.message };
-      this.change((k) => {
-        k.waiting = k.waiting.filter((other) => other.id !== op.id);
-        k.refused.push(problem);
-      });
+      this.problems.add(op.id, problem);
+      this.ops.remove(op.id);
       this.on.refused(problem);
     }
-    // what can't be taken out of the storage would be sent again at once, and for ever
-    return has(this.read().waiting, op) ? FULL : "";
-  }
-
-  private bodyOf(op: Op): Body {
-    return op.of ? { ...op.body, ...this.read().events[op.of] } : op.body;
+    return "";
   }
 }
-
-function kept(text: string | null): Kept {
-  const nothing: Kept = { waiting: [], refused: [], events: {} };
-  try {
-    return { ...nothing, ...(JSON.parse(text ?? "{}") as Partial<Kept>) };
-  } catch {
-    return nothing;
-  }
-}
-
-const has = (ops: Op[], one: Op) => ops.some((op) => op.id === one.id);
