@@ -100,6 +100,11 @@ def test_paths_of_inputs_are_not_options():
         ({**MINIMAL, "results": ""}, "key 'results' is '': Value error, a path is expected"),
         (with_value("polygonize", "min_area_m2", float("inf")), "key 'polygonize.min_area_m2' is inf"),
         (with_value("train", "max_minutes", float("inf")), "key 'train.max_minutes' is inf"),
+        (
+            with_value("train", "devices", True),
+            "key 'train.devices' is True: Value error, a number is expected; YAML reads yes",
+        ),
+        (with_value("adjust", "shifts", False), "key 'adjust.shifts' is False: Input should be 'none', 'measure' or 'correct'"),
         (with_value("train", "seed", -1), "key 'train.seed' is -1"),
         (with_value("train", "seed", 2**32), "seed 4294967296 must be at most 4294967295"),
         ({**MINIMAL, "train": {"seed": 2**32 - 1, "members": 2}}, "seed 4294967295 must be at most 4294967294"),
