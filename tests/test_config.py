@@ -111,6 +111,10 @@ def test_paths_of_inputs_are_not_options():
         ({**MINIMAL, "tiling": {}}, "unknown key 'tiling'"),
         ({key: value for key, value in MINIMAL.items() if key != "labels"}, "key 'labels' is missing"),
         (
+            with_value("scenes", "exclude", {f"20190801_{number:06d}_1009": "雲" * 20 for number in range(700)}),
+            "...: Value error, 700 items with 103,600 characters",
+        ),
+        (
             with_value("scenes", "exclude", {20190801041000: "clouds"}),
             "20190801041000 is a number to YAML: write the item's id in",
         ),

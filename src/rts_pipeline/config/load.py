@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from rts_pipeline.config.whole import Config
 from rts_pipeline.errors import UsageError
 
+SHOWN = 200
+"""Characters of a value that a message shows."""
+
 
 def load_config(path: Path) -> Config:
     """Read and validate a YAML configuration file.
@@ -66,7 +69,8 @@ def first_problem(error: ValidationError) -> str:
         return f"unknown key '{key}'{_suggestion(problem['loc'])}"
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
-    return f"key '{key}' is {problem['input']!r}: {problem['msg']}"
+    value = repr(problem["input"])
+    return f"key '{key}' is {value[:SHOWN]}{'...' if len(value) > SHOWN else ''}: {problem['msg']}"
 
 
 def _suggestion(location: tuple[int | str, ...]) -> str:

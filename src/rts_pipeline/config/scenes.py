@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from rts_pipeline.config.base import Fraction, Positive, Section
 
@@ -65,11 +66,27 @@ def _id(key: Any) -> Any:
     raise ValueError(f"{key} is a number to YAML: write the item's id in quotes")
 
 
+MAX_EXCLUDED = 100_000
+"""Characters of all items and reasons as JSON: jobs get them in a command and in a variable, and Linux takes 128 kB of each
+(MAX_ARG_STRLEN)."""
+
+
+def _short(value: dict[str, str]) -> dict[str, str]:
+    if (length := len(json.dumps(value))) > MAX_EXCLUDED:
+        raise ValueError(
+            f"{len(value)} items with {length:,} characters can't be handed to jobs, which take {MAX_EXCLUDED:,};"
+            " shorten the reasons, or move items out of the orders' folders"
+        )
+    return value
+
+
 class Scenes(Usability):
     """Delivered PlanetScope items."""
 
     folders: list[str] = Field(min_length=1, description="Folders with delivered orders, searched at any depth.")
-    exclude: Annotated[dict[str, str], BeforeValidator(_ids)] = Field({}, description="Items never to use: item id -> reason.")
+    exclude: Annotated[dict[str, str], BeforeValidator(_ids), AfterValidator(_short)] = Field(
+        {}, description="Items never to use: item id -> reason."
+    )
     verify_checksums: bool = Field(
         False, description="Compare the sha256 of every used file with the order's manifest, not only its size."
     )
