@@ -4,18 +4,22 @@ python bench/area.py [FOLDER]     (make bench; 25 minutes on two cores; writes r
 
 A run that was stopped goes on where it was: `timeout 600 python bench/area.py`, some times, does it in pieces.
 
-Each corridor goes through the first round, a scripted review and the inventory. Costs are CPU seconds of the jobs, from the
-workflow's benchmark files; what a stage costs on no area, the start of its jobs above all, is in them. The slope is that of the
-straight line through the logarithms of cost and area. The limit of a stage is reading every file once that its jobs read and
-writing every raster once that they wrote, here and now, with no more than GDAL. Training has a budget of steps, not of area.
+Each corridor goes through the first round, a scripted review and the inventory. Costs are CPU seconds of the stages' commands
+with all that they start, as the kernel counts them at their end. (Snakemake's benchmark files look at a job each half second,
+and after 15 s each 30 s: of a job of 30 s half is missing there.) What a stage costs on no area, the start of its jobs above
+all, is in them. The slope is that of the straight line through the logarithms of cost and area. The limit of a stage is reading
+every file once that its jobs read and writing every raster once that they wrote, here and now, with no more than GDAL. Training
+has a budget of steps, not of area.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -26,21 +30,54 @@ import numpy as np
 import pandas as pd
 import rasterio
 from rasterio.io import MemoryFile
-from stages import summary
 
 from rts_pipeline.io import read_json
 from rts_pipeline.records import find_records
 from rts_pipeline.simulate.rehearsal import rehearse
+from rts_pipeline.stages import STAGES
 
 SIDES_KM = [6, 12, 24]
 SLUMPS_PER_KM2 = 0.83
-LEAST_S = 0.1
-"""The benchmark files' resolution."""
+COSTS = "RTS_BENCH_COSTS"
+"""Variable with the file that gets a line a command: its stage and CPU seconds."""
+COMMAND = """import json, os, sys
+words = sys.argv[1:3] if sys.argv[1] in ("scenes", "review") else sys.argv[1:2]
+stage = "scenes" if words[-1] == "measure" else words[-1]
+out = sys.argv[sys.argv.index("--out") + 1] if "--out" in sys.argv else ""
+years = "_years" if os.path.splitext(out)[0].endswith("_years") else ""
+_, status, used = os.wait4(os.posix_spawn("{program}", ["{program}", *sys.argv[1:]], os.environ), 0)
+with open(os.environ["{costs}"], "a") as file:
+    file.write(json.dumps([stage + years, used.ru_utime + used.ru_stime]) + "\\n")
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def note_costs(folder: Path) -> None:
+    """Let a program stand for rts-pipeline in the jobs that notes what each command takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program, for_bash = folder.absolute() / "command.py", folder.absolute() / "jobs.sh"
+    program.write_text(COMMAND.format(program=shutil.which("rts-pipeline"), costs=COSTS))
+    for_bash.write_text(f'rts-pipeline() {{ {sys.executable} {program} "$@"; }}\n')
+    # bash reads it before each job
+    os.environ["BASH_ENV"] = str(for_bash)
+
+
+def costs_of(home: Path) -> Path:
+    """Return the file with the costs of a corridor."""
+    return home.with_suffix(".jsonl")
+
+
+def cpu_s(home: Path) -> pd.Series:
+    """Return the CPU seconds of each stage of the workflow."""
+    noted = pd.DataFrame([json.loads(line) for line in costs_of(home).read_text().splitlines()], columns=["stage", "cpu_s"])
+    of_jobs = noted["stage"].str.removesuffix("_years").isin(STAGES)
+    return noted[of_jobs].groupby("stage")["cpu_s"].sum()
 
 
 def run(folder: Path, side: int) -> Path:
     """Simulate a corridor and walk the first round on it, as far as that isn't done; returns its results."""
     home = folder / f"{side}km"
+    os.environ[COSTS] = str(costs_of(home).absolute())
     corridor, config = home / "corridor", home / "config.yaml"
     if not config.exists():
         shutil.rmtree(home, ignore_errors=True)
@@ -117,8 +154,10 @@ def draw(costs: pd.DataFrame, slopes: pd.Series, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("results/bench/area"))
-    homes = {side**2: run(parser.parse_args().folder, side) for side in SIDES_KM}
-    costs = pd.DataFrame({area: summary(home)["cpu_s"].clip(lower=LEAST_S) for area, home in homes.items()}).T
+    folder = parser.parse_args().folder
+    note_costs(folder)
+    homes = {side**2: run(folder, side) for side in SIDES_KM}
+    costs = pd.DataFrame({area: cpu_s(home) for area, home in homes.items()}).T
     costs = costs[costs.iloc[-1].sort_values(ascending=False).index]
     least = pd.Series(limits(homes[SIDES_KM[-1] ** 2]))
     slopes = costs.apply(slope)
