@@ -4,7 +4,9 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from PIL import Image
+from scipy import ndimage
 from shapely import box
 
 from evidence_case import CRS, NORTH, SIZE, SLUMP, WEST, build, change, image, meadow, rectangle, scene, write_dem, write_item
@@ -300,6 +302,27 @@ def test_without_a_dem_or_beside_it_a_reason_is_given(tmp_path):
     assert row[["hillshade", "slope"]].isna().all()
     assert row["terrain_reason"] == "the DEM does not cover the ground"
     assert np.isnan(row["ndvi_ring"]) and not np.isnan(row["ndvi"])
+
+
+def test_zeros_that_the_dem_does_not_declare_are_no_cliff(tmp_path):
+    items = [write_item(tmp_path, "a", "2019-08-01T04:00:00Z", scene(1000))]
+    whole = build(tmp_path, items, years=(2019,), dem=write_dem(tmp_path / "dem.tif", rise=(0.1, -0.1))).iloc[0]
+    expected = picture(tmp_path, whole["slope"])
+    with rasterio.open(tmp_path / "dem.tif", "r+") as dataset:
+        values = dataset.read(1)
+        values[14:18, 22:26] = 0
+        dataset.write(values, 1)
+    row = build(tmp_path, items, years=(2019,), dem=tmp_path / "dem.tif").iloc[0]
+    shown = picture(tmp_path, row["slope"])
+    grey = np.abs(shown - GREY).max(axis=2) < 12
+    assert 0.1 < grey.mean() < 0.9, "what they and the spline touch isn't shown"
+    inner = ~ndimage.binary_dilation(grey, iterations=12)
+    assert np.abs(shown - expected)[inner].max() < 16, "and what is shown is the ground"
+    with rasterio.open(tmp_path / "dem.tif", "r+") as dataset:
+        values[:] = np.where(np.arange(40) < 30, 0, values)
+        dataset.write(values, 1)
+    row = build(tmp_path, items, years=(2019,), dem=tmp_path / "dem.tif").iloc[0]
+    assert row["terrain_reason"] == "the DEM does not cover the ground"
 
 
 def test_a_dem_that_is_none_is_named(tmp_path):

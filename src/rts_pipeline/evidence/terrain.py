@@ -37,6 +37,10 @@ STEEP_DEG = 25.0
 """Shown as the darkest; the slopes of known slumps reach 18 degrees (Xia et al. 2022)."""
 SLOPE_COLOURS = np.array([[255, 255, 229], [254, 227, 145], [254, 153, 41], [204, 76, 2], [102, 37, 6]], dtype=float)
 """From flat to steep: YlOrBr of ColorBrewer, which is safe for colour-blind eyes."""
+FILL_SLOPE = 1.0
+"""Metres a metre: the sides of a block of fill values are steeper (see `inventory.dem.find_fill`)."""
+FILL_MARGIN_PX = 8
+"""Of the DEM, read around the ground to tell a block of fill values by what lies beside it."""
 FLAT_DEG = 0.5
 """A candidate's ground that slopes less has no direction uphill."""
 
@@ -63,6 +67,8 @@ class Elevation:
     def gradient(self, box: GeoBox) -> Floats | str:
         """Return the slope to the east and to the north (2, h, w), metres a metre, nan outside the DEM; or why there is none.
 
+        Fill values that the DEM doesn't declare count as outside, with what the spline mixed with them.
+
         Raises:
             InputError: the DEM can't be read there, or holds what is no elevation.
         """
@@ -85,7 +91,28 @@ class Elevation:
         elevation[elevation == NODATA] = np.nan
         check_elevations(elevation, self.dataset.name)
         gradient = horn(elevation, box.pixel_m)
+        # Looked for only where their edge, or they themselves, can be: that costs a second reading.
+        if (elevation == 0).any() or (np.abs(gradient) > FILL_SLOPE).any():
+            gradient[:, self._filled(box)] = np.nan
         return gradient if np.isfinite(gradient).any() else "the DEM does not cover the ground"
+
+    def _filled(self, box: GeoBox) -> NDArray[np.bool_]:
+        """Return (h, w) where the DEM holds fill values that it doesn't declare, and what the spline mixed with them."""
+        import geopandas as gpd
+
+        from rts_pipeline.inventory.dem import opened as opened_for
+
+        if self.path is None:
+            return np.zeros(box.shape, bool)
+        with opened_for(self.path, gpd.GeoSeries([box.polygon], crs=box.crs)) as dem:
+            if dem is None:
+                return np.zeros(box.shape, bool)
+            patch = dem.read(box.bounds, FILL_MARGIN_PX)
+        here, there = box.transform, patch.transform
+        columns = (here.c + here.a * (np.arange(box.width) + 0.5) - there.c) / there.a
+        rows = (here.f + here.e * (np.arange(box.height) + 0.5) - there.f) / there.e
+        filled: NDArray[np.bool_] = patch.fill[np.ix_(rows.astype(int), columns.astype(int))]
+        return filled
 
 
 @contextmanager
