@@ -233,6 +233,18 @@ def test_a_grid_whose_pixels_have_no_metres_is_refused(tmp_path, capsys, crs, sa
     assert f"rts-pipeline: grid.crs: '{crs}': {said}; expected a projected CRS in metres" in told
 
 
+def test_a_crs_that_was_found_fit_is_asked_of_proj_once(tmp_path, capsys, monkeypatch):
+    """PROJ would make the memory of each start of a large project go past 300 MB."""
+    values = lay_area(tmp_path, 95.0) | {"grid": {"crs": "ESRI:102025"}}
+    asked = []
+    monkeypatch.setattr("rts_pipeline.workflow.project.crs_defect", lambda crs: asked.append(crs) or "")
+    for _ in range(2):
+        assert "grid.crs" not in load(values, capsys)[1]
+    assert asked == ["ESRI:102025"]
+    load(values | {"grid": {"crs": "EPSG:32646"}}, capsys)
+    assert asked == ["ESRI:102025", "EPSG:32646"]
+
+
 @pytest.mark.parametrize(("key", "value", "said"), [("pixel_m", 3.5, "pixel_m 3.0"), ("cell_px", 256, "cell_px 128")])
 def test_pixels_and_cells_of_another_size_are_refused_too(tmp_path, capsys, monkeypatch, key, value, said):
     monkeypatch.setenv(FROZEN, "{}")

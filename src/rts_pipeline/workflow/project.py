@@ -17,26 +17,43 @@ from rts_pipeline.workflow.named_files import NamedFiles
 from rts_pipeline.workflow.rounds import Rounds
 
 
-def resolve_grid(config: Config) -> Config:
-    """Replace the CRS "auto" by the UTM zone of the area's centre, so that the options name the CRS itself."""
+def resolve_grid(config: Config, memory: Path | None = None) -> Config:
+    """Replace the CRS "auto" by the UTM zone of the area's centre, so that the options name the CRS itself.
+
+    Args:
+        config: validated.
+        memory: where it is kept that a CRS was found fit, which takes PROJ: 40 MB at each start; None: nowhere.
+
+    Raises:
+        UsageError: a CRS in which pixels can't be counted in metres.
+        InputError: the area can't be read.
+    """
     if config.grid.crs != "auto":
-        _check_crs(config.grid.crs)
+        _check_crs(config.grid.crs, memory)
         return config
     path = Path(config.area.aoi)
     crs = utm_zone(read_outlines(path, "area of interest (area.aoi)"), path).to_string()
     return config.model_copy(update={"grid": config.grid.model_copy(update={"crs": crs})})
 
 
-def _check_crs(crs: str) -> None:
-    """Refuse a CRS in which pixels can't be counted in metres."""
-    if defect := crs_defect(crs):
-        problem = {"unknown": "PROJ knows no way from it to other CRS", "unit": "it is no projection in metres"}[defect]
-        raise UsageError(
-            "grid.crs",
-            f"'{crs}': {problem}",
-            expected="a projected CRS in metres, as EPSG:32646 or WKT, or auto",
-            do="correct it",
-        )
+def _check_crs(crs: str, memory: Path | None) -> None:
+    from rts_pipeline.scenes.memory import remembered, state_of
+
+    def check() -> dict[str, Any]:
+        if defect := crs_defect(crs):
+            problem = {"unknown": "PROJ knows no way from it to other CRS", "unit": "it is no projection in metres"}[defect]
+            raise UsageError(
+                "grid.crs",
+                f"'{crs}': {problem}",
+                expected="a projected CRS in metres, as EPSG:32646 or WKT, or auto",
+                do="correct it",
+            )
+        return {}
+
+    if memory is None:
+        check()
+    else:
+        remembered(memory, state_of(crs), check)
 
 
 class Project(Images, NamedFiles):
