@@ -49,7 +49,7 @@ STAGES = {
     "polygonize": Stage(4, "polygonize", "714830a2d6eb2f43"),
     "candidates": Stage(12, "candidates", "959af6935bb6d702"),
     "audit": Stage(1, "audit", "6fe2cd3ef0b98af6"),
-    "evidence": Stage(9, "evidence.build", "c4b9c3685b900eee"),
+    "evidence": Stage(9, "evidence.build", "a5ef05829d4ba318"),
     "verify": Stage(1, "review.verify", "549027edbd64d3e7"),
     "inventory": Stage(11, "inventory.build", "59cbb90125cc2320"),
     "completeness": Stage(5, "completeness", "73b53c1a8a8222c6"),

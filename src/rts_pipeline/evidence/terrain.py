@@ -78,7 +78,7 @@ class Elevation:
 
         from rts_pipeline.inventory.dem import check_elevations, horn
 
-        if self.dataset is None:
+        if self.dataset is None or self.path is None:
             return NO_DEM
         here = box.grown(1)
         place = {"crs": here.crs, "transform": here.transform, "width": here.width, "height": here.height}
@@ -93,26 +93,8 @@ class Elevation:
         gradient = horn(elevation, box.pixel_m)
         # Looked for only where their edge, or they themselves, can be: that costs a second reading.
         if (elevation == 0).any() or (np.abs(gradient) > FILL_SLOPE).any():
-            gradient[:, self._filled(box)] = np.nan
+            gradient[:, _filled(self.path, box)] = np.nan
         return gradient if np.isfinite(gradient).any() else "the DEM does not cover the ground"
-
-    def _filled(self, box: GeoBox) -> NDArray[np.bool_]:
-        """Return (h, w) where the DEM holds fill values that it doesn't declare, and what the spline mixed with them."""
-        import geopandas as gpd
-
-        from rts_pipeline.inventory.dem import opened as opened_for
-
-        if self.path is None:
-            return np.zeros(box.shape, bool)
-        with opened_for(self.path, gpd.GeoSeries([box.polygon], crs=box.crs)) as dem:
-            if dem is None:
-                return np.zeros(box.shape, bool)
-            patch = dem.read(box.bounds, FILL_MARGIN_PX)
-        here, there = box.transform, patch.transform
-        columns = (here.c + here.a * (np.arange(box.width) + 0.5) - there.c) / there.a
-        rows = (here.f + here.e * (np.arange(box.height) + 0.5) - there.f) / there.e
-        filled: NDArray[np.bool_] = patch.fill[np.ix_(rows.astype(int), columns.astype(int))]
-        return filled
 
 
 @contextmanager
@@ -157,6 +139,23 @@ def uphill(gradient: Floats, inside: NDArray[np.bool_]) -> float | str:
     if hypot(east, north) < tan(radians(FLAT_DEG)):
         return f"the ground slopes less than {FLAT_DEG} degrees: no direction uphill"
     return atan2(east, north)
+
+
+def _filled(dem: Path, box: GeoBox) -> NDArray[np.bool_]:
+    """Return (h, w) where a DEM holds fill values that it doesn't declare, and what the spline mixed with them."""
+    import geopandas as gpd
+
+    from rts_pipeline.inventory.dem import opened as opened_for
+
+    filled = np.zeros(box.shape, bool)
+    with opened_for(dem, gpd.GeoSeries([box.polygon], crs=box.crs)) as lattice:
+        if lattice is not None:
+            patch = lattice.read(box.bounds, FILL_MARGIN_PX)
+            here, there = box.transform, patch.transform
+            columns = (here.c + here.a * (np.arange(box.width) + 0.5) - there.c) / there.a
+            rows = (here.f + here.e * (np.arange(box.height) + 0.5) - there.f) / there.e
+            filled = patch.fill[np.ix_(rows.astype(int), columns.astype(int))]
+    return filled
 
 
 def _hillshade(gradient: Floats) -> NDArray[np.uint8]:

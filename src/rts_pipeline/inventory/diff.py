@@ -97,7 +97,7 @@ def _renamed(before: gpd.GeoDataFrame, after: gpd.GeoDataFrame, went: Positions,
 
 def _one_sided(before: gpd.GeoDataFrame, after: gpd.GeoDataFrame, went: Positions, came: Positions) -> pd.DataFrame:
     """Return the slumps that only one inventory has: removed or merged, added or split; as B says, else by their ground."""
-    rows = []
+    rows, said = [], _said(after)
     for side, change, part, of, rest, on in (
         ("a", "removed", "merged", before, went, after),
         ("b", "added", "split", after, came, before),
@@ -106,20 +106,21 @@ def _one_sided(before: gpd.GeoDataFrame, after: gpd.GeoDataFrame, went: Position
         lies_in = ground[ground["share"] >= MOSTLY].set_index("row")["other"]
         by_ground = pd.Series(on["rts_uid"].to_numpy()[lies_in], index=lies_in.index, dtype="str").reindex(rest)
         other = (
-            pd.Series(of["rts_uid"].to_numpy()[rest], index=rest, dtype="str")
-            .map(_said(after, part))
-            .astype("str")
-            .fillna(by_ground)
+            pd.Series(of["rts_uid"].to_numpy()[rest], index=rest, dtype="str").map(said[part]).astype("str").fillna(by_ground)
         )
         rows.append(pd.DataFrame({side: rest, "other": other, "change": np.where(other.notna(), part, change)}))
     return pd.concat(rows)
 
 
-def _said(after: gpd.GeoDataFrame, relation: str) -> dict[str, str]:
+def _said(after: gpd.GeoDataFrame) -> dict[str, dict[str, str]]:
     """Return part -> the slump that it is part of ("merged"), or was part of ("split"), as the rows of B name it."""
-    named = zip(after["rts_uid"], pairs_of(after), strict=True)
-    pairs = [(uid, other) for uid, pairs in named for kind, other in pairs if kind == relation]
-    return {other: uid for uid, other in pairs} if relation == "merged" else dict(pairs)
+    said: dict[str, dict[str, str]] = {"merged": {}, "split": {}}
+    for uid, pairs in zip(after["rts_uid"], pairs_of(after), strict=True):
+        for relation, other in pairs:
+            if relation in said:
+                part, whole = (other, uid) if relation == "merged" else (uid, other)
+                said[relation][part] = whole
+    return said
 
 
 def _redrawn(before: gpd.GeoDataFrame, after: gpd.GeoDataFrame, same: pd.DataFrame, tolerance: float) -> pd.DataFrame:
