@@ -279,7 +279,7 @@ def test_a_click_elsewhere_drops_no_drawing(reader, project):
     reader.page.locator("nav .row").first.click()
     reader.see("message", "drop (Esc) the drawing first")
     reader.page.get_by_role("button", name="go to").click()
-    reader.page.get_by_label("candidate id").fill("7")
+    reader.page.get_by_label("number in the list, or id").fill("7")
     reader.press("Enter")
     reader.see("message", "drop (Esc) the drawing first")
     reader.see("current", "r02-0005")

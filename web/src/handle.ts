@@ -1,5 +1,5 @@
 import { LEVELS, REASONS } from "./keys";
-import { ORDERS } from "./list.svelte";
+import { FILTERS, ORDERS } from "./list.svelte";
 import type { Review } from "./review.svelte";
 
 const ARROWS: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -103,7 +103,7 @@ function outside(review: Review, event: KeyboardEvent, focusNote: () => void): b
   else if (key === "j") review.next();
   else if (key === "k") review.previous();
   else if (key === "g") review.panel = "go";
-  else if (key === "f") review.setFilter(following(review.list.filters, review.list.filter));
+  else if (key === "f") review.setFilter(following(FILTERS, review.list.filter));
   else if (key === "v") review.setOrder(following(ORDERS, review.list.order));
   else if (key === "b" || key === "s" || key === "p") review.look.view = ({ b: "blink", s: "swipe", p: "map" } as const)[key];
   else if (key === "i") review.nextMeasure();

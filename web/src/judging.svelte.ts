@@ -141,9 +141,8 @@ export abstract class Judging extends Showing {
   protected onward(): void {
     const id = this.list.nextOpen(this.current);
     if (id) return void this.go(id);
-    const { n, nWindows, decided, looked } = this.list;
-    const all = nWindows ? `All ${n} candidates are decided, all ${nWindows} windows looked through` : `All ${n} candidates are decided`;
-    this.say(decided + looked === n + nWindows ? all : "No open candidate is left in this list");
+    const { n, decided } = this.list;
+    this.say(decided === n ? `All ${n} candidates are decided` : "No open candidate is left in this list");
     void this.refresh(this.current);
   }
 

@@ -47,7 +47,7 @@ export const KEYS: Key[] = [
   { group: "Compare", keys: ["O"], does: "outlines on or off" },
   { group: "Compare", keys: ["I"], does: "beside each year, after the verdict: area, probability, NDVI and brightness inside | upslope" },
   { group: "Move", keys: ["J", "K"], does: "next, previous (J leaves it open)" },
-  { group: "Move", keys: ["G"], does: "go to an id" },
+  { group: "Move", keys: ["G"], does: "go to a number of the list, or an id" },
   { group: "Move", keys: ["F"], does: "filter: all, open, …" },
   { group: "Move", keys: ["V"], does: "order: rank, nearest, random" },
   { group: "Move", keys: ["+", "−"], does: "map: closer, wider" },

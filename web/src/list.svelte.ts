@@ -1,6 +1,6 @@
 import type { Columns, Decision } from "./types";
 
-export const FILTERS = ["all", "open", "decided", "accept", "reject", "edit", "unsure", "changed", "windows", "added"] as const;
+export const FILTERS = ["all", "open", "decided", "accept", "reject", "edit", "unsure", "changed", "added"] as const;
 export const ORDERS = ["rank", "nearest", "random"] as const;
 export type Filter = (typeof FILTERS)[number];
 export type Order = (typeof ORDERS)[number];
@@ -13,17 +13,17 @@ function hash(text: string): number {
   return (value ^ (value >>> 13)) >>> 0;
 }
 
-/** What is to be judged, candidates and windows of an audit: what is decided of it, which of it is shown, in which order. */
+/**
+ * What is to be judged: what is decided of it, which of it is shown, in which order. A window of an audit is one of the
+ * candidates here: who could tell it before it is opened could put it off, or look at it with other eyes.
+ */
 export class CandidateList {
   version = $state(0);
   rows = $state.raw<string[]>([]);
   filter = $state<Filter>("all");
   order = $state<Order>("rank");
-  /** candidates that are decided, and windows that were looked through */
   decided = $state(0);
-  looked = $state(0);
   readonly n: number;
-  readonly nWindows: number;
   private readonly index = new Map<string, number>();
 
   constructor(
@@ -31,13 +31,8 @@ export class CandidateList {
     private readonly reviewer: string,
   ) {
     columns.id.forEach((id, at) => this.index.set(id, at));
-    this.nWindows = columns.window.reduce((sum, value) => sum + value, 0);
-    this.n = columns.id.length - this.nWindows;
-    columns.decision.forEach((decision, at) => decision && this.count(at, 1));
-  }
-
-  get filters(): readonly Filter[] {
-    return this.nWindows ? FILTERS : FILTERS.filter((name) => name !== "windows");
+    this.n = columns.id.length;
+    this.decided = columns.decision.filter(Boolean).length;
   }
 
   has(id: string): boolean {
@@ -60,14 +55,9 @@ export class CandidateList {
   mark(id: string, decision: Decision | null): void {
     const at = this.index.get(id);
     if (at === undefined) return;
-    this.count(at, (decision ? 1 : 0) - (this.columns.decision[at] ? 1 : 0));
+    this.decided += (decision ? 1 : 0) - (this.columns.decision[at] ? 1 : 0);
     this.columns.decision[at] = decision;
     this.version++;
-  }
-
-  private count(at: number, more: number): void {
-    if (this.columns.window[at]) this.looked += more;
-    else this.decided += more;
   }
 
   /** Choose and order the rows anew; by nearness they begin at `here`. */
@@ -88,12 +78,11 @@ export class CandidateList {
   }
 
   private wanted(at: number): boolean {
-    const { decision, changed, window } = this.columns;
+    const { decision, changed } = this.columns;
     if (this.filter === "all") return true;
     if (this.filter === "open") return !decision[at];
     if (this.filter === "decided") return !!decision[at];
     if (this.filter === "changed") return !!changed[at];
-    if (this.filter === "windows") return !!window[at];
     return decision[at] === this.filter;
   }
 
@@ -112,10 +101,15 @@ export class CandidateList {
     return this.rows[Math.max(0, Math.min(at, this.rows.length - 1))] ?? "";
   }
 
-  /** The one that is meant by an id, or by the number of a candidate. */
-  find(text: string, round: string): string | undefined {
+  /** The number that the list shows of it: its place by rank. */
+  numberOf(id: string): number {
+    return this.placeOf(id) + 1;
+  }
+
+  /** The one that is meant by an id, or by the number that the list shows. */
+  find(text: string): string | undefined {
     const wanted = text.trim().toLowerCase();
-    const padded = /^\d+$/.test(wanted) ? `r${round}-${wanted.padStart(4, "0")}` : wanted;
-    return this.columns.id.find((name) => name.toLowerCase() === padded || name.toLowerCase() === wanted);
+    if (/^\d+$/.test(wanted)) return this.columns.id[Number(wanted) - 1];
+    return this.columns.id.find((name) => name.toLowerCase() === wanted);
   }
 }

@@ -102,14 +102,14 @@ export class ReviewMap {
     this.map.updateSize();
   }
 
-  /** Show a candidate: its outline (or a window, as a frame), what is known there, and the reviewer's drawing. */
-  show(candidate: Candidate, window: boolean): void {
+  /** Show a candidate: its outline (a window's is its frame), what is known there, and the reviewer's drawing. */
+  show(candidate: Candidate): void {
     this.candidate = candidate.id;
     this.around.changed();
     this.own.clear();
     for (const { geometry } of candidate.readings) if (geometry) this.own.addFeature(this.feature(geometry, "read"));
     if (candidate.known) this.own.addFeature(this.feature(candidate.known, "known"));
-    this.own.addFeature(this.feature(candidate.outline, window ? "window" : "candidate"));
+    this.own.addFeature(this.feature(candidate.outline, "candidate"));
     if (candidate.mine?.geometry) this.own.addFeature(this.feature(candidate.mine.geometry, "drawn"));
   }
 

@@ -165,7 +165,7 @@ export abstract class Showing {
   }
 
   goTo(text: string): boolean {
-    const id = this.list.find(text, this.info.round);
+    const id = this.list.find(text);
     const added = this.missedOf(text.trim());
     if (added) this.editMissed(added.candidate_id);
     else if (id) void this.go(id);
@@ -232,7 +232,7 @@ export abstract class Showing {
   protected follow(): void {
     const candidate = this.shown;
     if (!candidate || this.drawing) return;
-    this.map.show(candidate, this.list.isWindow(candidate.id));
+    this.map.show(candidate);
     if (this.turned !== candidate.id) this.turn();
   }
 

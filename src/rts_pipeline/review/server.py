@@ -236,11 +236,7 @@ def serve(settings: Config, round: str, reviewer: str, *, role: Role, port: int 
 
 
 def _announcement(desk: Desk, pictures: Pictures, address: str, port: int) -> list[str]:
-    decided = set(desk.decided())
-    windows = desk.windows & set(desk.position)
-    told = f"{len(decided - windows)} of {len(desk.position) - len(windows)} candidates decided"
-    if windows:
-        told += f", {len(decided & windows)} of {len(windows)} windows looked through"
+    told = f"{len(desk.decided())} of {len(desk.position)} candidates decided"
     lines = [f"Round {desk.round}, reviewer {desk.reviewer}: {told}"]
     if not pictures.years(desk.round):
         lines.append(f"There are no chips in {pictures.results}/rounds/{desk.round}/evidence: only the map will show anything")

@@ -41,7 +41,8 @@ def window_ids(folder: Path) -> frozenset[str]:
 def read_windows(folder: Path, n_candidates: int) -> gpd.GeoDataFrame:
     """Return the sampled windows with the columns of a candidate that they have; status is "window", `known_ids` is "".
 
-    Their ids are in random order, so the ranks spread them evenly over those of the candidates.
+    The rank is drawn among those of the candidates, by the window's hash: nobody can tell from the list which items are
+    windows, and leave them for later or look at them with other eyes.
 
     Args:
         folder: the round's review folder; it must hold `AUDIT`.
@@ -55,15 +56,16 @@ def read_windows(folder: Path, n_candidates: int) -> gpd.GeoDataFrame:
     from rts_pipeline.sampling import read_sampled
 
     windows = read_sampled(folder / AUDIT)
+    hashes = outline_sha256(windows.geometry.to_numpy())
     centres = windows.geometry.representative_point().to_crs("EPSG:4326")
     return windows.assign(
         round=folder.name.removeprefix("round_"),
-        rank=[1 + number * n_candidates // len(windows) for number in range(len(windows))],
+        rank=[1 + int(sha256[:8], 16) % max(n_candidates, 1) for sha256 in hashes],
         known_ids="",
         area_m2=geodesic_area_perimeter(windows.geometry)[0],
         longitude=centres.x,
         latitude=centres.y,
-        base_sha256=outline_sha256(windows.geometry.to_numpy()),
+        base_sha256=hashes,
     )
 
 
