@@ -12,7 +12,7 @@ from shapely import box
 
 from review_case import AT, CRS, Case, place
 from rts_pipeline import io
-from rts_pipeline.errors import InputError
+from rts_pipeline.errors import InputError, UsageError
 from rts_pipeline.review.events import make_event, missed_id
 from rts_pipeline.review.exchange import ImportResult, export_gpkg, import_verdicts
 from rts_pipeline.review.folding import fold
@@ -220,6 +220,18 @@ def test_two_people_may_hand_in_copies_of_one_package(case):
     assert import_verdicts(case.reviews, "01", "bob", case.file, at=AT, role="second").missed == 1
     drawn = [e for e in read_round(case.reviews, "01") if from_geojson(e.geometry).equals(outline(4))]
     assert sorted(e.reviewer for e in drawn) == ["ann", "bob"] and len({e.candidate_id for e in drawn}) == 2
+
+
+@pytest.mark.parametrize(("made", "given"), [("primary", "second"), ("second", "primary"), ("second", "adjudicator")])
+def test_a_file_is_imported_in_the_role_that_it_was_made_for(case, made, given):
+    export(case, role=made)
+    before = read_round(case.reviews, "01")
+    with pytest.raises(
+        UsageError, match=f"--role {given}: but .*ann.gpkg was made for role {made}; import it with --role {made}"
+    ):
+        back(case, role=given)
+    assert read_round(case.reviews, "01") == before
+    assert back(case, role=made).missed == 0
 
 
 def test_one_of_another_role_or_in_a_fork_is_left_alone(case):

@@ -12,7 +12,7 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 
-from rts_pipeline.errors import InputError, RefusedError
+from rts_pipeline.errors import InputError, RefusedError, UsageError
 from rts_pipeline.io.files import write_text
 from rts_pipeline.io.vectors import write_gpkg
 from rts_pipeline.lineage import known_outlines
@@ -25,6 +25,7 @@ from rts_pipeline.review.formats import (
     CANDIDATES_LAYER,
     KNOWN_LAYER,
     MISSED_LAYER,
+    ROLE,
     SEEN,
     SOURCE,
     VERDICT,
@@ -99,7 +100,8 @@ def export_gpkg(
         MISSED_LAYER: missed,
         KNOWN_LAYER: known_outlines(judged)[["candidate_id", "geometry"]],
     }
-    write_gpkg(out, layers, {MISSED_LAYER: {SOURCE: source, ADDED: json.dumps(standing)}})
+    made = {SOURCE: source, ADDED: json.dumps(standing), ROLE: role}
+    write_gpkg(out, layers, {MISSED_LAYER: made})
 
 
 def _own(reviews: Path, round: str, reviewer: str) -> list[Event]:
@@ -157,12 +159,15 @@ def import_verdicts(
 
     Raises:
         InputError: unreadable file, missing layer or column, or a row with an unknown, contradictory or missing value.
+        UsageError: the file was made for another role.
         RefusedError: the round isn't open.
     """
     draft = read_draft(reviews, round)
     candidates = read_candidates(reviews, round)
     windows = window_ids(round_folder(reviews, round))
     said = read_filled(file, candidates.crs)
+    if said.role not in ("", role):
+        raise UsageError(f"--role {role}", f"but {file} was made for role {said.role}", do=f"import it with --role {said.role}")
     asked = queue_of(reviews, round, reviewer, role=role)
     common = {
         "round": round,

@@ -33,8 +33,8 @@ AGAIN = "export the round again and fill in that file"
 SEPARATORS = (",", ";", "\t")
 SHORT = {name[:10]: name for name in (*CANDIDATE_COLUMNS, *SEEN) if len(name) > 10}
 """What a Shapefile makes of the longer names."""
-SOURCE, ADDED = "source", "added"
-"""Metadata of the layer of added slumps: what an import is recorded as, and id -> event of those that it was made with.
+SOURCE, ADDED, ROLE = "source", "added", "role"
+"""Metadata of the layer of added slumps: what an import is recorded as, id -> event of those that it was made with, the role.
 
 Of the layer, not of the file: GDAL would write a file .aux.xml beside a GeoPackage that is read.
 """
@@ -51,6 +51,7 @@ class Filled:
         layered: whether these are two layers of a GeoPackage.
         source: what the verdicts are recorded as: "qgis" for an offline package, however it was renamed.
         exported: id -> event that stood, of the added slumps that the file held when it was made.
+        role: for which the file was made; "": it doesn't say.
     """
 
     candidates: pd.DataFrame
@@ -58,6 +59,7 @@ class Filled:
     layered: bool = False
     source: Source = "import"
     exported: Mapping[str, str] = field(default_factory=dict)
+    role: str = ""
 
 
 def read_filled(file: Path, crs: Any) -> Filled:
@@ -77,7 +79,7 @@ def read_filled(file: Path, crs: Any) -> Filled:
         candidates = _layer(file, crs, CANDIDATE_COLUMNS, CANDIDATES_LAYER)
         missed = _layer(file, crs, MISSED_COLUMNS, MISSED_LAYER)
         missed = missed if "candidate_id" in missed else missed.assign(candidate_id="")
-        return Filled(candidates, missed, True, *_metadata(file))
+        return Filled(candidates, missed, layered=True, **_metadata(file))
     if suffix == ".csv":
         return Filled(_csv(file), gpd.GeoDataFrame(columns=list(CANDIDATE_COLUMNS), geometry=[], crs=crs))
     if suffix not in (".geojson", ".json", ".shp"):
@@ -106,7 +108,7 @@ def _layer(file: Path, crs: Any, columns: tuple[str, ...], name: str | None = No
     return frame if frame.crs == crs else reprojected(frame, crs, file)
 
 
-def _metadata(file: Path) -> tuple[Source, dict[str, str]]:
+def _metadata(file: Path) -> dict[str, Any]:
     import pyogrio
 
     found = pyogrio.read_info(file, layer=MISSED_LAYER)["layer_metadata"] or {}
@@ -116,7 +118,11 @@ def _metadata(file: Path) -> tuple[Source, dict[str, str]]:
         added = None
     if not isinstance(added, dict):
         raise InputError(file, f"its metadata '{ADDED}' is damaged", do=AGAIN)
-    return "qgis" if found.get(SOURCE) == "qgis" else "import", {str(name): str(event) for name, event in added.items()}
+    return {
+        "source": "qgis" if found.get(SOURCE) == "qgis" else "import",
+        "exported": {str(name): str(event) for name, event in added.items()},
+        "role": found.get(ROLE, ""),
+    }
 
 
 def _check_columns(file: Path, what: str, found: list[str], needed: tuple[str, ...]) -> None:
