@@ -144,6 +144,21 @@ def test_ground_that_polygons_of_one_value_share_counts_once(tmp_path):
     assert np.isnan(measure(SLUMPS[:1], soil)["cover_ice"][0]), "the same half twice is no whole"
 
 
+def test_polygons_of_different_values_that_overlap_are_told(tmp_path, capsys):
+    east, north = SLUMPS[0].centroid.x, SLUMPS[0].centroid.y
+    wide = [box(east - 500, north - 500, east + 500, north + 500), box(east, north - 500, east + 500, north + 500)]
+    gpd.GeoDataFrame({"soil": ["ice", "rock"]}, geometry=wide, crs=SLUMPS.crs).to_file(tmp_path / "soil.gpkg")
+    soil = covariate(tmp_path / "soil.gpkg", "shares", field="soil", classes={"ice": "ice", "rock": "rock"})
+    assert measure(SLUMPS[:1], soil).to_numpy() == pytest.approx(np.array([[1, 0.5]]), abs=0.01)
+    assert (
+        "soil.gpkg that hold different values overlap in 1 of 1 slumps, and such ground counts for each"
+        in capsys.readouterr().err
+    )
+    gpd.GeoDataFrame({"soil": ["ice"]}, geometry=wide[:1], crs=SLUMPS.crs).to_file(tmp_path / "soil.gpkg")
+    measure(SLUMPS[:1], soil)
+    assert capsys.readouterr().err == ""
+
+
 def test_an_edge_along_a_parallel_lies_there(tmp_path):
     """In UTM that of a polygon in degrees, brought there by its corners, lies up to 4 km further north."""
     south, north = box(90, 30, 96, 35.2), box(90, 35.2, 96, 40)

@@ -50,12 +50,12 @@ STAGES = {
     "candidates": Stage(12, "candidates", "959af6935bb6d702"),
     "audit": Stage(1, "audit", "6fe2cd3ef0b98af6"),
     "evidence": Stage(9, "evidence.build", "a5ef05829d4ba318"),
-    "verify": Stage(1, "review.verify", "549027edbd64d3e7"),
-    "inventory": Stage(11, "inventory.build", "59cbb90125cc2320"),
-    "completeness": Stage(5, "completeness", "73b53c1a8a8222c6"),
-    "attributes": Stage(8, "inventory.attributes", "ed47e18f76500118"),
-    "export": Stage(12, "export.build", "7babc79bcaf0d00f"),
-    "report": Stage(21, "report.build", "76c8e908923f00f4"),
+    "verify": Stage(1, "review.verify", "f178437664fb81c4"),
+    "inventory": Stage(11, "inventory.build", "b1b89f3ff5996c88"),
+    "completeness": Stage(5, "completeness", "cf73f316f09654e1"),
+    "attributes": Stage(8, "inventory.attributes", "38706ab1599056a3"),
+    "export": Stage(12, "export.build", "6dc1517f3f080af6"),
+    "report": Stage(21, "report.build", "51e9befc9f9601bd"),
     "quantise": Stage(1, "quantise", "2197730cca752c1c"),
 }
 

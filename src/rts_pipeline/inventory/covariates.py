@@ -25,6 +25,9 @@ from rts_pipeline.io.rasters import GDAL_OPTIONS
 from rts_pipeline.io.vectors import read_vector
 from rts_pipeline.lineage import united
 
+ROUNDING = 1e-6
+"""What the parts of an outline may add up to beyond all of it, by rounding alone."""
+
 
 def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
     """Return the columns of a covariate, a row an outline; nan where it covers less than MIN_COVERED of the outline.
@@ -54,6 +57,9 @@ def measure(outlines: gpd.GeoSeries, covariate: Covariate) -> pd.DataFrame:
     values[missing] = np.nan
     if missing.any():
         print(f"{key}: {path} does not cover {missing.sum()} of {len(outlines)} slumps; they get none", file=sys.stderr)
+    if twice := int((covered > 1 + ROUNDING).sum()):
+        told = f"in {twice} of {len(outlines)} slumps, and such ground counts for each of them"
+        print(f"{key}: polygons of {path} that hold different values overlap {told}", file=sys.stderr)
     return pd.DataFrame(values, index=outlines.index, columns=names)
 
 
