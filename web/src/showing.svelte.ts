@@ -1,5 +1,5 @@
 import { Chips } from "./chips";
-import { CandidateList, type Filter, type Order } from "./list.svelte";
+import { CandidateList, FILTERS, type Filter, type Order } from "./list.svelte";
 import { Look, MEASURES } from "./look.svelte";
 import { ReviewMap } from "./map";
 import type { Drawing } from "./outline";
@@ -126,7 +126,7 @@ export abstract class Showing {
   protected async begin(): Promise<void> {
     const { current, order, filter, kind } = JSON.parse(localStorage.getItem(`${this.store}:at`) ?? "{}") as Partial<Remembered>;
     this.list.order = order ?? "rank";
-    this.list.filter = filter ?? "all";
+    this.list.filter = FILTERS.find((name) => name === filter) ?? "all";
     this.look.kind = kind && this.info.kinds.includes(kind) ? kind : "true";
     this.map.colour(this.look.kind);
     this.arrange();
