@@ -341,11 +341,11 @@ def test_the_numbers_of_a_large_list_have_room(reader):
     reader.goes_to("r02-0003")
     room = reader.page.evaluate(
         """() => {
-            const row = [...document.querySelectorAll('nav .row')].find(one => one.querySelector('.kind'));
+            const row = [...document.querySelectorAll('nav .row')].find(one => one.querySelector('.grown'));
             const id = row.querySelector('.id');
             id.textContent = 'r02-59999';
             id.previousSibling.before('5999');
-            return row.querySelector('.kind').getBoundingClientRect().left - id.getBoundingClientRect().right;
+            return row.querySelector('.grown').getBoundingClientRect().left - id.getBoundingClientRect().right;
         }"""
     )
     assert room > 0
